@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The copier: everything that moves a disk's bytes goes through here, whatever
+ * the formats. It plans from the extents, reads no hole, writes no zero, shares
+ * extents where one reflinking file system holds both files and alignment
+ * allows, and otherwise runs large reads and writes in parallel.
+ *
+ * Threads: a call uses threads of its own and returns when all have ended.
+ */
+#ifndef SMD_COMMON_IMAGE_COPY_H
+#define SMD_COMMON_IMAGE_COPY_H
+
+#include "common/error.h"
+#include "common/image/chain.h"
+
+/* Bytes of data done and to do; total is fixed from the first call on. Called
+ * from one thread at a time, at most every 100 ms and at the end. Return
+ * non-zero to stop: the copy then fails with TASK_CANCELLED [""]. */
+typedef int smd_progress_fn(void *opaque, uint64_t done, uint64_t total);
+
+struct smd_copy_options {
+	unsigned n_threads;		/* 0: as many as there are cores, at most 8 */
+	uint64_t bytes_per_second;	/* 0: no limit */
+	bool verify;			/* read the destination back and compare hashes */
+	bool target_is_zero;		/* a fresh image: zeroes need not be written */
+	bool compress;			/* not in this version: fails with IMAGE_UNSUPPORTED */
+	smd_progress_fn *progress;	/* NULL: none */
+	void *opaque;
+};
+
+struct smd_copy_stats {
+	uint64_t bytes_data;		/* data of the source, by its extents */
+	uint64_t bytes_written;
+	uint64_t bytes_shared;		/* by reflink */
+	uint64_t bytes_zero;		/* found to be zeroes while reading */
+};
+
+/* Make dst's view equal src's; dst is at least as large. Flushed on return. */
+int smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_options *options,
+	     struct smd_copy_stats *ret_stats, struct smd_error *err);
+
+/* Write the disk to fd (a pipe or socket) in the given format, in order, by
+ * the format's stream callback; raw needs none. *ret_size: the bytes it is in
+ * all, set before the first byte goes out through begin(). */
+typedef int smd_begin_fn(void *opaque, uint64_t size, struct smd_error *err);
+int smd_stream_out(struct smd_chain *src, const struct smd_format *format,
+		   const struct smd_create *params, int fd, smd_begin_fn *begin,
+		   const struct smd_copy_options *options, struct smd_error *err);
+
+/* Where do two disks differ? *ret_offset: the first byte that differs, or
+ * UINT64_MAX. A longer disk equals a shorter one when its tail is zeroes,
+ * unless strict. */
+int smd_compare(struct smd_chain *a, struct smd_chain *b, bool strict,
+		const struct smd_copy_options *options, uint64_t *ret_offset,
+		struct smd_error *err);
+
+/* Bytes of data and runs of it, by the extents and the store's holes. */
+int smd_count_data(struct smd_chain *chain, uint64_t *ret_bytes, uint64_t *ret_runs,
+		   struct smd_error *err);
+
+#endif

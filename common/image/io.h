@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Stores of bytes behind the contract's smd_io: files and block devices by
+ * descriptor, memory, and a wrapper that fails, shortens, records or cuts I/O
+ * for tests. None opens a path: whoever owns the name opens it.
+ *
+ * Threads: as the contract says, the ops may be called in parallel; making and
+ * closing are the owner's.
+ */
+#ifndef SMD_COMMON_IMAGE_IO_H
+#define SMD_COMMON_IMAGE_IO_H
+
+#include "common/error.h"
+#include "plugins/smd-format.h"
+
+/* Serve a descriptor, which the io owns from a successful return on. flags:
+ * SMD_IO_WRITABLE as the descriptor was opened; CAN_GROW is found out (regular
+ * files can). Errors: IMAGE_CORRUPT NOT_REGULAR for anything but a regular file
+ * or a block device, IMAGE_IO. */
+int smd_io_file(int fd, const char *name, uint32_t flags, struct smd_io **ret,
+		struct smd_error *err);
+
+/* A growing buffer. For tests, fuzzers and small images. */
+struct smd_io *smd_io_memory(const void *data, size_t size, const char *name, uint32_t flags);
+struct smd_bytes_view { const uint8_t *data; size_t len; };
+struct smd_bytes_view smd_io_memory_bytes(struct smd_io *io);
+
+/* The descriptor behind a file io, for extent sharing, copy_file_range and
+ * SEEK_HOLE; -1 for other stores. Borrowed. */
+int smd_io_fd(struct smd_io *io);
+
+/* Holes of the store within [offset, offset + count): the next run of data,
+ * *ret_data = *ret_end = offset + count when there is none. A store that cannot
+ * tell says it is all data. */
+int smd_io_next_data(struct smd_io *io, uint64_t offset, uint64_t count,
+		     uint64_t *ret_data, uint64_t *ret_end, struct smd_error *err);
+
+/* Flush nothing, free everything. NULL is fine. */
+void smd_io_close(struct smd_io *io);
+static inline void
+cleanup_io(struct smd_io **io)
+{
+	smd_io_close(*io);
+}
+#define CLEANUP_IO CLEANUP(cleanup_io)
+
+/* ---- Shorthands ---- */
+static inline int
+smd_io_pread(struct smd_io *io, void *buf, size_t count, uint64_t offset, struct smd_error *err)
+{
+	return io->ops->pread(io, buf, count, offset, err);
+}
+
+static inline int
+smd_io_pwrite(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
+	      struct smd_error *err)
+{
+	return io->ops->pwrite(io, buf, count, offset, err);
+}
+
+static inline int
+smd_io_flush(struct smd_io *io, struct smd_error *err)
+{
+	return io->ops->flush(io, err);
+}
+
+/* ---- Who may have the file open ---- */
+
+/* Take qemu's image locks on a file's descriptor (OFD locks on bytes 100 and
+ * 200 up, as qemu's file-posix driver does), so that smd, qemu, qemu-img and
+ * nbdkit keep out of each other's way: write as the only writer, else shared
+ * with other readers but with no writer. Returns 0 held until the descriptor
+ * is closed, 1 somebody else has it, -1. */
+int smd_io_lock(int fd, bool write, const char *name, struct smd_error *err);
+
+#endif

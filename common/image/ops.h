@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a worker and smd-img both do, on descriptors: one implementation of
+ * create, info, convert, check, map, measure, compare, resize. Results are JSON
+ * in qemu-img's field names where it has them.
+ *
+ * Threads: as the copier; the daemon runs these only inside smd-worker.
+ */
+#ifndef SMD_COMMON_IMAGE_OPS_H
+#define SMD_COMMON_IMAGE_OPS_H
+
+#include "common/error.h"
+#include "common/image/copy.h"
+#include "common/image/format.h"
+#include "common/json.h"
+
+/* An image to open: a chain of descriptors, leaf first. */
+struct smd_source {
+	size_t n;
+	struct {
+		int fd;			/* taken over by the operation */
+		const char *name;	/* for messages */
+		const char *format;	/* declared; never probed */
+	} layers[SMD_CHAIN_MAX];
+	bool write;
+	bool foreign;	/* from outside: also run the detector, which only refuses */
+};
+
+/* Open; FORMAT_MISMATCH where a foreign raw image has another format's
+ * signature or an image has two. The descriptors are closed either way. */
+int smd_source_open(struct smd_source *source, struct smd_chain **ret, struct smd_error *err);
+
+/* Refuse an image whose bytes say something else than its declared format. */
+int smd_detect_refuse(struct smd_io *io, const struct smd_format *declared,
+		      struct smd_error *err);
+
+struct smd_target {
+	int fd;			/* taken over */
+	const char *name;
+	const char *format;
+	struct smd_options options;
+	uint64_t virtual_size;
+	const char *parent_name, *parent_format;	/* overlay; NULL: none */
+	uint8_t parent_uuid[16];
+	uint64_t parent_virtual_size;
+};
+/* Sizes are checked here: SIZE_LIMIT names the limit and the formats that fit. */
+int smd_op_create(struct smd_target *target, struct smd_error *err);
+
+/* create + copy + flush; the result has the source's exact size, rounded up to
+ * the format's size_unit. *ret: {"virtual-size":…, "data":…, "written":…,
+ * "shared":…, "seconds":…}. */
+int smd_op_convert(struct smd_source *source, struct smd_target *target,
+		   const struct smd_copy_options *options, json **ret, struct smd_error *err);
+
+/* qemu-img info --output=json plus "smd": {details}. */
+int smd_op_info(struct smd_source *source, json **ret, struct smd_error *err);
+/* qemu-img check --output=json plus "findings": [{kind, reason, repairable, repaired, text}].
+ * *ret_exit: 0 clean, 2 corruption, 3 leaks only. */
+int smd_op_check(int fd, const char *name, const char *format, uint32_t repair,
+		 json **ret, int *ret_exit, struct smd_error *err);
+int smd_op_map(struct smd_source *source, json **ret, struct smd_error *err);
+int smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_target *target,
+		   json **ret, struct smd_error *err);
+int smd_op_resize(struct smd_source *source, uint64_t size, bool shrink, struct smd_error *err);
+
+/* The formats loaded: [{"name","alias","doc","caps":[…],"max-virtual-size","size-unit",
+ * "needs-grow",options:[…]}]. */
+json *smd_op_formats(void);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "common/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *
+mem_check(void *p)
+{
+	if (!p) {
+		fputs("smd: out of memory\n", stderr);
+		abort();
+	}
+	return p;
+}
+
+void *
+smd_malloc(size_t size)
+{
+	return mem_check(malloc(size ? size : 1));
+}
+
+void *
+smd_calloc(size_t n, size_t size)
+{
+	return mem_check(calloc(n ? n : 1, size ? size : 1));
+}
+
+void *
+smd_reallocarray(void *p, size_t n, size_t size)
+{
+	return mem_check(reallocarray(p, n ? n : 1, size ? size : 1));
+}
+
+char *
+smd_strdup(const char *s)
+{
+	return s ? mem_check(strdup(s)) : NULL;
+}
+
+char *
+smd_strndup(const char *s, size_t n)
+{
+	return mem_check(strndup(s, n));
+}
+
+char *
+smd_asprintf(const char *fmt, ...)
+{
+	va_list ap;
+	char *s;
+
+	va_start(ap, fmt);
+	s = smd_vasprintf(fmt, ap);
+	va_end(ap);
+	return s;
+}
+
+char *
+smd_vasprintf(const char *fmt, va_list ap)
+{
+	char *s;
+
+	if (vasprintf(&s, fmt, ap) < 0)
+		s = NULL;
+	return mem_check(s);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "common/uuid.h"
+
+#include <string.h>
+
+#include <uuid/uuid.h>
+
+struct smd_uuid_text
+smd_uuid_from_bytes(const uint8_t bytes[16])
+{
+	struct smd_uuid_text t;
+
+	uuid_unparse_lower(bytes, t.text);
+	return t;
+}
+
+void
+smd_uuid_new_bytes(uint8_t ret_bytes[16])
+{
+	uuid_generate_random(ret_bytes);
+}
+
+struct smd_uuid_text
+smd_uuid_new(void)
+{
+	uint8_t bytes[16];
+
+	smd_uuid_new_bytes(bytes);
+	return smd_uuid_from_bytes(bytes);
+}
+
+bool
+smd_uuid_ok(const char *text)
+{
+	uuid_t u;
+
+	return strlen(text) == SMD_UUID_LEN && uuid_parse(text, u) == 0;
+}

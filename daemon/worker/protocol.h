@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How the daemon talks to smd-worker, one process a job.
+ *
+ * The daemon starts `smd-worker --formats DIRS` with descriptors from 3 up and
+ * writes one line of JSON to its standard input, the request. The worker loads
+ * the modules, closes itself in (Landlock: no path; seccomp: an allow-list; no
+ * new privileges; limits of memory and CPU; no environment), and only then
+ * looks at a byte of an image. It answers with lines of JSON on its standard
+ * output:
+ *
+ *   {"progress":{"done":N,"total":N}}	at most ten a second
+ *   {"begin":{"size":N}}		export only: the bytes that will come
+ *   {"result":{…}}			once, last
+ *   {"error":{"code","params","message","errno"}}	once, last
+ *
+ * and exits 0 after either of the last two. Any other end is
+ * JOB_WORKER_FAILED. A line is at most WORKER_LINE_MAX bytes. The daemon cancels
+ * by killing the process; the worker has nothing to clean up.
+ *
+ * Requests ("fd" is a descriptor number the worker was given):
+ *   {"op":"formats"}
+ *   {"op":"create",  "target":T}
+ *   {"op":"info",    "source":S}
+ *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N}
+ *   {"op":"resize",  "source":S, "size":N}
+ *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
+ *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}
+ *   {"op":"export",  "source":S, "format":F, "fd":N}		to a pipe
+ *   {"op":"import-raw", "source":S, "fd":N, "size":N}	from a pipe into S
+ *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
+ *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value}}
+ */
+#ifndef SMD_DAEMON_WORKER_PROTOCOL_H
+#define SMD_DAEMON_WORKER_PROTOCOL_H
+
+#define WORKER_LINE_MAX (1u << 20)
+#define WORKER_FD_FIRST 3
+
+#endif
