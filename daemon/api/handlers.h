@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The tables of handlers, one per class, for call_bind. */
+#ifndef SMD_DAEMON_API_HANDLERS_H
+#define SMD_DAEMON_API_HANDLERS_H
+
+#include "daemon/rpc/call.h"
+#include "daemon/rpc/http.h"
+
+extern const struct call_binding api_event_handlers[];
+extern const struct call_binding api_host_handlers[];
+extern const struct call_binding api_pbd_handlers[];
+extern const struct call_binding api_pool_handlers[];
+extern const struct call_binding api_session_handlers[];
+extern const struct call_binding api_sm_handlers[];
+extern const struct call_binding api_sr_handlers[];
+extern const struct call_binding api_system_handlers[];
+extern const struct call_binding api_task_handlers[];
+extern const struct call_binding api_vdi_handlers[];
+
+/* The messages every class has (get_record, set_X …). */
+call_handler api_generic;
+
+/* GET /export_raw_vdi, PUT /import_raw_vdi. */
+extern const struct http_stream api_export_raw_vdi;
+extern const struct http_stream api_import_raw_vdi;
+
+#endif

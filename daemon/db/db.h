@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The database of objects: one table per stored class of the API, one column
+ * per stored field, sqlite3 in WAL mode. Every row carries created_gen and
+ * modified_gen of one monotone generation; deletions go to a bounded log. That
+ * is all event.from needs. A change and its event are one transaction.
+ *
+ * Records and values are JSON in schema/api.h's normal form. Derived fields
+ * (SR.VDIs) are answered from the rows that point here; changing such a pointer
+ * also counts as a change of the object pointed at.
+ *
+ * Threads: any. There is one connection with one lock; db_begin takes it until
+ * commit or rollback, and nests (the outermost decides). Nothing slow is done
+ * between them.
+ * Errors: HANDLE_INVALID [class, ref] for a row that is gone, UUID_INVALID,
+ * INTERNAL_ERROR for the database's own troubles.
+ */
+#ifndef SMD_DAEMON_DB_H
+#define SMD_DAEMON_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/json.h"
+#include "schema/api.h"
+
+struct db;
+
+/* Open or make path, apply the numbered steps of schema/db in one transaction,
+ * check the columns against the API's tables. A newer database is refused. */
+int db_open(const char *path, struct db **ret, struct smd_error *err);
+void db_close(struct db *db);
+
+/* DURABLE: survives power loss when commit returns. RELAXED: survives a kill of
+ * the process only (progress and the like). A nested DURABLE makes all durable. */
+enum db_durability { DB_RELAXED, DB_DURABLE };
+int db_begin(struct db *db, enum db_durability durability, struct smd_error *err);
+int db_commit(struct db *db, struct smd_error *err);
+void db_rollback(struct db *db);
+
+/* Single calls outside a transaction are transactions of their own (DURABLE).
+ * record: members by field name, absent ones take the field's default. */
+int db_insert(struct db *db, const char *cls, const char *ref, json *record,
+	      struct smd_error *err);
+int db_delete(struct db *db, const char *cls, const char *ref, struct smd_error *err);
+
+int db_get_record(struct db *db, const char *cls, const char *ref, json **ret,
+		  struct smd_error *err);
+int db_get(struct db *db, const char *cls, const char *ref, const char *field, json **ret,
+	   struct smd_error *err);
+int db_set(struct db *db, const char *cls, const char *ref, const char *field, json *value,
+	   struct smd_error *err);
+/* The object is changed, though no stored field is: a mod event follows. */
+int db_touch(struct db *db, const char *cls, const char *ref, struct smd_error *err);
+bool db_exists(struct db *db, const char *cls, const char *ref);
+
+/* Shorthands. get_str gives a string the caller frees, of a STRING, ENUM, REF or
+ * DATETIME field; map_get NULL without error where the key is absent. */
+int db_get_str(struct db *db, const char *cls, const char *ref, const char *field, char **ret,
+	       struct smd_error *err);
+int db_get_int(struct db *db, const char *cls, const char *ref, const char *field, int64_t *ret,
+	       struct smd_error *err);
+int db_get_bool(struct db *db, const char *cls, const char *ref, const char *field, bool *ret,
+		struct smd_error *err);
+int db_set_str(struct db *db, const char *cls, const char *ref, const char *field,
+	       const char *value, struct smd_error *err);
+int db_set_int(struct db *db, const char *cls, const char *ref, const char *field, int64_t value,
+	       struct smd_error *err);
+int db_set_bool(struct db *db, const char *cls, const char *ref, const char *field, bool value,
+		struct smd_error *err);
+int db_map_get(struct db *db, const char *cls, const char *ref, const char *field,
+	       const char *key, char **ret, struct smd_error *err);
+int db_map_set(struct db *db, const char *cls, const char *ref, const char *field,
+	       const char *key, const char *value, struct smd_error *err);
+int db_map_remove(struct db *db, const char *cls, const char *ref, const char *field,
+		  const char *key, struct smd_error *err);
+
+/* Refs (a JSON array of strings) of all rows, of those whose field has a value,
+ * or of those an expression selects (xapi's get_all_where: INVALID_VALUE). */
+int db_all(struct db *db, const char *cls, json **ret, struct smd_error *err);
+int db_find(struct db *db, const char *cls, const char *field, const char *value, json **ret,
+	    struct smd_error *err);
+int db_where(struct db *db, const char *cls, const char *expr, json **ret, struct smd_error *err);
+/* {ref: record} of all rows, or of those an expression selects (NULL: all). */
+int db_all_records(struct db *db, const char *cls, const char *expr, json **ret,
+		   struct smd_error *err);
+/* The ref of the one row with this uuid; UUID_INVALID. */
+int db_by_uuid(struct db *db, const char *cls, const char *uuid, char **ret,
+	       struct smd_error *err);
+/* A ref from a ref or a uuid, whichever was given (HTTP handlers take both). */
+int db_resolve(struct db *db, const char *cls, const char *ref_or_uuid, char **ret,
+	       struct smd_error *err);
+
+/* ---- Events ---- */
+uint64_t db_generation(struct db *db);
+struct db_change {
+	const struct api_class *cls;
+	enum { DB_ADDED, DB_MODIFIED, DB_DELETED } what;
+	const char *ref;
+	json *record;		/* NULL for DELETED; borrowed */
+	uint64_t generation;
+};
+typedef void db_change_fn(void *opaque, const struct db_change *change);
+/* Which objects: a class (NULL: all) and a ref in it (NULL: all). */
+struct db_interest {
+	const struct api_class *cls;
+	const char *ref;
+};
+/* What changed after since, adds first, then mods, then deletions, and up to
+ * which generation that is. Made and gone since: nothing. *ret_lost: since is
+ * older than the log of deletions reaches. */
+int db_changes(struct db *db, uint64_t since, const struct db_interest *interests,
+	       size_t n_interests, db_change_fn *each, void *opaque, uint64_t *ret_generation,
+	       bool *ret_lost, struct smd_error *err);
+/* Number of rows per class: {"vdi": n, …} in lower case, every class with events. */
+int db_counts(struct db *db, json **ret, struct smd_error *err);
+/* Wait until something after since concerns an interest, *cancelled turns true
+ * (wake with db_wake), or the time is over. Returns 1 changed, 0 not. */
+int db_wait(struct db *db, uint64_t since, const struct db_interest *interests,
+	    size_t n_interests, uint64_t timeout_ms, const bool *cancelled);
+void db_wake(struct db *db);
+
+/* ---- The journal of jobs: rows the API never shows ---- */
+int db_job_put(struct db *db, const char *id, json *plan, struct smd_error *err);
+int db_job_delete(struct db *db, const char *id, struct smd_error *err);
+int db_jobs(struct db *db, json **ret, struct smd_error *err);	/* {id: plan} */
+
+/* "OpaqueRef:<random uuid>"; now as "20261121T04:00:00Z". The caller frees. */
+char *db_new_ref(void);
+char *db_now(void);
+
+#endif

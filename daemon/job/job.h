@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Jobs: the journal of what is under way, so that a kill at any instant leaves
+ * either nothing new or the whole of it. A job's plan is written, durably,
+ * before its first effect; its last step deletes it. On start every plan that is
+ * left is undone (before its commit) or finished (after it), as soon as its SRs
+ * are attached and before anyone else may use them.
+ *
+ * Threads: any.
+ */
+#ifndef SMD_DAEMON_JOB_H
+#define SMD_DAEMON_JOB_H
+
+#include "common/error.h"
+#include "common/json.h"
+#include "daemon/daemon.h"
+
+struct jobs *jobs_new(struct daemon *daemon);
+void jobs_free(struct jobs *jobs);
+
+/* A volume that must vanish when the job is undone ("undo"), or that must vanish
+ * once it is committed ("redo"). Both are lists of {"sr": uuid, "volume": name}. */
+struct job_plan {
+	const char *kind;	/* "VDI.create", "VDI.pool_migrate", … */
+	json *undo;		/* borrowed */
+	json *redo;		/* borrowed */
+};
+int job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
+	      struct smd_error *err);
+/* Within the transaction that makes the result visible: from now on it is redone. */
+int job_committed(struct daemon *daemon, const char *id, struct smd_error *err);
+/* Do what the journal says is left (undo or redo) and forget the job. */
+void job_end(struct daemon *daemon, const char *id);
+/* The same for every job left over that concerns this SR. */
+void job_recover(struct daemon *daemon, const char *sr_uuid);
+
+#endif

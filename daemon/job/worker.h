@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Running smd-worker: one process, descriptors in, one request, its progress and
+ * its answer out (daemon/worker/protocol.h). At most config's `max_workers` at
+ * once; the rest queue in order.
+ *
+ * Threads: any; a call blocks until the worker has ended. Cancelling the task
+ * kills the worker and the call fails with TASK_CANCELLED [task].
+ */
+#ifndef SMD_DAEMON_JOB_WORKER_H
+#define SMD_DAEMON_JOB_WORKER_H
+
+#include "common/error.h"
+#include "common/json.h"
+#include "daemon/daemon.h"
+
+struct worker_job {
+	json *request;		/* borrowed; "fd" members are filled in by worker_fd */
+	int fds[64];		/* owned by the job until worker_run, which closes them */
+	size_t n_fds;
+	const char *task_ref;	/* NULL: no progress, no cancel */
+	double progress_from, progress_to;	/* this worker's share of the task */
+	/* export: called when the size is known; NULL otherwise. */
+	void (*begin)(void *opaque, uint64_t size);
+	void *opaque;
+	bool urgent;		/* short questions (info, formats) do not queue */
+};
+
+/* Add a descriptor (owned by the job from here on) and get the number the worker
+ * will know it by, for the request. */
+int worker_fd(struct worker_job *job, int fd);
+
+/* *ret: the result object, new reference. Errors: the worker's, TASK_CANCELLED,
+ * JOB_WORKER_FAILED with how it ended and the last lines of its stderr. */
+int worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err);
+
+#endif

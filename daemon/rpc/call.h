@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A call of the API on its way from a wire to its handler. daemon/rpc knows no
+ * method: it finds the message in the schema, checks session, role and
+ * arguments, calls the handler (daemon/api/CLASS.c) or the generic one, and
+ * checks the result.
+ *
+ * Threads: each call runs on one thread of its own and may block.
+ */
+#ifndef SMD_DAEMON_RPC_CALL_H
+#define SMD_DAEMON_RPC_CALL_H
+
+#include "common/error.h"
+#include "common/json.h"
+#include "daemon/daemon.h"
+#include "schema/api.h"
+
+/* Where a request came from; who it may be is decided from it. */
+struct peer {
+	bool local;		/* the unix socket, and the peer's uid is trusted */
+	unsigned uid;		/* unix socket only */
+	char address[64];	/* for the log */
+};
+
+struct session;
+
+struct call {
+	struct daemon *daemon;
+	const struct api_message *message;
+	const struct peer *peer;
+	const char *session_ref;	/* "" where the method takes none */
+	json *args;			/* array: every parameter, checked, defaults filled in */
+	/* The task this call is: set for Async. and for every method that has an
+	 * Async form, so that a waiting caller's work can be seen and cancelled. */
+	const char *task_ref;		/* NULL: none */
+};
+
+/* *ret: a new reference in normal form; left NULL for void. */
+typedef int call_handler(struct call *call, json **ret, struct smd_error *err);
+
+/* A class's handlers; daemon/api/CLASS.c has one table each, {0}-terminated. */
+struct call_binding {
+	const char *method;		/* "VDI.snapshot" */
+	call_handler *handler;
+};
+
+/* Collect the tables and see that every declared method has one handler and
+ * every handler a method; the first that has not is named. */
+int call_bind(const struct call_binding *const *tables, struct smd_error *err);
+
+/* The n-th argument. Borrowed. */
+static inline json *
+call_arg(const struct call *call, size_t n)
+{
+	return json_object_array_get_idx(call->args, n);
+}
+
+static inline const char *
+call_str(const struct call *call, size_t n)
+{
+	return json_object_get_string(call_arg(call, n));
+}
+
+static inline int64_t
+call_int(const struct call *call, size_t n)
+{
+	return json_object_get_int64(call_arg(call, n));
+}
+
+static inline bool
+call_bool(const struct call *call, size_t n)
+{
+	return json_object_get_boolean(call_arg(call, n));
+}
+
+/* What both wires do with a parsed request: name and positional params as they
+ * came. *ret_type tells how to print the result. */
+int call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
+		  json **ret, const struct api_type **ret_type, struct smd_error *err);
+
+/* Run fn on a detached thread the daemon waits for at its end. */
+void call_in_background(struct daemon *daemon, void (*fn)(void *opaque), void *opaque);
+
+/* <value>…</value> of a result, as task.result holds it. */
+char *call_result_xml(const struct api_type *type, json *value);
+
+#endif

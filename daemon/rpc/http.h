@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The HTTP server: one table of routes for all listeners (unix socket, TCP,
+ * sockets handed over by systemd), longest prefix wins within a method.
+ * libmicrohttpd is met in http.c only.
+ *
+ * Threads: one per connection; handlers may block.
+ */
+#ifndef SMD_DAEMON_RPC_HTTP_H
+#define SMD_DAEMON_RPC_HTTP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "daemon/daemon.h"
+#include "daemon/rpc/call.h"
+
+struct http;
+struct http_request;
+
+/* An RPC: the whole body, bounded, in; the whole reply out. *ret_body is freed
+ * by the server. Returns the status. */
+typedef unsigned http_rpc_fn(struct daemon *daemon, const struct peer *peer, const char *body,
+			     size_t len, char **ret_body, size_t *ret_len, const char **ret_type);
+
+/* A transfer: streams in or out through a descriptor. */
+struct http_stream {
+	/* Before the body: look at the request, and either answer at once with a
+	 * status and text (return it) or return 0 to go on. */
+	unsigned (*begin)(struct http_request *request, void **ret_state, char **ret_text);
+	/* PUT: the body in pieces; non-zero stops reading. */
+	int (*write)(void *state, const void *data, size_t len);
+	/* GET: the next piece, 0 at the end, -1 to break the connection. */
+	int64_t (*read)(void *state, void *buf, size_t len);
+	/* Always last, also when the client went away (complete = false). A PUT
+	 * answers with the status returned and *ret_text. */
+	unsigned (*end)(void *state, bool complete, char **ret_text);
+};
+
+struct http_route {
+	const char *method;	/* "GET", "POST", "PUT" */
+	const char *prefix;
+	http_rpc_fn *rpc;
+	const struct http_stream *stream;
+};
+
+/* Listeners: "unix:/path" or "ADDR:PORT"; fds from systemd are served too. */
+int http_start(struct daemon *daemon, const struct http_route *routes,
+	       const char *const *listeners, const int *fds, size_t n_fds,
+	       struct http **ret, struct smd_error *err);
+/* Stop accepting, let running requests end for at most grace_ms, close. */
+void http_stop(struct http *http, unsigned grace_ms);
+
+/* For streams. Strings are borrowed until end(). NULL: absent. */
+struct daemon *http_daemon(struct http_request *request);
+const struct peer *http_peer(struct http_request *request);
+const char *http_query(struct http_request *request, const char *name);
+const char *http_header(struct http_request *request, const char *name);
+const char *http_cookie(struct http_request *request, const char *name);
+/* UINT64_MAX: none declared. */
+uint64_t http_content_length(struct http_request *request);
+/* Headers of the reply to come; size UINT64_MAX: until the connection closes. */
+void http_reply_header(struct http_request *request, const char *name, const char *value);
+void http_reply_size(struct http_request *request, uint64_t size);
+/* The session of a request: session_id in query or cookie, else HTTP Basic (a
+ * session for this request, ended with it). 0, or the status to answer with. */
+unsigned http_authenticate(struct http_request *request, char **ret_session_ref,
+			   struct smd_error *err);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Sessions: in memory, idle ones expire, logout wakes what waits in them.
+ *
+ * Threads: any. Errors: SESSION_INVALID [ref].
+ */
+#ifndef SMD_DAEMON_RPC_SESSION_H
+#define SMD_DAEMON_RPC_SESSION_H
+
+#include "common/error.h"
+#include "common/json.h"
+#include "daemon/daemon.h"
+#include "daemon/rpc/call.h"
+
+struct sessions *sessions_new(struct daemon *daemon);
+void sessions_free(struct sessions *sessions);
+
+/* Check the name and password (trusted local peers: any), make a session. */
+int session_login(struct sessions *sessions, const struct peer *peer, const char *user,
+		  const char *password, const char *originator, char **ret_ref,
+		  struct smd_error *err);
+int session_logout(struct sessions *sessions, const char *ref, struct smd_error *err);
+
+/* Look a session up and note that it was used. */
+int session_use(struct sessions *sessions, const char *ref, struct smd_error *err);
+/* Whether its role may make a call that changes something; RBAC_PERMISSION_DENIED. */
+int session_may(struct sessions *sessions, const char *ref, const struct api_message *message,
+		struct smd_error *err);
+
+/* The record of a session (every field of the class). */
+int session_record(struct sessions *sessions, const char *ref, json **ret, struct smd_error *err);
+/* Turns true at logout or expiry. Held until session_release. */
+int session_hold(struct sessions *sessions, const char *ref, const bool **ret_gone,
+		 struct smd_error *err);
+void session_release(struct sessions *sessions, const char *ref);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Storage: the SR drivers found, the SRs attached, and what VDIs need of both.
+ *
+ * Threads: any. An attached SR is reference-counted: sr_use keeps it attached
+ * until sr_release.
+ */
+#ifndef SMD_DAEMON_SR_H
+#define SMD_DAEMON_SR_H
+
+#include "common/error.h"
+#include "common/json.h"
+#include "daemon/daemon.h"
+#include "plugins/smd-sr.h"
+
+/* Load the drivers of dirs, ask a worker for the formats, write the SM rows
+ * (add, update, remove), re-attach the PBDs that were attached. */
+int storage_start(struct daemon *daemon, const char *sr_dirs, const char *format_dirs,
+		  struct smd_error *err);
+void storage_stop(struct daemon *daemon);
+
+/* The driver of an SR type; SR_UNKNOWN_DRIVER. */
+int sr_driver(struct daemon *daemon, const char *type, const struct smd_sr_driver **ret,
+	      struct smd_error *err);
+/* What the loaded modules say of themselves (common/image/ops.h, smd_op_formats). */
+json *storage_formats(struct daemon *daemon);			/* borrowed */
+json *storage_format(struct daemon *daemon, const char *name);	/* borrowed; NULL: not loaded */
+
+struct sr;			/* an attached SR, in use */
+/* SR_NOT_ATTACHED [sr], SR_HAS_NO_PBDS [sr]. */
+int sr_use(struct daemon *daemon, const char *sr_ref, struct sr **ret, struct smd_error *err);
+void sr_release(struct sr *sr);
+const struct smd_sr_driver *sr_get_driver(struct sr *sr);
+void *sr_handle(struct sr *sr);	/* what the driver's functions take */
+
+int pbd_attach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err);
+int pbd_detach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err);
+
+/* Formats the SR takes (lower case, its preference first); empty: undeclared. */
+int sr_formats(struct daemon *daemon, const char *sr_ref, json **ret, struct smd_error *err);
+/* The format a new disk of this size gets when asked for `asked` ("" for none):
+ * checked against the SR's list (VDI_INCOMPATIBLE_TYPE) and the format's limits
+ * (VDI_TOO_LARGE names what would fit). The caller frees *ret. */
+int sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
+		     uint64_t virtual_size, char **ret, struct smd_error *err);
+
+/* Operations in progress (current_operations of VDI and SR), xapi's order of
+ * checks: OTHER_OPERATION_IN_PROGRESS names who. */
+int op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
+	     const char *task_ref, struct smd_error *err);
+void op_end(struct daemon *daemon, const char *cls, const char *ref, const char *task_ref);
+
+/* Sizes of the SR row from the driver. */
+int sr_update_stats(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
+/* Reconcile the rows with the volumes; a broken image is flagged, never fatal. */
+int sr_scan(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The API as data: classes, their fields, their methods, the types of both.
+ * One schema/class-NAME.c per class holds const tables; from them come the
+ * parsers of both wires, the checks of arguments and results, defaults, the
+ * messages every class has (getters, setters …), introspection, the client,
+ * the manual and the list of columns the database must have.
+ *
+ * Values are JSON trees (common/json.h) in one normal form:
+ *   int -> integer, float -> double (or integer), bool -> boolean, string,
+ *   enum, ref and datetime -> string ("20261121T04:00:00Z"), set -> array,
+ *   map and record -> object (int keys in decimal), void -> "".
+ *
+ * Threads: the tables are const; everything here is pure.
+ */
+#ifndef SMD_SCHEMA_API_H
+#define SMD_SCHEMA_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/error.h"
+#include "common/json.h"
+
+#define API_NULL_REF "OpaqueRef:NULL"
+#define API_EPOCH "19700101T00:00:00Z"
+#define API_DEPTH_MAX 32	/* of nesting on either wire */
+
+enum api_kind {
+	API_VOID,
+	API_STRING,
+	API_INT,		/* 64 bits; bare decimal text in XML */
+	API_INT32,		/* counts of event.from: <i4> in XML */
+	API_FLOAT,
+	API_BOOL,
+	API_DATETIME,
+	API_ENUM,
+	API_REF,
+	API_SET,
+	API_MAP,
+	API_RECORD,		/* of a class, or a plain struct */
+	API_ANY,		/* a record of the class named beside it (event snapshots) */
+};
+
+struct api_field;
+struct api_class;
+
+struct api_type {
+	enum api_kind kind;
+	const char *name;			/* REF, class RECORD: the class; ENUM, RECORD: its name */
+	const struct api_type *key;		/* MAP */
+	const struct api_type *elem;		/* SET; MAP: the value */
+	const char *const *values;		/* ENUM: NULL-terminated */
+	const struct api_field *fields;		/* plain RECORD: ended by a NULL name */
+};
+
+/* The common ones; class files define their own beside them. */
+extern const struct api_type api_void, api_string, api_int, api_int32, api_float, api_bool,
+	api_datetime, api_string_set, api_string_map, api_string_int_map, api_int_set;
+/* One per class, api_ref_NAME and api_set_NAME, in schema/types.c. */
+extern const struct api_type api_ref_session, api_ref_task, api_ref_pool, api_ref_host, api_ref_SM,
+	api_ref_SR, api_ref_PBD, api_ref_VDI, api_ref_VBD, api_ref_VM;
+
+enum api_access {
+	API_STATIC_RO,		/* constructor's: set when made, then only by a set_ method */
+	API_DYNAMIC_RO,		/* the server's */
+	API_RW,			/* set_, add_to_, remove_from_ exist */
+};
+
+#define API_REQUIRED 0x1u	/* field: a constructor must be given it */
+#define API_DERIVED 0x2u	/* field: not stored; the refs whose .inverse field names us */
+#define API_DEPRECATED 0x4u
+#define API_PROTOTYPE 0x8u
+#define API_ALWAYS_RW_MAP 0x10u	/* RO map with add_to_/remove_from_ all the same (task.other_config) */
+
+struct api_field {
+	const char *name;
+	const struct api_type *type;
+	enum api_access access;
+	const char *doc;	/* one line, ours */
+	const char *dflt;	/* as JSON text; NULL: the kind's zero value */
+	unsigned flags;
+	const char *inverse;	/* DERIVED: "VDI.SR": the refs of VDIs whose SR is this object */
+};
+
+struct api_param {
+	const char *name;
+	const struct api_type *type;
+	const char *doc;
+	const char *dflt;	/* as JSON text; NULL: required */
+	unsigned flags;
+};
+/* param: the command line's key=value words that no other parameter claims go here. */
+#define API_PARAM_REST 0x1u
+
+#define API_ASYNC 0x1u		/* method: Async.X exists; long ones */
+#define API_NO_SESSION 0x2u	/* method: callable without one, and takes none */
+#define API_HIDDEN 0x4u		/* method: dispatchable, but not in listMethods */
+#define API_READ_ONLY 0x8u	/* method: changes nothing; any role may call it */
+#define API_CONSTRUCTOR 0x10u	/* method: takes one record of its class */
+
+struct api_method {
+	const char *name;		/* without the class */
+	const char *since;
+	const char *doc;
+	const struct api_param *params;	/* session left out; ended by a NULL name */
+	const struct api_type *result;	/* NULL: void */
+	const char *result_doc;
+	const int *errors;		/* enum smd_error_code, ended by -1; those every call may
+					 * have (SESSION_INVALID …) left out */
+	unsigned flags;
+};
+
+struct api_class {
+	const char *name;		/* as the API spells it: "VDI", "host" */
+	const char *doc;
+	const struct api_field *fields;	/* in the order records print; ended by a NULL name */
+	const struct api_method *methods;	/* ended by a NULL name */
+	unsigned flags;
+};
+#define API_NO_RECORDS 0x1u	/* class: no objects of its own (event, system) */
+#define API_NO_GET_ALL 0x2u	/* class: get_all* don't exist (session) */
+#define API_NO_EVENTS 0x4u	/* class: never in event.from */
+#define API_IN_MEMORY 0x8u	/* class: not in the database (session) */
+
+#define API_LIST(type, ...) ((const type[]){ __VA_ARGS__, { 0 } })
+#define API_ERRORS(...) ((const int[]){ __VA_ARGS__, -1 })
+#define API_VALUES(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+/* All classes, NULL-terminated, in the order of their names. */
+extern const struct api_class *const api_classes[];
+
+const struct api_class *api_class_find(const char *name, bool any_case);
+const struct api_field *api_field_find(const struct api_class *cls, const char *name);
+
+/* ---- Messages: the declared methods and those every class has ---------------- */
+
+enum api_message_kind {
+	API_M_METHOD,
+	API_M_GET_RECORD,
+	API_M_GET_BY_UUID,
+	API_M_GET_BY_NAME_LABEL,
+	API_M_GET_ALL,
+	API_M_GET_ALL_RECORDS,
+	API_M_GET_ALL_WHERE,
+	API_M_GET_ALL_RECORDS_WHERE,
+	API_M_GET_FIELD,
+	API_M_SET_FIELD,
+	API_M_ADD_TO,
+	API_M_REMOVE_FROM,
+	API_M_ADD,
+	API_M_REMOVE,
+};
+
+struct api_message {
+	enum api_message_kind kind;
+	const struct api_class *cls;
+	const struct api_method *method;	/* API_M_METHOD */
+	const struct api_field *field;		/* the field's ones */
+	const struct api_param *params;		/* session left out; ended by a NULL name */
+	const struct api_type *result;
+	unsigned flags;				/* as a method's */
+	const char *name;			/* "VDI.get_record" */
+};
+
+/* By full name ("VDI.snapshot", or the alias "VDI_snapshot"); NULL: unknown. A
+ * declared method wins over an implied one of its name. Returned tables live as
+ * long as the process. */
+const struct api_message *api_message_find(const char *name);
+
+/* Every listed message, in listMethods' order. */
+typedef void api_message_fn(void *opaque, const struct api_message *message);
+void api_messages(api_message_fn *each, void *opaque);
+
+/* ---- Values -------------------------------------------------------------------- */
+
+/* Check a value from a wire against its type and bring it to normal form (ints
+ * may come as decimal text, datetimes in several spellings). what names it in the
+ * message. *ret is a new reference. Errors: INVALID_VALUE, FIELD_TYPE_ERROR. */
+int api_value_accept(const struct api_type *type, json *value, const char *what, json **ret,
+		     struct smd_error *err);
+
+/* Check our own result against its declared type; -1 is a bug of ours and
+ * answers INTERNAL_ERROR. */
+int api_value_check(const struct api_type *type, json *value, const char *what,
+		    struct smd_error *err);
+
+/* The zero value of a type, or what dflt says. New reference. */
+json *api_value_default(const struct api_type *type, const char *dflt);
+
+/* Fill the missing fields of a constructor's record with defaults, drop unknown
+ * members and what the caller may not set; INTERNAL_ERROR for a missing required
+ * one. *ret is a full record. */
+int api_record_complete(const struct api_class *cls, json *given, json **ret,
+			struct smd_error *err);
+
+/* "string", "VDI ref set", "(string -> string) map", as xapi writes types. */
+char *api_type_text(const struct api_type *type);
+
+/* The whole API as JSON: schema/api.json, and the reply of system.describe. */
+json *api_describe(void);
+
+#endif
