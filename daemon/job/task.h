@@ -8,6 +8,9 @@
 #ifndef SMD_DAEMON_JOB_TASK_H
 #define SMD_DAEMON_JOB_TASK_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "common/error.h"
 #include "daemon/daemon.h"
 

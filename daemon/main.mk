@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: BSD-2-Clause
+EXTRA_DIST += \
+	config.h \
+	daemon.h \
+	$(NULL)
