@@ -197,7 +197,24 @@ int api_record_complete(const struct api_class *cls, json *given, json **ret,
 /* "string", "VDI ref set", "(string -> string) map", as xapi writes types. */
 char *api_type_text(const struct api_type *type);
 
-/* The whole API as JSON: schema/api.json, and the reply of system.describe. */
+/* The whole API as JSON: schema/api.json, and the reply of system.describe, which
+ * a client may build its commands from. Members as in the structs above; absent
+ * means zero, false or none:
+ *   {"classes": [{"name": "VDI", "doc": "…", "no_records": true, "no_get_all": true,
+ *     "fields": [{"name": "…", "type": TYPE, "access": "static_ro|dynamic_ro|rw",
+ *                 "doc": "…", "default": <JSON>, "required": true, "deprecated": true,
+ *                 "always_rw_map": true}],
+ *     "methods": [{"name": "copy", "since": "0.1", "doc": "…",
+ *                  "params": [{"name": "…", "type": TYPE, "doc": "…", "default": <JSON>,
+ *                              "rest": true}],
+ *                  "result": TYPE, "result_doc": "…", "errors": ["SR_FULL"],
+ *                  "async": true, "no_session": true, "hidden": true, "read_only": true,
+ *                  "constructor": true}]}]}
+ *   TYPE = {"kind": "string|int|int32|float|bool|datetime|void|any"}
+ *        | {"kind": "ref", "name": "VDI"} | {"kind": "enum", "name": "…", "values": […]}
+ *        | {"kind": "set", "elem": TYPE} | {"kind": "map", "key": TYPE, "elem": TYPE}
+ *        | {"kind": "record", "name": "…", "fields": […]}
+ */
 json *api_describe(void);
 
 #endif
