@@ -53,13 +53,23 @@ struct api_type {
 	const char *const *values;		/* ENUM: NULL-terminated */
 	const struct api_field *fields;		/* plain RECORD: ended by a NULL name */
 };
+#define API_SET_OF(e) { API_SET, .elem = &(e) }
+#define API_STRING_MAP_OF(e) { API_MAP, .key = &api_string, .elem = &(e) }
 
 /* The common ones; class files define their own beside them. */
 extern const struct api_type api_void, api_string, api_int, api_int32, api_float, api_bool,
-	api_datetime, api_string_set, api_string_map, api_string_int_map, api_int_set;
-/* One per class, api_ref_NAME and api_set_NAME, in schema/types.c. */
-extern const struct api_type api_ref_session, api_ref_task, api_ref_pool, api_ref_host, api_ref_SM,
-	api_ref_SR, api_ref_PBD, api_ref_VDI, api_ref_VBD, api_ref_VM;
+	api_datetime, api_string_set, api_string_map, api_string_int_map, api_string_int32_map,
+	api_int_set, api_blob_map;
+/* api_ref_NAME and api_set_NAME (a set of refs) for every class a field can point to:
+ * ours, and those of xapi whose objects smd has none of (their refs are null). */
+#define API_REF_CLASSES(X) \
+	X(session) X(task) X(pool) X(host) X(host_metrics) X(SM) X(SR) X(PBD) X(VDI) X(VBD) X(VM) \
+	X(user) X(subject) X(secret) X(blob) X(crashdump) X(DR_task) X(Repository) X(PIF) \
+	X(host_crashdump) X(host_patch) X(host_cpu) X(pool_update) X(PCI) X(PGPU) X(PUSB) \
+	X(Feature) X(Certificate)
+#define X(cls) extern const struct api_type api_ref_##cls, api_set_##cls;
+API_REF_CLASSES(X)
+#undef X
 
 enum api_access {
 	API_STATIC_RO,		/* constructor's: set when made, then only by a set_ method */
@@ -71,7 +81,9 @@ enum api_access {
 #define API_DERIVED 0x2u	/* field: not stored; the refs whose .inverse field names us */
 #define API_DEPRECATED 0x4u
 #define API_PROTOTYPE 0x8u
-#define API_ALWAYS_RW_MAP 0x10u	/* RO map with add_to_/remove_from_ all the same (task.other_config) */
+#define API_ALWAYS_RW_MAP 0x10u	/* RO map with set_/add_to_/remove_from_ all the same
+				 * (task.other_config) */
+#define API_OPTIONAL 0x20u	/* member of a plain record: may be absent */
 
 struct api_field {
 	const char *name;
@@ -80,7 +92,8 @@ struct api_field {
 	const char *doc;	/* one line, ours */
 	const char *dflt;	/* as JSON text; NULL: the kind's zero value */
 	unsigned flags;
-	const char *inverse;	/* DERIVED: "VDI.SR": the refs of VDIs whose SR is this object */
+	const char *inverse;	/* DERIVED: "VDI.SR": the refs of VDIs whose SR is this object;
+				 * NULL: a class smd has no objects of, always empty */
 };
 
 struct api_param {
@@ -98,6 +111,7 @@ struct api_param {
 #define API_HIDDEN 0x4u		/* method: dispatchable, but not in listMethods */
 #define API_READ_ONLY 0x8u	/* method: changes nothing; any role may call it */
 #define API_CONSTRUCTOR 0x10u	/* method: takes one record of its class */
+#define API_BARE_REPLY 0x20u	/* method: an XML reply is the value alone, without Status */
 
 struct api_method {
 	const char *name;		/* without the class */
@@ -124,6 +138,7 @@ struct api_class {
 #define API_IN_MEMORY 0x8u	/* class: not in the database (session) */
 
 #define API_LIST(type, ...) ((const type[]){ __VA_ARGS__, { 0 } })
+#define API_NONE(type) ((const type[]){ { 0 } })
 #define API_ERRORS(...) ((const int[]){ __VA_ARGS__, -1 })
 #define API_VALUES(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
@@ -190,7 +205,7 @@ json *api_value_default(const struct api_type *type, const char *dflt);
 
 /* Fill the missing fields of a constructor's record with defaults, drop unknown
  * members and what the caller may not set; INTERNAL_ERROR for a missing required
- * one. *ret is a full record. */
+ * one. *ret is a record of every field that is stored (no derived ones). */
 int api_record_complete(const struct api_class *cls, json *given, json **ret,
 			struct smd_error *err);
 
