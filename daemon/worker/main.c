@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * smd-worker: one job on open descriptors, in a cage (daemon/worker/protocol.h).
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/image/format.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "config.h"
+#include "daemon/worker/protocol.h"
+#include "daemon/worker/request.h"
+#include "daemon/worker/sandbox.h"
+
+/* One line of standard input, without its newline; NULL: none, or too long. */
+static char *
+read_request(size_t *ret_len)
+{
+	size_t size = 0, room = 4096;
+	CLEANUP_FREE char *line = smd_malloc(room);
+
+	for (int c; (c = getchar()) != '\n';) {
+		if (c == EOF || size == WORKER_LINE_MAX)
+			return NULL;
+		if (size + 1 == room)
+			line = smd_reallocarray(line, room *= 2, 1);
+		line[size++] = (char)c;
+	}
+	line[size] = '\0';
+	*ret_len = size;
+	return TAKE_PTR(line);
+}
+
+static void
+answer(const char *member, json *value)
+{
+	CLEANUP_JSON json *line = json_object_new_object();
+	CLEANUP_FREE char *text = NULL;
+
+	smd_json_set(line, member, value);
+	text = smd_json_print(line);
+	puts(text);
+	fflush(stdout);
+}
+
+static int
+serve(const char *formats, json **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *line = NULL;
+	CLEANUP_JSON json *request = NULL;
+	size_t len;
+
+	line = read_request(&len);
+	if (!line)
+		return smd_fail_INTERNAL_ERROR(err, "request", "no request of at most %u bytes",
+					       WORKER_LINE_MAX);
+	if (smd_formats_load(formats, err) != 0)
+		return -1;
+	request = smd_json_parse(line, len, 16, err);
+	if (!request || sandbox_enter(request_cpu_seconds(request), err) != 0)
+		return -1;
+	return request_run(request, ret, err);
+}
+
+static void
+usage(FILE *to)
+{
+	fputs("Usage: smd-worker --formats DIRS\n"
+	      "Run one job of smd's: a request as one line of JSON on standard input,\n"
+	      "answers as lines of JSON on standard output. See smd-worker(8).\n"
+	      "\n"
+	      "  --formats DIRS  where format modules are, separated by colons\n"
+	      "  --help          this text\n"
+	      "  --version       the version\n", to);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "formats", required_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const char *formats = NULL;
+	json *result = NULL;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'f':
+			formats = optarg;
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		case 'V':
+			puts("smd-worker " PACKAGE_VERSION);
+			return 0;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (!formats || optind != argc) {
+		usage(stderr);
+		return 2;
+	}
+	smd_log_init("smd-worker", SMD_LOG_STDERR, SMD_LOG_WARNING);
+	if (serve(formats, &result, &err) != 0)
+		answer("error", smd_json_from_error(&err));
+	else
+		answer("result", result ? result : json_object_new_object());
+	return 0;
+}

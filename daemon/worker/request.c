@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/worker/request.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/checked.h"
+#include "common/image/ops.h"
+#include "common/mem.h"
+#include "common/uuid.h"
+
+#define IMPORT_CHUNK (1u << 20)
+#define PROGRESS_INTERVAL_MS 100
+#define ZERO_GRANULE (64u << 10)	/* what import looks for zeroes in */
+
+static int
+bad_request(struct smd_error *err, const char *what)
+{
+	return smd_fail_INTERNAL_ERROR(err, what, "the request's %s is missing or wrong", what);
+}
+
+static int
+parse_fd(json *obj, int *ret, struct smd_error *err)
+{
+	int64_t fd = smd_json_int(obj, "fd", -1);
+
+	if (fd < 0 || fd > INT32_MAX)
+		return bad_request(err, "fd");
+	*ret = (int)fd;
+	return 0;
+}
+
+/* A JSON integer as a size; negative ones are none. */
+static int
+parse_size(json *obj, const char *key, uint64_t *ret, struct smd_error *err)
+{
+	int64_t size = smd_json_int(obj, key, -1);
+
+	if (size < 0)
+		return bad_request(err, key);
+	*ret = (uint64_t)size;
+	return 0;
+}
+
+static int
+parse_source(json *obj, struct smd_source *ret, struct smd_error *err)
+{
+	json *layers = smd_json_member(obj, "layers");
+	size_t n = json_object_is_type(layers, json_type_array) ?
+		   json_object_array_length(layers) : 0;
+
+	memset(ret, 0, sizeof *ret);
+	if (n == 0 || n > SMD_CHAIN_MAX)
+		return bad_request(err, "layers");
+	for (size_t i = 0; i < n; i++) {
+		json *layer = json_object_array_get_idx(layers, i);
+
+		if (parse_fd(layer, &ret->layers[i].fd, err) != 0)
+			return -1;
+		ret->layers[i].name = smd_json_str(layer, "name", "image");
+		ret->layers[i].format = smd_json_str(layer, "format", "");
+	}
+	ret->n = n;
+	ret->write = smd_json_bool(obj, "write", false);
+	ret->foreign = smd_json_bool(obj, "foreign", false);
+	return 0;
+}
+
+static void
+cleanup_target(struct smd_target *t)
+{
+	smd_options_free(&t->options);
+}
+
+/* need_fd: measure has a target without a file. */
+static int
+parse_target(json *obj, bool need_fd, struct smd_target *ret, struct smd_error *err)
+{
+	const struct smd_format *format;
+	json *options = smd_json_member(obj, "options");
+
+	memset(ret, 0, sizeof *ret);
+	ret->fd = -1;
+	ret->name = smd_json_str(obj, "name", "image");
+	ret->format = smd_json_str(obj, "format", "");
+	if (need_fd && parse_fd(obj, &ret->fd, err) != 0)
+		return -1;
+	ret->virtual_size = (uint64_t)smd_json_int(obj, "size", 0);
+	if (smd_format_get(ret->format, &format, err) != 0)
+		return -1;
+	if (!options)
+		return 0;
+	json_object_object_foreach(options, name, value) {
+		if (smd_options_add(&ret->options, format, name, json_object_get_string(value),
+				    err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+print_progress(void *opaque, uint64_t done, uint64_t total)
+{
+	static uint64_t last_ms;
+	struct timespec now;
+	uint64_t now_ms;
+
+	(void)opaque;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	if (last_ms && now_ms - last_ms < PROGRESS_INTERVAL_MS && done != total)
+		return 0;
+	last_ms = now_ms;
+	printf("{\"progress\":{\"done\":%" PRIu64 ",\"total\":%" PRIu64 "}}\n", done, total);
+	return fflush(stdout) != 0;	/* nobody listens: stop */
+}
+
+static void
+parse_copy_options(json *request, struct smd_copy_options *ret)
+{
+	*ret = (struct smd_copy_options){
+		.n_threads = (unsigned)smd_json_int(request, "threads", 0),
+		.bytes_per_second = (uint64_t)smd_json_int(request, "bytes_per_second", 0),
+		.verify = smd_json_bool(request, "verify", false),
+		.progress = print_progress,
+	};
+}
+
+static int
+run_formats(json *request, json **ret, struct smd_error *err)
+{
+	(void)request;
+	(void)err;
+	*ret = json_object_new_object();
+	smd_json_set(*ret, "formats", smd_op_formats());
+	return 0;
+}
+
+static int
+run_create(json *request, json **ret, struct smd_error *err)
+{
+	CLEANUP(cleanup_target) struct smd_target target;
+
+	(void)ret;
+	if (parse_target(smd_json_member(request, "target"), true, &target, err) != 0)
+		return -1;
+	return smd_op_create(&target, err);
+}
+
+static int
+run_info(json *request, json **ret, struct smd_error *err)
+{
+	struct smd_source source;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0)
+		return -1;
+	return smd_op_info(&source, ret, err);
+}
+
+static int
+run_convert(json *request, json **ret, struct smd_error *err)
+{
+	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
+	struct smd_copy_options options;
+	struct smd_source source;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
+	    parse_target(smd_json_member(request, "target"), true, &target, err) != 0)
+		return -1;
+	parse_copy_options(request, &options);
+	return smd_op_convert(&source, &target, &options, ret, err);
+}
+
+static int
+run_resize(json *request, json **ret, struct smd_error *err)
+{
+	struct smd_source source;
+	uint64_t size;
+
+	(void)ret;
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
+	    parse_size(request, "size", &size, err) != 0)
+		return -1;
+	return smd_op_resize(&source, size, false, err);
+}
+
+static int
+run_check(json *request, json **ret, struct smd_error *err)
+{
+	const char *how = smd_json_str(request, "repair", "none");
+	json *layer = json_object_array_get_idx(
+		smd_json_member(smd_json_member(request, "source"), "layers"), 0);
+	uint32_t repair = SMD_REPAIR_NONE;
+	int fd, verdict;
+
+	if (parse_fd(layer, &fd, err) != 0)
+		return -1;
+	if (strcmp(how, "leaks") == 0)
+		repair = SMD_REPAIR_LEAKS;
+	else if (strcmp(how, "all") == 0)
+		repair = SMD_REPAIR_ALL;
+	else if (strcmp(how, "none") != 0)
+		return bad_request(err, "repair");
+	if (smd_op_check(fd, smd_json_str(layer, "name", "image"),
+			 smd_json_str(layer, "format", ""), repair, ret, &verdict, err) != 0)
+		return -1;
+	smd_json_set_int(*ret, "exit", verdict);
+	return 0;
+}
+
+static int
+run_measure(json *request, json **ret, struct smd_error *err)
+{
+	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
+	json *obj = smd_json_member(request, "source");
+	struct smd_source source;
+	uint64_t size = 0;
+
+	if (obj && parse_source(obj, &source, err) != 0)
+		return -1;
+	if (!obj && parse_size(request, "size", &size, err) != 0)
+		return -1;
+	if (parse_target(smd_json_member(request, "target"), false, &target, err) != 0)
+		return -1;
+	return smd_op_measure(obj ? &source : NULL, size, &target, ret, err);
+}
+
+static int
+print_begin(void *opaque, uint64_t size, struct smd_error *err)
+{
+	(void)opaque;
+	printf("{\"begin\":{\"size\":%" PRIu64 "}}\n", size);
+	if (fflush(stdout) != 0)
+		return smd_fail_INTERNAL_ERROR(err, "stdout", "nobody reads the answer");
+	return 0;
+}
+
+static int
+run_export(json *request, json **ret, struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+	const struct smd_format *format;
+	struct smd_create params = { 0 };
+	struct smd_copy_options options;
+	struct smd_source source;
+	int fd;
+
+	(void)ret;
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
+	    parse_fd(request, &fd, err) != 0 ||
+	    smd_format_get(smd_json_str(request, "format", ""), &format, err) != 0 ||
+	    smd_source_open(&source, &chain, err) != 0)
+		return -1;
+	params.virtual_size = smd_chain_size(chain);
+	params.timestamp_unix = (uint32_t)time(NULL);
+	smd_uuid_new_bytes(params.uuid);
+	parse_copy_options(request, &options);
+	return smd_stream_out(chain, format, &params, fd, print_begin, &options, err);
+}
+
+static bool
+is_zero(const uint8_t *p, size_t n)
+{
+	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+/* Write a piece, its zero granules as zeroes. */
+static int
+import_piece(struct smd_chain *chain, const uint8_t *buf, size_t count, uint64_t offset,
+	     struct smd_error *err)
+{
+	for (size_t done = 0; done < count;) {
+		size_t n = smd_min_u64(ZERO_GRANULE, count - done);
+		int rc;
+
+		if (is_zero(buf + done, n))
+			rc = smd_chain_zero(chain, offset + done, n, true, err);
+		else
+			rc = smd_chain_pwrite(chain, buf + done, n, offset + done, err);
+		if (rc != 0)
+			return -1;
+		done += n;
+	}
+	return 0;
+}
+
+/* Fill buf from a pipe: fewer bytes only at its end. */
+static ssize_t
+read_full(int fd, uint8_t *buf, size_t count)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		ssize_t n = read(fd, buf + done, count - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+static int
+run_import_raw(json *request, json **ret, struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+	CLEANUP_FREE uint8_t *buf = smd_malloc(IMPORT_CHUNK);
+	struct smd_source source;
+	uint64_t size, done = 0;
+	int fd;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
+	    parse_fd(request, &fd, err) != 0 || parse_size(request, "size", &size, err) != 0 ||
+	    smd_source_open(&source, &chain, err) != 0)
+		return -1;
+	for (ssize_t n; (n = read_full(fd, buf, IMPORT_CHUNK)) != 0; done += (uint64_t)n) {
+		if (n < 0)
+			return smd_fail_VDI_IO_ERROR(err, "Device I/O errors",
+						     "reading the upload at %" PRIu64 ": %s", done,
+						     strerror(errno));
+		if ((uint64_t)n > smd_chain_size(chain) - done)
+			return smd_fail_VDI_TOO_SMALL(err, source.layers[0].name, SMD_U64(done + (uint64_t)n),
+						      "the upload passes the disk's end, %" PRIu64,
+						      smd_chain_size(chain));
+		if (import_piece(chain, buf, (size_t)n, done, err) != 0)
+			return -1;
+		print_progress(NULL, done + (uint64_t)n, smd_max_u64(size, done + (uint64_t)n));
+	}
+	if (smd_chain_flush(chain, err) != 0)
+		return -1;
+	*ret = json_object_new_object();
+	smd_json_set_int(*ret, "bytes", (int64_t)done);
+	return 0;
+}
+
+static const struct {
+	const char *op;
+	int (*run)(json *request, json **ret, struct smd_error *err);
+	bool moves_data;
+} ops[] = {
+	{ "formats", run_formats, false },
+	{ "create", run_create, false },
+	{ "info", run_info, false },
+	{ "convert", run_convert, true },
+	{ "resize", run_resize, true },
+	{ "check", run_check, true },
+	{ "measure", run_measure, false },
+	{ "export", run_export, true },
+	{ "import-raw", run_import_raw, true },
+};
+
+#define N_OPS (sizeof ops / sizeof *ops)
+#define QUESTION_CPU_SECONDS 60
+
+uint64_t
+request_cpu_seconds(json *request)
+{
+	const char *op = smd_json_str(request, "op", "");
+
+	for (size_t i = 0; i < N_OPS; i++) {
+		if (strcmp(ops[i].op, op) == 0 && ops[i].moves_data)
+			return 0;
+	}
+	return QUESTION_CPU_SECONDS;
+}
+
+int
+request_run(json *request, json **ret, struct smd_error *err)
+{
+	const char *op = smd_json_str(request, "op", "");
+
+	for (size_t i = 0; i < N_OPS; i++) {
+		if (strcmp(ops[i].op, op) == 0)
+			return ops[i].run(request, ret, err);
+	}
+	return bad_request(err, "op");
+}
