@@ -150,6 +150,7 @@ struct smd_sr_driver {
 	 * drivers allocate as it is written). Fails where the name exists. */
 	int (*volume_create)(void *sr, const char *name, uint64_t size, int *ret_fd,
 			     struct smd_error *err);
+	/* open, stat: a volume that is not there is VOLUME_UNAVAILABLE, errnum ENOENT. */
 	int (*volume_open)(void *sr, const char *name, uint32_t flags, int *ret_fd,
 			   struct smd_error *err);
 	int (*volume_stat)(void *sr, const char *name, struct smd_sr_volume *ret,
