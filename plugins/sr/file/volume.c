@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "plugins/sr/file/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+
+int
+file_open_beneath(int dir, const char *name, uint64_t flags, uint64_t mode)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+		.mode = mode,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+			   RESOLVE_NO_XDEV,
+	};
+
+	return (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+}
+
+bool
+file_name_ok(const char *name)
+{
+	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				  "0123456789._-");
+
+	return len > 0 && len <= FILE_NAME_MAX && name[len] == '\0' && name[0] != '.';
+}
+
+static int
+check_name(const struct file_sr *sr, const char *name, struct smd_error *err)
+{
+	if (file_name_ok(name))
+		return 0;
+	return smd_sr_fail(err, SMD_SR_FAIL_OTHER, EINVAL,
+			   "%s: \"%.200s\" is no name for a volume", sr->location, name);
+}
+
+/* ENOSPC and its kin have a code of their own, whatever was being done. */
+static int
+fail_errno(const struct file_sr *sr, const char *name, enum smd_sr_failure failure, int errnum,
+	   const char *what, struct smd_error *err)
+{
+	if (errnum == ENOSPC || errnum == EDQUOT)
+		failure = SMD_SR_FAIL_NO_SPACE;
+	else if (errnum == EEXIST)
+		failure = SMD_SR_FAIL_VOLUME_EXISTS;
+	return smd_sr_fail(err, failure, errnum, "%s/%s: cannot %s", sr->location, name, what);
+}
+
+int
+file_replace(int dir, const char *name, const char *text, size_t len)
+{
+	CLEANUP_CLOSE int fd = -1;
+	char tmp[64];
+
+	snprintf(tmp, sizeof tmp, "%s.tmp", name);
+	if (unlinkat(dir, tmp, 0) < 0 && errno != ENOENT)
+		return -1;
+	fd = file_open_beneath(dir, tmp, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return -1;
+	for (size_t done = 0; done < len; ) {
+		ssize_t n = write(fd, text + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		done += (size_t)n;
+	}
+	if (fsync(fd) < 0 || renameat(dir, tmp, dir, name) < 0)
+		return -1;
+	return fsync(dir);
+}
+
+static void
+volume_from_stat(struct smd_sr_volume *v, const char *name, const struct stat *st)
+{
+	v->name = name;
+	v->size = (uint64_t)st->st_size;
+	v->allocated = (uint64_t)st->st_blocks * 512;
+}
+
+int
+file_scan(void *opaque, smd_sr_volume_fn *add, void *add_opaque, struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	int fd = file_open_beneath(sr->dir, ".", O_RDONLY | O_DIRECTORY, 0);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int r = 0;
+
+	if (!dir) {
+		smd_sr_fail(err, SMD_SR_FAIL_SCAN, errno, "%s: cannot list", sr->location);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	while (r == 0) {
+		struct smd_sr_volume volume;
+		struct dirent *entry;
+		struct stat st;
+
+		errno = 0;
+		entry = readdir(dir);
+		if (!entry) {
+			if (errno)
+				r = smd_sr_fail(err, SMD_SR_FAIL_SCAN, errno, "%s: cannot list",
+						sr->location);
+			break;
+		}
+		/* What vanishes meanwhile was not there; other kinds are not ours. */
+		if (!file_name_ok(entry->d_name) ||
+		    fstatat(sr->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		volume_from_stat(&volume, entry->d_name, &st);
+		r = add(add_opaque, &volume, err);
+	}
+	closedir(dir);
+	return r;
+}
+
+int
+file_volume_create(void *opaque, const char *name, uint64_t size, int *ret_fd,
+		   struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	CLEANUP_CLOSE int fd = -1;
+
+	if (check_name(sr, name, err) < 0)
+		return -1;
+	if (size > INT64_MAX)
+		return smd_sr_fail(err, SMD_SR_FAIL_CREATE_VOLUME, EFBIG, "%s/%s: too large",
+				   sr->location, name);
+	fd = file_open_beneath(sr->dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fail_errno(sr, name, SMD_SR_FAIL_CREATE_VOLUME, errno, "create", err);
+	if (size > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) < 0 &&
+	    errno != EOPNOTSUPP) {
+		int errnum = errno;
+
+		unlinkat(sr->dir, name, 0);
+		return fail_errno(sr, name, SMD_SR_FAIL_CREATE_VOLUME, errnum, "reserve room", err);
+	}
+	if (fsync(sr->dir) < 0) {
+		int errnum = errno;
+
+		unlinkat(sr->dir, name, 0);
+		return fail_errno(sr, name, SMD_SR_FAIL_CREATE_VOLUME, errnum, "sync", err);
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int
+file_volume_open(void *opaque, const char *name, uint32_t flags, int *ret_fd,
+		 struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	CLEANUP_CLOSE int fd = -1;
+	struct stat st;
+
+	if (check_name(sr, name, err) < 0)
+		return -1;
+	fd = file_open_beneath(sr->dir, name, flags & SMD_SR_OPEN_WRITE ? O_RDWR : O_RDONLY, 0);
+	if (fd < 0)
+		return fail_errno(sr, name, SMD_SR_FAIL_VOLUME_UNAVAILABLE, errno, "open", err);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return smd_sr_fail(err, SMD_SR_FAIL_VOLUME_UNAVAILABLE, 0,
+				   "%s/%s: not a regular file", sr->location, name);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int
+file_volume_stat(void *opaque, const char *name, struct smd_sr_volume *ret, struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	struct stat st;
+
+	if (check_name(sr, name, err) < 0)
+		return -1;
+	if (fstatat(sr->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail_errno(sr, name, SMD_SR_FAIL_VOLUME_UNAVAILABLE, errno, "look at", err);
+	if (!S_ISREG(st.st_mode))
+		return smd_sr_fail(err, SMD_SR_FAIL_VOLUME_UNAVAILABLE, 0,
+				   "%s/%s: not a regular file", sr->location, name);
+	volume_from_stat(ret, name, &st);
+	return 0;
+}
+
+int
+file_volume_rename(void *opaque, const char *from, const char *to, struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	int r;
+
+	if (check_name(sr, from, err) < 0 || check_name(sr, to, err) < 0)
+		return -1;
+	r = renameat2(sr->dir, from, sr->dir, to, RENAME_NOREPLACE);
+	/* File systems without that flag (NFS among them): a link fails where the
+	 * name exists, and a crash leaves both names for one file. */
+	if (r < 0 && (errno == EINVAL || errno == ENOSYS)) {
+		r = linkat(sr->dir, from, sr->dir, to, 0);
+		if (r == 0)
+			r = unlinkat(sr->dir, from, 0);
+	}
+	if (r < 0)
+		return fail_errno(sr, from, SMD_SR_FAIL_VOLUME_UNAVAILABLE, errno, "rename", err);
+	if (fsync(sr->dir) < 0)
+		return fail_errno(sr, to, SMD_SR_FAIL_OTHER, errno, "sync", err);
+	return 0;
+}
+
+int
+file_volume_delete(void *opaque, const char *name, struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+
+	if (check_name(sr, name, err) < 0)
+		return -1;
+	if (unlinkat(sr->dir, name, 0) < 0) {
+		if (errno == ENOENT)
+			return 0;
+		return fail_errno(sr, name, SMD_SR_FAIL_DELETE_VOLUME, errno, "delete", err);
+	}
+	if (fsync(sr->dir) < 0)
+		return fail_errno(sr, name, SMD_SR_FAIL_DELETE_VOLUME, errno, "sync", err);
+	return 0;
+}
+
+int
+file_records_load(void *opaque, char **ret_text, struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	CLEANUP_CLOSE int fd = file_open_beneath(sr->dir, FILE_RECORDS, O_RDONLY, 0);
+	CLEANUP_FREE char *text = NULL;
+	size_t len = 0;
+	struct stat st;
+
+	if (fd < 0 && errno == ENOENT) {
+		*ret_text = NULL;
+		return 0;
+	}
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail_errno(sr, FILE_RECORDS, SMD_SR_FAIL_OTHER, errno, "open", err);
+	if (!S_ISREG(st.st_mode) || st.st_size > (off_t)FILE_RECORDS_MAX)
+		return smd_sr_fail(err, SMD_SR_FAIL_OTHER, 0, "%s/%s: not a file of at most %u bytes",
+				   sr->location, FILE_RECORDS, FILE_RECORDS_MAX);
+	text = malloc((size_t)st.st_size + 1);
+	if (!text)
+		return fail_errno(sr, FILE_RECORDS, SMD_SR_FAIL_OTHER, ENOMEM, "read", err);
+	while (len < (size_t)st.st_size) {
+		ssize_t n = read(fd, text + len, (size_t)st.st_size - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail_errno(sr, FILE_RECORDS, SMD_SR_FAIL_OTHER, errno, "read", err);
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	text[len] = '\0';
+	*ret_text = TAKE_PTR(text);
+	return 0;
+}
+
+int
+file_records_save(void *opaque, const char *text, struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+
+	if (file_replace(sr->dir, FILE_RECORDS, text, strlen(text)) < 0)
+		return fail_errno(sr, FILE_RECORDS, SMD_SR_FAIL_OTHER, errno, "write", err);
+	return 0;
+}
