@@ -224,7 +224,11 @@ char *api_type_text(const struct api_type *type);
  *                              "rest": true}],
  *                  "result": TYPE, "result_doc": "…", "errors": ["SR_FULL"],
  *                  "async": true, "no_session": true, "hidden": true, "read_only": true,
- *                  "constructor": true}]}]}
+ *                  "constructor": true, "bare_reply": true}]}],
+ *    "errors": [{"code": "SR_FULL", "params": ["requested", "maximum"], "any_number": true,
+ *                "text": "…"}]}
+ * Fields may also have "inverse", "derived", "prototype", "optional"; classes
+ * "no_events", "in_memory".
  *   TYPE = {"kind": "string|int|int32|float|bool|datetime|void|any"}
  *        | {"kind": "ref", "name": "VDI"} | {"kind": "enum", "name": "…", "values": […]}
  *        | {"kind": "set", "elem": TYPE} | {"kind": "map", "key": TYPE, "elem": TYPE}
