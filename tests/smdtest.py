@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the Python tests share: a private daemon, both wires, images.
+
+    from smdtest import *
+
+    with Smd(tcp=True) as smd:
+        sr = smd.make_sr("one")
+        vdi = smd.call("VDI.create", {...})
+
+Standard library only. A test ends with status 0, or 77 through skip().
+"""
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+
+if "SMD_SRC" not in os.environ:     # started by hand: go under ./run
+    _run = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "run")
+    os.execv(_run, [_run, sys.executable] + sys.argv)
+
+SRC = os.environ["SMD_SRC"]
+BUILD = os.environ["SMD_BUILD"]
+NULL_REF = "OpaqueRef:NULL"
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class ApiError(Exception):
+    """A Failure of the API: code and params as they came."""
+
+    def __init__(self, description):
+        super().__init__(": ".join([description[0], ", ".join(description[1:])]))
+        self.code = description[0]
+        self.params = list(description[1:])
+
+
+class HttpError(Exception):
+    def __init__(self, status, body):
+        super().__init__("HTTP %d: %.200r" % (status, body))
+        self.status = status
+        self.body = body
+
+
+def skip(why):
+    print("skipped:", why)
+    sys.exit(77)
+
+
+def requires(*programs):
+    for program in programs:
+        if not shutil.which(program):
+            skip(program + " is missing")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path, timeout=120):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class UnixTransport(xmlrpc.client.Transport):
+    """For xmlrpc.client.ServerProxy("http://localhost/", transport=...)."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def make_connection(self, host):
+        return UnixConnection(self.path)
+
+
+class Smd:
+    """A private daemon: its state, socket, log and SRs lie in self.dir, which is
+    removed at the end. Calls go over the unix socket, or over TCP if tcp=True."""
+
+    def __init__(self, tcp=False, config="", args=(), env=None, plugin_dir=None):
+        self.dir = tempfile.mkdtemp(prefix="smd-test.")
+        self.socket = os.path.join(self.dir, "smd.sock")
+        self.log = os.path.join(self.dir, "smd.log")
+        self.state = os.path.join(self.dir, "state")
+        self.conf = os.path.join(self.dir, "smd.conf")
+        os.mkdir(self.state)
+        with open(self.conf, "w") as f:
+            f.write(config)
+        self.tcp = tcp
+        self.port = free_port() if tcp else None
+        self.args = list(args)
+        self.env = dict(os.environ, **(env or {}))
+        self.plugin_dir = plugin_dir or os.environ["SMD_PLUGIN_PATH"]
+        self.user, self.password = "root", "secret"
+        self.process = None
+        self.session = None
+        if tcp:
+            self.add_user(self.user, "pool-admin", self.password)
+        self.start()
+
+    # -- the process --
+
+    def start(self):
+        argv = ["smd", "--foreground", "--config", self.conf, "--state-dir", self.state,
+                "--socket", self.socket, "--plugin-dir", self.plugin_dir]
+        if self.tcp:
+            argv += ["--listen", "127.0.0.1:%d" % self.port]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(argv + self.args, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, env=self.env)
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            if self.process.poll() is not None:
+                raise AssertionError("smd ended at its start: " + self.read_log())
+            if time.monotonic() > deadline:
+                raise AssertionError("smd does not answer after a minute: " + self.read_log())
+            time.sleep(0.05)
+        self.session = None
+
+    def _answers(self):
+        try:
+            return "session.logout" in self.proxy().system.listMethods()
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return False
+
+    def stop(self):
+        """SIGTERM; it must end by itself, with success."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        assert status == 0, "smd ended with status %d: %s" % (status, self.read_log())
+
+    def kill(self):
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self):
+        if self.process.poll() is None:
+            self.stop()
+        self.start()
+
+    def running(self):
+        return self.process.poll() is None
+
+    def read_log(self):
+        with open(self.log, errors="replace") as f:
+            return "".join(f.readlines()[-60:])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if self.running():
+            self.kill() if kind else self.stop()
+        if kind and not issubclass(kind, SystemExit):
+            print("--- the daemon's log, its end ---\n" + self.read_log())
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def add_user(self, name, role, password):
+        subprocess.run(["smctl", "passwd", "--file", os.path.join(self.state, "users"), name,
+                        role], input=password + "\n", text=True, check=True,
+                       stdout=subprocess.DEVNULL)
+
+    # -- the wires --
+
+    def connect(self, timeout=120, tcp=None):
+        """An HTTPConnection to the daemon."""
+        if self.tcp if tcp is None else tcp:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        return UnixConnection(self.socket, timeout)
+
+    def proxy(self):
+        """Python's own XML-RPC client, as a user would make it."""
+        if self.tcp:
+            return xmlrpc.client.ServerProxy("http://127.0.0.1:%d/" % self.port)
+        return xmlrpc.client.ServerProxy("http://localhost/", transport=UnixTransport(self.socket))
+
+    def raw_call(self, name, *params):
+        """An XML-RPC call without a session; the Value, or ApiError."""
+        with self.proxy() as proxy:
+            reply = getattr(proxy, name)(*params)
+        if not isinstance(reply, dict) or "Status" not in reply:
+            return reply
+        if reply["Status"] == "Success":
+            return reply["Value"]
+        raise ApiError(reply["ErrorDescription"])
+
+    def login(self):
+        if not self.session:
+            self.session = self.raw_call("session.login_with_password", self.user, self.password,
+                                         "1.0", "smdtest")
+        return self.session
+
+    def call(self, name, *params):
+        """An XML-RPC call in a session of ours. Numbers come back as text."""
+        return self.raw_call(name, self.login(), *params)
+
+    def http(self, method, path, body=None, headers=None, timeout=120):
+        """(status, headers, body) of one request."""
+        connection = self.connect(timeout)
+        try:
+            connection.request(method, path, body, headers or {})
+            reply = connection.getresponse()
+            return reply.status, reply.headers, reply.read()
+        finally:
+            connection.close()
+
+    def json_raw(self, name, *params, version="2.0"):
+        """The whole JSON-RPC reply of a call without a session."""
+        request = {"method": name, "params": list(params), "id": 1}
+        if version == "2.0":
+            request["jsonrpc"] = "2.0"
+        status, headers, body = self.http("POST", "/jsonrpc", json.dumps(request),
+                                          {"Content-Type": "application/json"})
+        if status != 200:
+            raise HttpError(status, body)
+        assert headers["Content-Type"] == "application/json", headers["Content-Type"]
+        return json.loads(body)
+
+    def json_call(self, name, *params):
+        """A JSON-RPC call in a session of ours; numbers are numbers."""
+        reply = self.json_raw(name, self.login(), *params)
+        assert reply["id"] == 1 and reply["jsonrpc"] == "2.0", reply
+        if "error" in reply:
+            error = reply["error"]
+            raise ApiError([error["message"]] + error["data"])
+        return reply["result"]
+
+    # -- objects --
+
+    def host(self):
+        return self.call("host.get_all")[0]
+
+    def make_sr(self, name, **device_config):
+        """A file SR in self.dir/name, attached; its ref."""
+        path = os.path.join(self.dir, name)
+        os.makedirs(path, exist_ok=True)
+        config = {"location": path}
+        config.update({k.replace("_", "-"): v for k, v in device_config.items()})
+        return self.call("SR.create", self.host(), config, "0", name, "", "file", "user", False,
+                         {})
+
+    def sr_path(self, sr):
+        """Where a file SR's volumes lie."""
+        pbd = self.call("SR.get_PBDs", sr)[0]
+        return self.call("PBD.get_device_config", pbd)["location"]
+
+    def make_vdi(self, sr, size, fmt=None, name="disk"):
+        return self.call("VDI.create", {
+            "name_label": name, "name_description": "", "SR": sr, "virtual_size": str(size),
+            "type": "user", "sharable": False, "read_only": False, "other_config": {},
+            "sm_config": {"image-format": fmt} if fmt else {}})
+
+    def vdi_file(self, vdi):
+        """The path of a VDI's volume in a file SR."""
+        record = self.call("VDI.get_record", vdi)
+        return os.path.join(self.sr_path(record["SR"]), record["location"])
+
+    def vdi_format(self, vdi):
+        return self.call("VDI.get_sm_config", vdi).get("image-format")
+
+    def import_vdi(self, vdi, path, fmt="raw"):
+        """PUT /import_raw_vdi of a whole file."""
+        with open(path, "rb") as f:
+            status, _, body = self.http(
+                "PUT", "/import_raw_vdi?session_id=%s&vdi=%s&format=%s" % (self.login(), vdi, fmt),
+                f, {"Content-Length": str(os.path.getsize(path))}, timeout=600)
+        if status != 200:
+            raise HttpError(status, body)
+
+    def export_vdi(self, vdi, path, fmt="raw"):
+        """GET /export_raw_vdi into a file."""
+        connection = self.connect(600)
+        try:
+            connection.request("GET", "/export_raw_vdi?session_id=%s&vdi=%s&format=%s"
+                               % (self.login(), vdi, fmt))
+            reply = connection.getresponse()
+            if reply.status != 200:
+                raise HttpError(reply.status, reply.read())
+            with open(path, "wb") as f:
+                shutil.copyfileobj(reply, f, MIB)
+        finally:
+            connection.close()
+
+    def wait_task(self, task, timeout=300, on_progress=None):
+        """Wait for a task's end; its record. on_progress(float) at each look."""
+        deadline = time.monotonic() + timeout
+        while True:
+            record = self.call("task.get_record", task)
+            if on_progress:
+                on_progress(float(record["progress"]))
+            if record["status"] in ("success", "failure", "cancelled"):
+                return record
+            if time.monotonic() > deadline:
+                raise AssertionError("the task still runs after %d s: %r" % (timeout, record))
+            time.sleep(0.02)
+
+    def call_async(self, name, *params, timeout=300):
+        """Async.NAME to its end: the result (without its <value> tags), or ApiError."""
+        task = self.call("Async." + name, *params)
+        record = self.wait_task(task, timeout)
+        self.call("task.destroy", task)
+        if record["status"] != "success":
+            raise ApiError(record["error_info"])
+        return record["result"].replace("<value>", "").replace("</value>", "")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+# -- images --
+
+def qemu_format(fmt):
+    return "vpc" if fmt == "vhd" else fmt
+
+
+def qemu_img(*args):
+    """Run qemu-img; its output."""
+    return run("qemu-img", *args)
+
+
+def run(*argv, status=0):
+    """Run a program that must end with this status; its standard output."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == status, "%s ended with %d: %s%s" % (
+        " ".join(argv), done.returncode, done.stdout, done.stderr)
+    return done.stdout
+
+
+def fill_raw(path, size, seed=1, runs=24, longest=MIB):
+    """A sparse raw disk of this size with runs of data spread over it, the same
+    for the same seed; returns how many bytes were written."""
+    import random
+    rng = random.Random(seed)
+    longest = min(longest, size)
+    written = 0
+    with open(path, "wb") as f:
+        f.truncate(size)
+        for i in range(runs):
+            count = rng.randrange(1, longest + 1)
+            # The first byte, the last one, and places in between.
+            at = 0 if i == 0 else size - count if i == 1 else rng.randrange(0, size - count + 1)
+            f.seek(at)
+            f.write(rng.randbytes(count))
+            written += count
+    return written
+
+
+def make_image(path, fmt, size, seed=1, options="", compressed=False):
+    """An image written by qemu-img, with fill_raw's content; the content's sha256.
+    options: qemu-img's -o text. VHDs keep their exact size."""
+    raw = path + ".raw"
+    fill_raw(raw, size, seed)
+    if fmt == "vhd":
+        options = ",".join(filter(None, [options, "force_size=on"]))
+    argv = ["convert", "-f", "raw", "-O", qemu_format(fmt)]
+    argv += ["-c"] if compressed else []
+    argv += ["-o", options] if options else []
+    qemu_img(*argv, raw, path)
+    digest = sha256_of_file(raw)
+    os.unlink(raw)
+    return digest
+
+
+def sha256_of_file(path, size=None):
+    digest = hashlib.sha256()
+    left = os.path.getsize(path) if size is None else size
+    with open(path, "rb") as f:
+        while left > 0:
+            block = f.read(min(left, MIB))
+            if not block:
+                break
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
+
+
+def sha256_of_disk(path, fmt):
+    """Of the whole disk in an image, read by qemu-img and not by us."""
+    if fmt == "raw":
+        return sha256_of_file(path)
+    with tempfile.NamedTemporaryFile(suffix=".raw", dir=os.path.dirname(path)) as raw:
+        qemu_img("convert", "-f", qemu_format(fmt), "-O", "raw", path, raw.name)
+        return sha256_of_file(raw.name)
+
+
+def image_info(path, fmt):
+    return json.loads(qemu_img("info", "--output=json", "-f", qemu_format(fmt), path))
+
+
+def allocated(path):
+    return os.stat(path).st_blocks * 512
+
+
+# -- assertions --
+
+def expect_eq(actual, expected, what=""):
+    assert actual == expected, "%s: got %r, wanted %r" % (what, actual, expected)
+
+
+def expect_error(code, function, *args, params=None):
+    """function(*args) must fail with this code (and these params); the error."""
+    try:
+        result = function(*args)
+    except ApiError as e:
+        assert e.code == code, "wanted %s, got %s" % (code, e)
+        if params is not None:
+            expect_eq(e.params, params, "parameters of " + code)
+        return e
+    raise AssertionError("wanted %s, got a success: %r" % (code, result))
