@@ -126,6 +126,10 @@ struct smd_io_ops {
 	int (*truncate)(struct smd_io *io, uint64_t size, struct smd_error *err);
 	/* Return when everything written before the call survives power loss. */
 	int (*flush)(struct smd_io *io, struct smd_error *err);
+	/* Take the space for a range now, so that writes to it can't run out of
+	 * room; it reads as before. NULL: the store has no such thing. */
+	int (*allocate)(struct smd_io *io, uint64_t offset, uint64_t count,
+			struct smd_error *err);
 };
 
 #define SMD_IO_WRITABLE 0x1u
@@ -162,7 +166,7 @@ smd_fail(struct smd_error *err, enum smd_reason reason, const char *image, const
 	va_list ap;
 
 	va_start(ap, fmt);
-	smd_format_host->fail(err, reason, image, fmt, ap);
+	(smd_format_host->fail)(err, reason, image, fmt, ap);	/* cmocka has a macro fail */
 	va_end(ap);
 	return -1;
 }
