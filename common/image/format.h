@@ -34,6 +34,10 @@ const char *smd_formats_refused(void);
 /* What modules are given; one for the process. */
 extern const struct smd_format_host smd_the_format_host;
 
+/* smd_fail of the contract, for the host itself; always -1. */
+int smd_image_fail(struct smd_error *err, enum smd_reason reason, const char *image,
+		   const char *fmt, ...) SMD_PRINTF(4, 5);
+
 const char *smd_reason_name(enum smd_reason reason);	/* "BAD_MAGIC" */
 const char *smd_reason_text(enum smd_reason reason);
 

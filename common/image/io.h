@@ -35,6 +35,18 @@ int smd_io_fd(struct smd_io *io);
 int smd_io_next_data(struct smd_io *io, uint64_t offset, uint64_t count,
 		     uint64_t *ret_data, uint64_t *ret_end, struct smd_error *err);
 
+/* Let dst have src's bytes without copying them (FICLONERANGE). 0 done; 1 not
+ * here: another file system, one that can't, an unaligned range. */
+int smd_io_share(struct smd_io *dst, uint64_t dst_offset, struct smd_io *src,
+		 uint64_t src_offset, uint64_t count);
+
+/* Begin to write a range back, so that a later flush has less to wait for. */
+void smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count);
+
+/* Make flush do nothing, for a caller that would rather be fast than safe
+ * (qemu-img's cache mode "unsafe"). Files only. */
+void smd_io_set_no_flush(struct smd_io *io, bool no_flush);
+
 /* Flush nothing, free everything. NULL is fine. */
 void smd_io_close(struct smd_io *io);
 static inline void

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "common/image/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "common/image/format.h"
+#include "common/image/io-impl.h"
+#include "common/mem.h"
+
+struct file_io {
+	struct smd_io io;
+	int fd;
+	bool regular;
+	bool no_flush;
+	char *name;
+};
+
+static const struct smd_io_ops file_ops;
+
+static struct file_io *
+file_of(struct smd_io *io)
+{
+	return (struct file_io *)io;
+}
+
+static int
+file_fail(struct smd_io *io, struct smd_error *err, const char *what, uint64_t offset,
+	  uint64_t count)
+{
+	int e = errno;
+
+	smd_fail_IMAGE_IO(err, io->name, "%s: %s %" PRIu64 " bytes at %" PRIu64 ": %s", io->name,
+			  what, count, offset, strerror(e));
+	if (!err->errnum)
+		err->errnum = e;
+	return -1;
+}
+
+/* size only grows here; truncate alone sets it down. */
+static void
+file_grown_to(struct smd_io *io, uint64_t end)
+{
+	uint64_t size = __atomic_load_n(&io->size, __ATOMIC_RELAXED);
+
+	while (size < end && !__atomic_compare_exchange_n(&io->size, &size, end, true,
+							  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+static int
+file_pread(struct smd_io *io, void *buf, size_t count, uint64_t offset, struct smd_error *err)
+{
+	uint8_t *p = buf;
+	size_t left = count;
+
+	while (left > 0) {
+		ssize_t r = pread(file_of(io)->fd, p, left, (off_t)(offset + (count - left)));
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return file_fail(io, err, "reading", offset, count);
+		if (r == 0)
+			return smd_image_fail(err, SMD_REASON_TRUNCATED, io->name,
+					"%zu bytes at %" PRIu64 " pass the end", count, offset);
+		p += r;
+		left -= (size_t)r;
+	}
+	return 0;
+}
+
+static int
+file_pwrite(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
+	    struct smd_error *err)
+{
+	const uint8_t *p = buf;
+	size_t left = count;
+
+	if (!(io->flags & SMD_IO_CAN_GROW) && !smd_range_ok(offset, count, io->size)) {
+		errno = ENOSPC;
+		return file_fail(io, err, "writing", offset, count);
+	}
+	while (left > 0) {
+		ssize_t r = pwrite(file_of(io)->fd, p, left, (off_t)(offset + (count - left)));
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r == 0)
+			errno = EIO;
+		if (r <= 0)
+			return file_fail(io, err, "writing", offset, count);
+		p += r;
+		left -= (size_t)r;
+	}
+	file_grown_to(io, offset + count);
+	return 0;
+}
+
+static int
+file_write_zeroes(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	static const uint8_t zeroes[65536];
+
+	while (count > 0) {
+		size_t n = (size_t)smd_min_u64(count, sizeof zeroes);
+
+		if (file_pwrite(io, zeroes, n, offset, err) < 0)
+			return -1;
+		offset += n;
+		count -= n;
+	}
+	return 0;
+}
+
+static int
+file_zero(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	uint64_t range[2];
+
+	if (offset >= io->size)
+		return 0;
+	count = smd_min_u64(count, io->size - offset);
+	if (count == 0)
+		return 0;
+	if (fallocate(file_of(io)->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)offset, (off_t)count) == 0)
+		return 0;
+	range[0] = offset;
+	range[1] = count;
+	if (!file_of(io)->regular && ioctl(file_of(io)->fd, BLKZEROOUT, range) == 0)
+		return 0;
+	return file_write_zeroes(io, offset, count, err);
+}
+
+static int
+file_truncate(struct smd_io *io, uint64_t size, struct smd_error *err)
+{
+	if (!(io->flags & SMD_IO_CAN_GROW)) {
+		errno = ENOSPC;
+		return file_fail(io, err, "resizing to", 0, size);
+	}
+	if (ftruncate(file_of(io)->fd, (off_t)size) < 0)
+		return file_fail(io, err, "resizing to", 0, size);
+	__atomic_store_n(&io->size, size, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int
+file_flush(struct smd_io *io, struct smd_error *err)
+{
+	if (file_of(io)->no_flush)
+		return 0;
+	if (fdatasync(file_of(io)->fd) < 0)
+		return file_fail(io, err, "flushing", 0, io->size);
+	return 0;
+}
+
+static int
+file_allocate(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	int mode = io->flags & SMD_IO_CAN_GROW ? 0 : FALLOC_FL_KEEP_SIZE;
+
+	if (!file_of(io)->regular || count == 0)
+		return 0;
+	if (fallocate(file_of(io)->fd, mode, (off_t)offset, (off_t)count) < 0)
+		return file_fail(io, err, "allocating", offset, count);
+	if (mode == 0)
+		file_grown_to(io, offset + count);
+	return 0;
+}
+
+static const struct smd_io_ops file_ops = {
+	.pread = file_pread,
+	.pwrite = file_pwrite,
+	.zero = file_zero,
+	.truncate = file_truncate,
+	.flush = file_flush,
+	.allocate = file_allocate,
+};
+
+int
+smd_io_file(int fd, const char *name, uint32_t flags, struct smd_io **ret, struct smd_error *err)
+{
+	struct file_io *f;
+	struct stat st;
+	uint64_t size;
+
+	if (fstat(fd, &st) < 0)
+		return smd_fail_IMAGE_IO(err, name, "%s: %s", name, strerror(errno));
+	size = (uint64_t)st.st_size;
+	if (S_ISBLK(st.st_mode)) {
+		if (ioctl(fd, BLKGETSIZE64, &size) < 0)
+			return smd_fail_IMAGE_IO(err, name, "%s: its size: %s", name,
+						 strerror(errno));
+	} else if (!S_ISREG(st.st_mode)) {
+		return smd_image_fail(err, SMD_REASON_NOT_REGULAR, name,
+				      "neither a regular file nor a block device");
+	}
+	f = smd_calloc(1, sizeof *f);
+	f->name = smd_strdup(name);
+	f->fd = fd;
+	f->regular = S_ISREG(st.st_mode);
+	f->io.ops = &file_ops;
+	f->io.name = f->name;
+	f->io.size = size;
+	f->io.flags = flags & SMD_IO_WRITABLE;
+	if (f->regular && (flags & SMD_IO_WRITABLE))
+		f->io.flags |= SMD_IO_CAN_GROW;
+	*ret = &f->io;
+	return 0;
+}
+
+int
+smd_io_fd(struct smd_io *io)
+{
+	return io->ops == &file_ops ? file_of(io)->fd : -1;
+}
+
+void
+smd_io_set_no_flush(struct smd_io *io, bool no_flush)
+{
+	if (io->ops == &file_ops)
+		file_of(io)->no_flush = no_flush;
+}
+
+int
+smd_io_next_data(struct smd_io *io, uint64_t offset, uint64_t count, uint64_t *ret_data,
+		 uint64_t *ret_end, struct smd_error *err)
+{
+	uint64_t end = offset + count;
+	off_t data, hole;
+
+	*ret_data = offset;
+	*ret_end = end;
+	if (io->ops != &file_ops || !file_of(io)->regular)
+		return 0;
+	data = lseek(file_of(io)->fd, (off_t)offset, SEEK_DATA);
+	if (data < 0 && errno == EINVAL)
+		return 0;
+	if (data < 0 && errno != ENXIO)
+		return file_fail(io, err, "seeking data in", offset, count);
+	if (data < 0 || (uint64_t)data >= end) {
+		*ret_data = end;
+		return 0;
+	}
+	hole = lseek(file_of(io)->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return file_fail(io, err, "seeking a hole in", offset, count);
+	*ret_data = (uint64_t)data;
+	*ret_end = smd_min_u64((uint64_t)hole, end);
+	return 0;
+}
+
+int
+smd_io_share(struct smd_io *dst, uint64_t dst_offset, struct smd_io *src, uint64_t src_offset,
+	     uint64_t count)
+{
+	struct file_clone_range range = {
+		.src_fd = smd_io_fd(src),
+		.src_offset = src_offset,
+		.src_length = count,
+		.dest_offset = dst_offset,
+	};
+
+	if (smd_io_fd(dst) < 0 || smd_io_fd(src) < 0)
+		return 1;
+	if (ioctl(smd_io_fd(dst), FICLONERANGE, &range) < 0)
+		return 1;
+	file_grown_to(dst, dst_offset + count);
+	return 0;
+}
+
+void
+smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count)
+{
+	if (io->ops == &file_ops && !file_of(io)->no_flush)
+		sync_file_range(file_of(io)->fd, (off_t)offset, (off_t)count,
+				SYNC_FILE_RANGE_WRITE);
+}
+
+void
+smd_io_close(struct smd_io *io)
+{
+	if (!io)
+		return;
+	if (io->ops != &file_ops) {
+		smd_io_close_other(io);
+		return;
+	}
+	close(file_of(io)->fd);
+	free(file_of(io)->name);
+	free(io);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the kinds of io share among themselves.
+ */
+#ifndef SMD_COMMON_IMAGE_IO_IMPL_H
+#define SMD_COMMON_IMAGE_IO_IMPL_H
+
+#include "common/image/io.h"
+
+/* An io that is not a file begins with this: smd_io_close calls close. */
+struct smd_io_other {
+	struct smd_io io;
+	void (*close)(struct smd_io *io);
+};
+
+static inline void
+smd_io_close_other(struct smd_io *io)
+{
+	((struct smd_io_other *)io)->close(io);
+}
+
+#endif

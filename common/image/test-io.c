@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "common/image/io-test.h"
+#include "common/mem.h"
+
+#define RW (SMD_IO_WRITABLE | SMD_IO_CAN_GROW)
+
+/* A nameless file in the build directory. */
+static struct smd_io *
+temp_file(void)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	char path[] = "test-io.XXXXXX";
+	struct smd_io *io = NULL;
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	unlink(path);
+	assert_int_equal(smd_io_file(fd, "temp", SMD_IO_WRITABLE, &io, &err), 0);
+	return io;
+}
+
+static void
+store_behaves(struct smd_io *io)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	char buf[8];
+
+	assert_int_equal(smd_io_pwrite(io, "hello", 5, 4096, &err), 0);
+	assert_int_equal(io->size, 4101);
+	assert_int_equal(smd_io_pread(io, buf, 8, 4093, &err), 0);
+	assert_memory_equal(buf, "\0\0\0hello", 8);
+	assert_int_equal(io->ops->zero(io, 4097, 1u << 20, &err), 0);
+	assert_int_equal(io->size, 4101);
+	assert_int_equal(smd_io_pread(io, buf, 5, 4096, &err), 0);
+	assert_memory_equal(buf, "h\0\0\0\0", 5);
+	assert_int_equal(io->ops->truncate(io, 4097, &err), 0);
+	assert_int_equal(io->ops->truncate(io, 8192, &err), 0);
+	assert_int_equal(smd_io_flush(io, &err), 0);
+	assert_int_equal(smd_io_pread(io, buf, 1, 8192, &err), -1);
+	assert_string_equal(err.params[1], "TRUNCATED");
+}
+
+static void
+test_stores_behave_alike(void **state)
+{
+	struct smd_io *file CLEANUP_IO = temp_file();
+	struct smd_io *memory CLEANUP_IO = smd_io_memory(NULL, 0, "memory", RW);
+
+	(void)state;
+	store_behaves(file);
+	store_behaves(memory);
+}
+
+static void
+test_fixed_store_does_not_grow(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *io CLEANUP_IO = smd_io_memory(NULL, 512, "fixed", SMD_IO_WRITABLE);
+
+	(void)state;
+	assert_int_equal(smd_io_pwrite(io, "x", 1, 512, &err), -1);
+	assert_int_equal(err.errnum, ENOSPC);
+	assert_int_equal(io->size, 512);
+}
+
+static void
+test_not_a_file(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *io = NULL;
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(smd_io_file(fd, "null", 0, &io, &err), -1);
+	assert_string_equal(err.params[1], "NOT_REGULAR");
+	close(fd);
+}
+
+static void
+test_holes(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *io CLEANUP_IO = temp_file();
+	CLEANUP_FREE char *block = smd_calloc(1, 65536);
+	uint64_t data, end;
+
+	(void)state;
+	memset(block, 'x', 65536);
+	assert_int_equal(smd_io_pwrite(io, block, 65536, 1u << 20, &err), 0);
+	assert_int_equal(io->ops->truncate(io, 4u << 20, &err), 0);
+	assert_int_equal(smd_io_next_data(io, 0, 4u << 20, &data, &end, &err), 0);
+	assert_int_equal(data, 1u << 20);
+	assert_int_equal(end, (1u << 20) + 65536);
+	assert_int_equal(smd_io_next_data(io, end, (4u << 20) - end, &data, &end, &err), 0);
+	assert_int_equal(data, 4u << 20);
+	assert_int_equal(end, 4u << 20);
+}
+
+static void *
+grow_writer(void *opaque)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *io = opaque;
+
+	for (uint64_t i = 0; i < 2000; i++)
+		assert_int_equal(smd_io_pwrite(io, "x", 1, i * 97, &err), 0);
+	return NULL;
+}
+
+static void
+test_size_is_true_under_parallel_writes(void **state)
+{
+	struct smd_io *io CLEANUP_IO = temp_file();
+	pthread_t threads[3];
+	struct stat st;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, grow_writer, io);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(fstat(smd_io_fd(io), &st), 0);
+	assert_int_equal(io->size, st.st_size);
+	assert_int_equal(io->size, 1999 * 97 + 1);
+}
+
+static void
+test_test_io_fails_the_nth(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *memory CLEANUP_IO = smd_io_memory(NULL, 0, "m", RW);
+	struct smd_io *io CLEANUP_IO = smd_io_test(memory);
+	const struct smd_test_plan plan = {
+		.fail_at = 2, .ops = SMD_TEST_CHANGES, .how = SMD_TEST_SHORT, .errnum = ENOSPC,
+	};
+	char sectors[2048];
+
+	(void)state;
+	memset(sectors, 'y', sizeof sectors);
+	smd_io_test_plan(io, &plan);
+	assert_int_equal(smd_io_pwrite(io, sectors, 512, 0, &err), 0);
+	assert_int_equal(smd_io_pwrite(io, sectors, 2048, 512, &err), -1);
+	assert_int_equal(err.errnum, ENOSPC);
+	assert_int_equal(memory->size, 512 + 1024);
+	smd_error_clear(&err);
+	assert_int_equal(smd_io_flush(io, &err), 0);
+	assert_int_equal(smd_io_test_count(io), 3);
+}
+
+static void
+test_recording_replays(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *memory CLEANUP_IO = smd_io_memory(NULL, 0, "m", RW);
+	struct smd_io *again CLEANUP_IO = smd_io_memory(NULL, 0, "again", RW);
+	struct smd_io *io CLEANUP_IO = smd_io_test(memory);
+	const struct smd_test_record *records;
+	size_t n;
+
+	(void)state;
+	smd_io_test_record(io);
+	assert_int_equal(smd_io_pwrite(io, "abcdef", 6, 3, &err), 0);
+	assert_int_equal(smd_io_flush(io, &err), 0);
+	assert_int_equal(io->ops->zero(io, 4, 2, &err), 0);
+	assert_int_equal(io->ops->truncate(io, 8, &err), 0);
+	records = smd_io_test_records(io, &n);
+	assert_int_equal(n, 4);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(smd_test_replay(&records[i], again, &err), 0);
+	assert_int_equal(again->size, 8);
+	assert_memory_equal(smd_io_memory_bytes(again).data, smd_io_memory_bytes(memory).data, 8);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_stores_behave_alike),
+		cmocka_unit_test(test_fixed_store_does_not_grow),
+		cmocka_unit_test(test_not_a_file),
+		cmocka_unit_test(test_holes),
+		cmocka_unit_test(test_size_is_true_under_parallel_writes),
+		cmocka_unit_test(test_test_io_fails_the_nth),
+		cmocka_unit_test(test_recording_replays),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
