@@ -24,7 +24,14 @@ int config_set(struct config *config, const char *key, const char *value, struct
 /* Read the file again; keys that need a restart keep their value and are named in the log. */
 int config_reload(struct config *config, struct smd_error *err);
 
+/* Asking for a key that daemon/config.def has not is a bug and asserts. */
 char *config_str(const struct config *config, const char *key);	/* "" when unset */
 int64_t config_int(const struct config *config, const char *key);
+/* A key that may be given more than once: its values, NULL-terminated, in one
+ * allocation the caller frees. */
+char **config_list(const struct config *config, const char *key);
+
+/* The table as "  key (default)\n      text\n", for --help-config and the tests. */
+void config_print_keys(void);
 
 #endif
