@@ -28,7 +28,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
-#include "daemon/rpc/rpc.h"
+#include "daemon/rpc/wire.h"
 #include "daemon/rpc/session.h"
 #include "daemon/sr/sr.h"
 
@@ -306,8 +306,8 @@ static int
 start_http(struct server *s, struct smd_error *err)
 {
 	static const struct http_route routes[] = {
-		{ "POST", "/", rpc_xml, NULL },
-		{ "POST", "/json", rpc_json, NULL },
+		{ "POST", "/", xmlrpc_serve, NULL },
+		{ "POST", "/json", jsonrpc_serve, NULL },
 		{ "GET", "/export_raw_vdi", NULL, &api_export_raw_vdi },
 		{ "PUT", "/import_raw_vdi", NULL, &api_import_raw_vdi },
 		{ NULL, NULL, NULL, NULL },
@@ -377,7 +377,7 @@ stop(struct server *s)
 	if (d->tasks)
 		tasks_cancel_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
-	call_wait_background(d);
+	call_wait_background();
 	if (d->storage)
 		storage_stop(d);
 	jobs_free(d->jobs);

@@ -17,6 +17,11 @@ extern const struct call_binding api_system_handlers[];
 extern const struct call_binding api_task_handlers[];
 extern const struct call_binding api_vdi_handlers[];
 
+/* The rows of this host (with its metrics) and of the pool: made at the first start,
+ * brought up to date at each. They set daemon->host_ref and daemon->pool_ref. */
+int api_host_start(struct daemon *daemon, struct smd_error *err);
+int api_pool_start(struct daemon *daemon, struct smd_error *err);
+
 /* The messages every class has (get_record, set_X …). */
 call_handler api_generic;
 

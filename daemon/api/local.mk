@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 EXTRA_DIST += \
 	api/handlers.h \
+	api/host.c \
+	api/pool.c \
 	$(NULL)
