@@ -7,8 +7,10 @@ AM_LDFLAGS = -pthread
 # A module leaves no symbol undefined and exports only its init function.
 smd_module_ldflags = -module -avoid-version -shared -no-undefined -Wl,-z,defs -Wl,-z,now $(AM_LDFLAGS)
 
-# Unit tests are cmocka programs that speak TAP.
+# Unit tests are cmocka programs that speak TAP. SMD_VALGRIND, empty or the command
+# they and the daemons of the end-to-end tests run under, is check-valgrind's.
 TEST_EXTENSIONS = .sh .py
+LOG_COMPILER = $(SMD_VALGRIND)
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT;
 

@@ -121,7 +121,8 @@ smd_launch()
 {
 	local i
 
-	smd --foreground --config "$t/smd.conf" --state-dir "$t/state" --socket "$SMD_SOCKET" \
+	# shellcheck disable=SC2086 # SMD_VALGRIND is words
+	${SMD_VALGRIND:-} smd --foreground --config "$t/smd.conf" --state-dir "$t/state" --socket "$SMD_SOCKET" \
 		--plugin-dir "$SMD_PLUGIN_PATH" "${smd_args[@]}" >>"$t/smd.log" 2>&1 &
 	smd_pid=$!
 	for ((i = 0; i < 600; i++)); do

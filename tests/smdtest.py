@@ -112,8 +112,9 @@ class Smd:
     # -- the process --
 
     def start(self):
-        argv = ["smd", "--foreground", "--config", self.conf, "--state-dir", self.state,
-                "--socket", self.socket, "--plugin-dir", self.plugin_dir]
+        argv = os.environ.get("SMD_VALGRIND", "").split()
+        argv += ["smd", "--foreground", "--config", self.conf, "--state-dir", self.state,
+                 "--socket", self.socket, "--plugin-dir", self.plugin_dir]
         if self.tcp:
             argv += ["--listen", "127.0.0.1:%d" % self.port]
         with open(self.log, "ab") as log:
