@@ -403,6 +403,8 @@ struct smd_format {
 	 * its own for a write_unit, the host asks for the whole unit (it reads the
 	 * rest of it from the merged view first), the last unit of the disk
 	 * excepted, whose part past the end the host leaves unwritten.
+	 * A range cut inside a unit whose data is shared (a snapshot has it too) gets
+	 * FRESH as its answer: the host abandons it and asks for the whole unit.
 	 * Nothing is visible yet. *ret_res is handed to commit or abandon, which
 	 * free it; on failure nothing is reserved. Several reservations may be
 	 * open, never for the same unit. After a crash before commit the space may
