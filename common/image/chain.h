@@ -48,6 +48,11 @@ size_t smd_chain_depth(const struct smd_chain *chain);
 const struct smd_image_info *smd_chain_info(const struct smd_chain *chain, size_t layer);
 const struct smd_format *smd_chain_format(const struct smd_chain *chain, size_t layer);
 
+/* The store and the module's image of a layer; borrowed. For operations on one
+ * image (snapshots, set_parent) while nobody else uses the chain. */
+struct smd_io *smd_chain_io(const struct smd_chain *chain, size_t layer);
+void *smd_chain_image(const struct smd_chain *chain, size_t layer);
+
 /* The merged view. kind is never PARENT. */
 struct smd_run {
 	enum smd_extent_kind kind;	/* DATA, ZERO, ENCODED */

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The chain's insides, for chain*.c and the copier.
+ */
+#ifndef SMD_COMMON_IMAGE_CHAIN_IMPL_H
+#define SMD_COMMON_IMAGE_CHAIN_IMPL_H
+
+#include <pthread.h>
+
+#include "common/checked.h"
+#include "common/image/chain.h"
+#include "common/image/format.h"
+#include "common/image/io.h"
+
+struct chain_layer {
+	const struct smd_format *format;
+	struct smd_io *io;
+	void *img;
+	struct smd_image_info info;
+	pthread_mutex_t lock;	/* held around every call into img but read_encoded */
+};
+
+/* A write under way; writers of the same unit wait for each other. */
+struct chain_writer {
+	uint64_t start, end;
+	struct chain_writer *next;
+};
+
+struct smd_chain {
+	size_t n;
+	bool writable;
+	/* What a write must cover whole where the leaf has nothing: a write_unit,
+	 * or an alloc_unit where units may be encoded. */
+	uint64_t unit;
+	pthread_mutex_t writers_lock;	/* guards writers */
+	pthread_cond_t writers_changed;
+	struct chain_writer *writers;
+	struct chain_layer layers[];
+};
+
+static inline struct chain_layer *
+chain_leaf(struct smd_chain *chain)
+{
+	return &chain->layers[0];
+}
+
+/* Ask the leaf where a write goes, keeping the answer. Freed by the caller. */
+struct chain_places {
+	struct smd_place *list;
+	size_t n, room;
+	void *res;
+};
+int chain_reserve(struct smd_chain *chain, uint64_t offset, uint64_t count,
+		  struct chain_places *places, struct smd_error *err);
+int chain_commit(struct smd_chain *chain, struct chain_places *places, struct smd_error *err);
+void chain_abandon(struct smd_chain *chain, struct chain_places *places);
+void chain_places_free(struct chain_places *places);
+
+/* Read what a run describes, [run->offset, + run->count), into buf. */
+int chain_read_run(struct smd_chain *chain, const struct smd_run *run, void *buf,
+		   struct smd_error *err);
+
+#endif
