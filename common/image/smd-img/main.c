@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <getopt.h>
+#include <string.h>
+
+#include "common/image/smd-img/img.h"
+#include "common/mem.h"
+#include "config.h"
+
+#define READ_OPTIONS "[-f FORMAT] [--chain] [-U] [--output=json|human]"
+
+const struct img_verb img_verbs[] = {
+	{ "bench", "[-f FORMAT] -O FORMAT [-m THREADS] FILE OUT",
+	  "Convert FILE to OUT three times and say how fast; OUT is removed.", 2, 2, img_bench },
+	{ "check", "[-f FORMAT] [-r leaks|all] [--dry-run] [-U] [--output=json|human] FILE",
+	  "Check an image: 0 clean, 1 could not check, 2 corrupt, 3 only leaked space.", 1, 1,
+	  img_check },
+	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
+	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, img_compare },
+	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-p] [-m THREADS] [-W]\n"
+	  "         [--rate BYTES] [--verify] [--chain] [-U] [--output=json|human] IN OUT",
+	  "Copy a disk into a new image of another, or the same, format.", 2, 2, img_convert },
+	{ "create", "[-f FORMAT] [-o OPTION=VALUE,...] [-b PARENT -F FORMAT] FILE [SIZE]",
+	  "Make an empty image, or an overlay over PARENT.", 1, 2, img_create },
+	{ "info", READ_OPTIONS " FILE", "Say what an image is.", 1, 1, img_info },
+	{ "map", READ_OPTIONS " FILE", "Say where each range of the disk lies.", 1, 1, img_map },
+	{ "measure", "[-O FORMAT] [-o OPTION=VALUE,...] [-f FORMAT] [--output=json|human]\n"
+	  "         --size SIZE | FILE",
+	  "Say how large an image would be.", 0, 1, img_measure },
+	{ "repair", "[-f FORMAT] [-r leaks|all] [--dry-run] [--output=json|human] FILE",
+	  "Check an image and mend what is safe to mend; the rest is left alone.", 1, 1,
+	  img_repair },
+	{ "resize", "[-f FORMAT] [--shrink] [--chain] FILE [+|-]SIZE",
+	  "Change the size of a disk.", 2, 2, img_resize },
+	{ NULL, NULL, NULL, 0, 0, NULL },
+};
+
+enum {
+	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_HELP, OPT_OUTPUT, OPT_PLUGIN_DIR, OPT_RATE, OPT_SHRINK,
+	OPT_SIZE, OPT_VERIFY, OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+	{ "chain", no_argument, NULL, OPT_CHAIN },
+	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
+	{ "force-share", no_argument, NULL, 'U' },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "output", required_argument, NULL, OPT_OUTPUT },
+	{ "plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR },
+	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "shrink", no_argument, NULL, OPT_SHRINK },
+	{ "size", required_argument, NULL, OPT_SIZE },
+	{ "verify", no_argument, NULL, OPT_VERIFY },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static void
+usage(FILE *to)
+{
+	fputs("Usage: smd-img VERB [OPTION]... FILE...\n"
+	      "smd's image engine on plain files. Options are spelled as qemu-img's.\n\n", to);
+	for (const struct img_verb *v = img_verbs; v->name; v++)
+		fprintf(to, "  %-8s %s\n", v->name, v->doc);
+	fputs("\n"
+	      "  -f FORMAT        the image's format; without it, the one whose signature it has\n"
+	      "                   (raw has none and is never guessed). vpc is vhd.\n"
+	      "  -F FORMAT        the format of the second image, or of -b's\n"
+	      "  -O FORMAT        the format to make\n"
+	      "  -o OPTION=VALUE  a create option; more after commas (smd-format-NAME(7))\n"
+	      "  -b PARENT        make an overlay over this image\n"
+	      "  -r leaks|all     what to repair\n"
+	      "  -m THREADS       how many threads copy\n"
+	      "  -W               accepted for qemu-img's sake: order never matters here\n"
+	      "  -p               show progress\n"
+	      "  -q               say nothing\n"
+	      "  -s               sizes must be equal too\n"
+	      "  -U               do not lock: somebody else may have the image open\n"
+	      "  --chain          the image is ours: take its format at its word and follow its\n"
+	      "                   parents, plain names in its own directory\n"
+	      "  --dry-run        say what a repair would do\n"
+	      "  --output FORM    human or json\n"
+	      "  --plugin-dir DIR find format modules here (separated by colons)\n"
+	      "  --rate BYTES     copy at most so much a second\n"
+	      "  --shrink         a smaller size is meant: what is past it is lost\n"
+	      "  --size SIZE      measure an empty disk of this size\n"
+	      "  --verify         read the result back and compare\n"
+	      "  --help           this text, or the verb's\n"
+	      "  --version        the version\n"
+	      "\n"
+	      "Sizes take k, M, G and T. See smd-img(1).\n", to);
+}
+
+static const struct img_verb *
+verb_find(const char *name)
+{
+	for (const struct img_verb *v = img_verbs; v->name; v++) {
+		if (strcmp(v->name, name) == 0)
+			return v;
+	}
+	return NULL;
+}
+
+/* "a=b,c=d" into o->create. */
+static int
+parse_create(struct img_options *o, char *text, struct smd_error *err)
+{
+	for (char *save = NULL, *item = strtok_r(text, ",", &save); item;
+	     item = strtok_r(NULL, ",", &save)) {
+		char *value = strchr(item, '=');
+
+		if (!value)
+			return smd_fail_INVALID_VALUE(err, "-o", item,
+						      "\"%s\" is not OPTION=VALUE", item);
+		if (o->n_create == sizeof o->create / sizeof *o->create)
+			return smd_fail_INVALID_VALUE(err, "-o", item, "more than %zu options",
+						      o->n_create);
+		*value = '\0';
+		o->create[o->n_create].name = item;
+		o->create[o->n_create++].value = value + 1;
+	}
+	return 0;
+}
+
+static int
+parse_number(const char *option, const char *text, unsigned max, unsigned *ret,
+	     struct smd_error *err)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (end == text || *end || n == 0 || n > max)
+		return smd_fail_INVALID_VALUE(err, option, text, "%s is \"%s\", not 1..%u", option,
+					      text, max);
+	*ret = (unsigned)n;
+	return 0;
+}
+
+/* One option; 0, -1, or 2 for one that is not ours. */
+static int
+parse_option(struct img_options *o, int c, char *arg, const char **plugins,
+	     struct smd_error *err)
+{
+	switch (c) {
+	case 'f': o->format = arg; return 0;
+	case 'F': o->second_format = arg; return 0;
+	case 'O': o->out_format = arg; return 0;
+	case 'o': return parse_create(o, arg, err);
+	case 'b': o->backing = arg; return 0;
+	case 'r': o->repair = arg; return 0;
+	case 'm': return parse_number("-m", arg, 64, &o->n_threads, err);
+	case 'W': return 0;
+	case 'p': o->progress = true; return 0;
+	case 'q': o->quiet = true; return 0;
+	case 's': o->strict = true; return 0;
+	case 'U': o->share = true; return 0;
+	case OPT_CHAIN: o->chain = true; return 0;
+	case OPT_DRY_RUN: o->dry_run = true; return 0;
+	case OPT_PLUGIN_DIR: *plugins = arg; return 0;
+	case OPT_RATE: return smd_size_parse(arg, &o->rate, err);
+	case OPT_SHRINK: o->shrink = true; return 0;
+	case OPT_SIZE: o->size = arg; return 0;
+	case OPT_VERIFY: o->verify = true; return 0;
+	case OPT_OUTPUT:
+		o->json = strcmp(arg, "json") == 0;
+		if (!o->json && strcmp(arg, "human") != 0)
+			return smd_fail_INVALID_VALUE(err, "--output", arg,
+						      "--output is \"%s\", not json or human", arg);
+		return 0;
+	default:
+		return 2;
+	}
+}
+
+static int
+run_verb(const struct img_verb *verb, struct img_options *o, const char *plugins,
+	 struct smd_error *err)
+{
+	if (o->n_args < verb->min_args || o->n_args > verb->max_args) {
+		fprintf(stderr, "Usage: smd-img %s %s\n", verb->name, verb->usage);
+		return 1;
+	}
+	if (!plugins)
+		plugins = getenv("SMD_PLUGIN_PATH");
+	if (smd_formats_load(plugins ? plugins : SMD_FORMATDIR, err) != 0)
+		return -1;
+	return verb->run(o, err);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct img_verb *verb = argc > 1 ? verb_find(argv[1]) : NULL;
+	struct img_options o = { 0 };
+	const char *plugins = NULL;
+	int c, rc = 0;
+
+	if (!verb) {
+		bool asked = argc > 1 && strcmp(argv[1], "--help") == 0;
+
+		if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+			puts("smd-img " PACKAGE_VERSION);
+			return 0;
+		}
+		if (argc > 1 && !asked)
+			fprintf(stderr, "smd-img: there is no verb %s\n", argv[1]);
+		usage(asked ? stdout : stderr);
+		return asked ? 0 : 1;
+	}
+	argv[1] = argv[0];
+	while (rc == 0 && (c = getopt_long(argc - 1, argv + 1, "f:F:O:o:b:r:m:WpqsU",
+					   long_options, NULL)) != -1) {
+		if (c == OPT_HELP) {
+			printf("Usage: smd-img %s %s\n%s\n", verb->name, verb->usage, verb->doc);
+			return 0;
+		}
+		rc = parse_option(&o, c, optarg, &plugins, &err);
+		if (rc == 2)
+			return 1;
+	}
+	o.args = argv + 1 + optind;
+	o.n_args = (size_t)(argc - 1 - optind);
+	if (rc == 0)
+		rc = run_verb(verb, &o, plugins, &err);
+	if (rc < 0) {
+		img_print_error(&o, &err);
+		rc = verb->run == img_compare ? 2 : 1;
+	}
+	return rc;
+}
