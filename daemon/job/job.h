@@ -11,6 +11,8 @@
 #ifndef SMD_DAEMON_JOB_H
 #define SMD_DAEMON_JOB_H
 
+#include <stdbool.h>
+
 #include "common/error.h"
 #include "common/json.h"
 #include "daemon/daemon.h"
@@ -31,7 +33,14 @@ int job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
 int job_committed(struct daemon *daemon, const char *id, struct smd_error *err);
 /* Do what the journal says is left (undo or redo) and forget the job. */
 void job_end(struct daemon *daemon, const char *id);
-/* The same for every job left over that concerns this SR. */
-void job_recover(struct daemon *daemon, const char *sr_uuid);
+/* The same for what jobs of an earlier run left to do in this SR, which is being
+ * attached and which nobody else can use yet. */
+struct sr;
+void job_recover(struct daemon *daemon, struct sr *sr);
+
+/* Whether a job that runs has the volume in its plan: SR.scan leaves it alone. */
+bool job_has_volume(struct jobs *jobs, const char *sr_uuid, const char *volume);
+/* Add a volume to a plan's list, which is made when *list is NULL. */
+void job_plan_add(json **list, const char *sr_uuid, const char *volume);
 
 #endif

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-EXTRA_DIST += \
+noinst_LTLIBRARIES += libjob.la
+libjob_la_SOURCES = \
+	job/job.c \
 	job/job.h \
 	job/task.h \
+	job/worker.c \
 	job/worker.h \
 	$(NULL)
+libjob_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)

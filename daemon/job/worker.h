@@ -29,6 +29,8 @@ struct worker_job {
 /* Add a descriptor (owned by the job from here on) and get the number the worker
  * will know it by, for the request. */
 int worker_fd(struct worker_job *job, int fd);
+/* Close the descriptors of a job that will not run. */
+void worker_job_done(struct worker_job *job);
 
 /* *ret: the result object, new reference. Errors: the worker's, TASK_CANCELLED,
  * JOB_WORKER_FAILED with how it ended and the last lines of its stderr. */

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/job/job.h"
+
+#include <string.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/uuid.h"
+#include "daemon/db/db.h"
+#include "daemon/sr/sr.h"
+
+/* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…]}. */
+
+struct jobs {
+	struct daemon *daemon;
+	pthread_mutex_t lock;	/* guards live */
+	json *live;		/* {id: plan} of the jobs of this run */
+};
+
+struct jobs *
+jobs_new(struct daemon *daemon)
+{
+	struct jobs *jobs = smd_calloc(1, sizeof *jobs);
+
+	jobs->daemon = daemon;
+	pthread_mutex_init(&jobs->lock, NULL);
+	jobs->live = json_object_new_object();
+	return jobs;
+}
+
+void
+jobs_free(struct jobs *jobs)
+{
+	if (!jobs)
+		return;
+	json_object_put(jobs->live);
+	pthread_mutex_destroy(&jobs->lock);
+	free(jobs);
+}
+
+void
+job_plan_add(json **list, const char *sr_uuid, const char *volume)
+{
+	json *entry = json_object_new_object();
+
+	if (!*list)
+		*list = json_object_new_array();
+	smd_json_set_str(entry, "sr", sr_uuid);
+	smd_json_set_str(entry, "volume", volume);
+	json_object_array_add(*list, entry);
+}
+
+/* Trees belong to one thread at a time: the journal's copy is its own. */
+static json *
+copy_list(json *list)
+{
+	json *copy = NULL;
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		json *entry = json_object_array_get_idx(list, i);
+
+		job_plan_add(&copy, smd_json_str(entry, "sr", ""),
+			     smd_json_str(entry, "volume", ""));
+	}
+	return copy ? copy : json_object_new_array();
+}
+
+static json *
+plan_new(const struct job_plan *plan)
+{
+	json *j = json_object_new_object();
+
+	smd_json_set_str(j, "kind", plan->kind);
+	smd_json_set_bool(j, "committed", false);
+	smd_json_set(j, "undo", copy_list(plan->undo));
+	smd_json_set(j, "redo", copy_list(plan->redo));
+	return j;
+}
+
+int
+job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
+	  struct smd_error *err)
+{
+	struct smd_uuid_text id = smd_uuid_new();
+	CLEANUP_JSON json *stored = plan_new(plan);
+
+	pthread_mutex_lock(&daemon->jobs->lock);
+	json_object_object_add(daemon->jobs->live, id.text, plan_new(plan));
+	pthread_mutex_unlock(&daemon->jobs->lock);
+	if (db_job_put(daemon->db, id.text, stored, err) < 0) {
+		LOCK_SCOPE(&daemon->jobs->lock);
+		json_object_object_del(daemon->jobs->live, id.text);
+		return -1;
+	}
+	*ret_id = smd_strdup(id.text);
+	return 0;
+}
+
+/* The plan as the journal has it; NULL: none. New reference. */
+static json *
+stored_plan(struct daemon *daemon, const char *id, struct smd_error *err)
+{
+	CLEANUP_JSON json *all = NULL;
+
+	if (db_jobs(daemon->db, &all, err) < 0)
+		return NULL;
+	return json_object_get(smd_json_member(all, id));
+}
+
+int
+job_committed(struct daemon *daemon, const char *id, struct smd_error *err)
+{
+	CLEANUP_JSON json *plan = stored_plan(daemon, id, err);
+
+	if (err->code)
+		return -1;
+	if (!plan)
+		return smd_fail_INTERNAL_ERROR(err, id, "the journal has no job %s", id);
+	smd_json_set_bool(plan, "committed", true);
+	return db_job_put(daemon->db, id, plan, err);
+}
+
+/* ---- Doing what is left ---- */
+
+static int
+delete_volume(struct sr *sr, const char *volume, struct smd_error *err)
+{
+	smd_log(SMD_LOG_DEBUG, "deleting volume %s of SR %s", volume, sr_uuid(sr));
+	return sr_get_driver(sr)->volume_delete(sr_handle(sr), volume, err);
+}
+
+/* The volume of one entry; sr: the only SR that counts now, NULL: any that is
+ * attached. Returns whether it is done. */
+static bool
+finish_entry(struct daemon *daemon, json *entry, struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const char *uuid = smd_json_str(entry, "sr", "");
+	const char *volume = smd_json_str(entry, "volume", "");
+	CLEANUP_FREE char *ref = NULL;
+	struct sr *used = NULL;
+	int r;
+
+	if (sr) {
+		if (strcmp(uuid, sr_uuid(sr)) != 0)
+			return false;
+		r = delete_volume(sr, volume, &err);
+	} else {
+		r = db_by_uuid(daemon->db, "SR", uuid, &ref, &err);
+		if (r == 0)
+			r = sr_use(daemon, ref, &used, &err);
+		if (r == 0) {
+			r = delete_volume(used, volume, &err);
+			sr_release(used);
+		}
+	}
+	if (r < 0)
+		smd_log(SMD_LOG_WARNING,
+			"volume %s of SR %s is left over, to be deleted when the SR is attached "
+			"again: %s", volume, uuid, err.message);
+	return r == 0;
+}
+
+/* What is left of the plan goes back to the journal; nothing left: it is forgotten. */
+static void
+finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const char *key = smd_json_bool(plan, "committed", false) ? "redo" : "undo";
+	json *list = smd_json_member(plan, key), *left = NULL;
+	int r;
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		json *entry = json_object_array_get_idx(list, i);
+
+		if (!finish_entry(daemon, entry, sr))
+			job_plan_add(&left, smd_json_str(entry, "sr", ""),
+				     smd_json_str(entry, "volume", ""));
+	}
+	if (db_begin(daemon->db, DB_RELAXED, &err) < 0)
+		goto out;
+	if (left) {
+		smd_json_set(plan, key, left);
+		r = db_job_put(daemon->db, id, plan, &err);
+	} else {
+		r = db_job_delete(daemon->db, id, &err);
+	}
+	if (r == 0)
+		r = db_commit(daemon->db, &err);
+	else
+		db_rollback(daemon->db);
+out:
+	if (err.code)
+		smd_log(SMD_LOG_ERR, "job %s stays in the journal: %s", id, err.message);
+}
+
+void
+job_end(struct daemon *daemon, const char *id)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *plan = stored_plan(daemon, id, &err);
+
+	if (plan)
+		finish_plan(daemon, id, plan, NULL);
+	else
+		smd_log(SMD_LOG_ERR, "the journal has no job %s%s%s", id, err.code ? ": " : "",
+			err.code ? err.message : "");
+	LOCK_SCOPE(&daemon->jobs->lock);
+	json_object_object_del(daemon->jobs->live, id);
+}
+
+static bool
+plan_has_sr(json *plan, const char *uuid)
+{
+	json *list = smd_json_member(plan, smd_json_bool(plan, "committed", false) ? "redo" : "undo");
+	size_t n = list ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(smd_json_str(json_object_array_get_idx(list, i), "sr", ""), uuid) == 0)
+			return true;
+	}
+	return n == 0;	/* nothing to do: any SR may clear it away */
+}
+
+static bool
+is_live(struct jobs *jobs, const char *id)
+{
+	LOCK_SCOPE(&jobs->lock);
+	return json_object_object_get_ex(jobs->live, id, NULL);
+}
+
+void
+job_recover(struct daemon *daemon, struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *all = NULL;
+
+	if (db_jobs(daemon->db, &all, &err) < 0) {
+		smd_log(SMD_LOG_ERR, "the journal cannot be read: %s", err.message);
+		return;
+	}
+	json_object_object_foreach(all, id, plan) {
+		if (is_live(daemon->jobs, id) || !plan_has_sr(plan, sr_uuid(sr)))
+			continue;
+		smd_log(SMD_LOG_NOTICE, "%s of an earlier run is %s in SR %s",
+			smd_json_str(plan, "kind", "a job"),
+			smd_json_bool(plan, "committed", false) ? "finished" : "undone",
+			sr_uuid(sr));
+		finish_plan(daemon, id, plan, sr);
+	}
+}
+
+static bool
+list_has(json *list, const char *uuid, const char *volume)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		json *entry = json_object_array_get_idx(list, i);
+
+		if (strcmp(smd_json_str(entry, "volume", ""), volume) == 0 &&
+		    strcmp(smd_json_str(entry, "sr", ""), uuid) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+job_has_volume(struct jobs *jobs, const char *uuid, const char *volume)
+{
+	LOCK_SCOPE(&jobs->lock);
+	json_object_object_foreach(jobs->live, id, plan) {
+		(void)id;
+		if (list_has(smd_json_member(plan, "undo"), uuid, volume) ||
+		    list_has(smd_json_member(plan, "redo"), uuid, volume))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/job/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "daemon/config.h"
+#include "daemon/job/task.h"
+#include "daemon/sr/sr.h"
+#include "daemon/worker/protocol.h"
+
+#define STDERR_TAIL 2048u
+#define FDS_MAX (sizeof ((struct worker_job *)NULL)->fds / sizeof(int))
+
+/* Those that wait for a worker, in the order they came. Guarded by queue_lock,
+ * as are the struct waiters in it. */
+struct waiter {
+	TAILQ_ENTRY(waiter) link;
+	bool cancelled;
+};
+static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t queue_moved = PTHREAD_COND_INITIALIZER;
+static TAILQ_HEAD(, waiter) queue = TAILQ_HEAD_INITIALIZER(queue);
+static unsigned n_running;
+
+/* One worker while it runs. */
+struct run {
+	struct daemon *daemon;
+	struct worker_job *job;
+	const char *op;
+	pid_t pid;
+	int in, out, errs;		/* our ends; -1: closed */
+	_Atomic bool cancelled;
+	char *line;			/* of its output, so far */
+	size_t line_len, line_size;
+	char tail[STDERR_TAIL + 1];	/* of its stderr */
+	size_t tail_len;
+	json *result;
+	struct smd_error error;		/* what it answered */
+};
+
+int
+worker_fd(struct worker_job *job, int fd)
+{
+	assert(job->n_fds < FDS_MAX && fd >= 0);
+	job->fds[job->n_fds] = fd;
+	return WORKER_FD_FIRST + (int)job->n_fds++;
+}
+
+void
+worker_job_done(struct worker_job *job)
+{
+	for (size_t i = 0; i < job->n_fds; i++)
+		close(job->fds[i]);
+	job->n_fds = 0;
+}
+
+static int
+fail_cancelled(const char *task_ref, struct smd_error *err)
+{
+	return smd_fail_TASK_CANCELLED(err, task_ref, "the task was cancelled");
+}
+
+/* ---- The queue ---- */
+
+static void
+cancel_waiter(void *opaque)
+{
+	struct waiter *waiter = opaque;
+
+	LOCK_SCOPE(&queue_lock);
+	waiter->cancelled = true;
+	pthread_cond_broadcast(&queue_moved);
+}
+
+static int
+queue_enter(struct run *run, struct smd_error *err)
+{
+	int64_t max = config_int(run->daemon->config, "max_workers");
+	const char *task_ref = run->job->task_ref;
+	struct waiter waiter = { .cancelled = false };
+	bool cancelled;
+
+	if (max < 1)
+		max = 1;
+	pthread_mutex_lock(&queue_lock);
+	TAILQ_INSERT_TAIL(&queue, &waiter, link);
+	pthread_mutex_unlock(&queue_lock);
+	if (task_ref)
+		task_set_cancel(run->daemon->tasks, task_ref, cancel_waiter, &waiter);
+	pthread_mutex_lock(&queue_lock);
+	while (!waiter.cancelled && (n_running >= max || TAILQ_FIRST(&queue) != &waiter))
+		pthread_cond_wait(&queue_moved, &queue_lock);
+	cancelled = waiter.cancelled;
+	TAILQ_REMOVE(&queue, &waiter, link);
+	if (!cancelled)
+		n_running++;
+	pthread_cond_broadcast(&queue_moved);
+	pthread_mutex_unlock(&queue_lock);
+	if (task_ref)
+		task_set_cancel(run->daemon->tasks, task_ref, NULL, NULL);
+	return cancelled ? fail_cancelled(task_ref, err) : 0;
+}
+
+static void
+queue_leave(void)
+{
+	LOCK_SCOPE(&queue_lock);
+	n_running--;
+	pthread_cond_broadcast(&queue_moved);
+}
+
+/* ---- The process ---- */
+
+/* Move every descriptor of the job above the numbers the worker gets, so that
+ * none is overwritten by another's dup2. */
+static int
+fds_move_up(struct worker_job *job)
+{
+	for (size_t i = 0; i < job->n_fds; i++) {
+		int fd;
+
+		if (job->fds[i] >= WORKER_FD_FIRST + (int)FDS_MAX)
+			continue;
+		fd = fcntl(job->fds[i], F_DUPFD_CLOEXEC, WORKER_FD_FIRST + (int)FDS_MAX);
+		if (fd < 0)
+			return -1;
+		close(job->fds[i]);
+		job->fds[i] = fd;
+	}
+	return 0;
+}
+
+static int
+spawn(struct run *run, int in, int out, int errs)
+{
+	CLEANUP_FREE char *program = config_str(run->daemon->config, "worker");
+	char *const argv[] = { (char *)"smd-worker", (char *)"--formats",
+			       (char *)storage_format_dirs(run->daemon), NULL };
+	char *const envp[] = { NULL };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int r;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, errs, STDERR_FILENO);
+	for (size_t i = 0; i < run->job->n_fds; i++)
+		posix_spawn_file_actions_adddup2(&actions, run->job->fds[i],
+						 WORKER_FD_FIRST + (int)i);
+	posix_spawn_file_actions_addclosefrom_np(&actions,
+						 WORKER_FD_FIRST + (int)run->job->n_fds);
+	r = posix_spawn(&run->pid, program, &actions, &attr, argv,
+			envp);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	errno = r;
+	return r ? -1 : 0;
+}
+
+static int
+start(struct run *run, struct smd_error *err)
+{
+	CLEANUP_CLOSE int in = -1, out = -1, errs = -1;
+	int pair[2];
+
+	if (fds_move_up(run->job) < 0)
+		goto fail;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		goto fail;
+	run->in = pair[0];
+	in = pair[1];
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		goto fail;
+	run->out = pair[0];
+	out = pair[1];
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		goto fail;
+	run->errs = pair[0];
+	errs = pair[1];
+	if (spawn(run, in, out, errs) < 0)
+		goto fail;
+	worker_job_done(run->job);
+	return 0;
+fail:
+	return smd_fail_JOB_WORKER_FAILED(err, run->op, "it could not be started",
+					  "%s: smd-worker could not be started: %s", run->op,
+					  strerror(errno));
+}
+
+/* A worker that is gone already says why by its end. */
+static void
+send_request(struct run *run)
+{
+	CLEANUP_FREE char *text = smd_json_print(run->job->request);
+	CLEANUP_FREE char *line = smd_asprintf("%s\n", text);
+	size_t len = strlen(line);
+
+	for (size_t done = 0; done < len; ) {
+		ssize_t n = send(run->in, line + done, len - done, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		done += (size_t)n;
+	}
+}
+
+static void
+cancel_run(void *opaque)
+{
+	struct run *run = opaque;
+
+	run->cancelled = true;
+	kill(run->pid, SIGKILL);
+}
+
+/* ---- What it says ---- */
+
+static void
+take_line(struct run *run, const char *text, size_t len)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *line = smd_json_parse(text, len, 32, &err);
+	struct worker_job *job = run->job;
+	json *member;
+
+	if (!line) {
+		smd_log(SMD_LOG_WARNING, "smd-worker wrote a line that is no JSON: %s", err.message);
+		return;
+	}
+	if ((member = smd_json_member(line, "progress"))) {
+		task_transfer(run->daemon->tasks, job->task_ref, job->progress_from,
+			      job->progress_to, (uint64_t)smd_json_int(member, "done", 0),
+			      (uint64_t)smd_json_int(member, "total", 0));
+	} else if ((member = smd_json_member(line, "begin"))) {
+		if (job->begin)
+			job->begin(job->opaque, (uint64_t)smd_json_int(member, "size", 0));
+	} else if ((member = smd_json_member(line, "result"))) {
+		json_object_put(run->result);
+		run->result = json_object_get(member);
+	} else if ((member = smd_json_member(line, "error")) && !run->error.code) {
+		smd_json_to_error(member, &run->error);
+	}
+}
+
+/* Cut what has come into lines. False: a line is too long. */
+static bool
+take_output(struct run *run, const char *buf, size_t n)
+{
+	if (run->line_len + n > run->line_size) {
+		if (run->line_len + n > WORKER_LINE_MAX)
+			return false;
+		run->line_size = 2 * (run->line_len + n);
+		run->line = smd_reallocarray(run->line, run->line_size, 1);
+	}
+	memcpy(run->line + run->line_len, buf, n);
+	run->line_len += n;
+	for (;;) {
+		char *end = memchr(run->line, '\n', run->line_len);
+		size_t len;
+
+		if (!end)
+			return true;
+		len = (size_t)(end - run->line);
+		take_line(run, run->line, len);
+		run->line_len -= len + 1;
+		memmove(run->line, end + 1, run->line_len);
+	}
+}
+
+static void
+take_errors(struct run *run, const char *buf, size_t n)
+{
+	if (n > STDERR_TAIL) {
+		buf += n - STDERR_TAIL;
+		n = STDERR_TAIL;
+	}
+	if (run->tail_len + n > STDERR_TAIL) {
+		size_t drop = run->tail_len + n - STDERR_TAIL;
+
+		memmove(run->tail, run->tail + drop, run->tail_len - drop);
+		run->tail_len -= drop;
+	}
+	memcpy(run->tail + run->tail_len, buf, n);
+	run->tail_len += n;
+	run->tail[run->tail_len] = '\0';
+}
+
+/* One read of a descriptor that poll reported; closed at its end. */
+static bool
+drain(struct run *run, int *fd)
+{
+	char buf[16384];
+	ssize_t n = read(*fd, buf, sizeof buf);
+
+	if (n < 0 && errno == EINTR)
+		return true;
+	if (n <= 0) {
+		close(*fd);
+		*fd = -1;
+		return true;
+	}
+	if (fd == &run->out)
+		return take_output(run, buf, (size_t)n);
+	take_errors(run, buf, (size_t)n);
+	return true;
+}
+
+/* Until it has closed its output. */
+static void
+listen_to(struct run *run)
+{
+	while (run->out >= 0 || run->errs >= 0) {
+		struct pollfd p[2] = { { .fd = run->out, .events = POLLIN },
+				       { .fd = run->errs, .events = POLLIN } };
+		bool ok = true;
+
+		if (poll(p, 2, -1) < 0)
+			continue;
+		if (p[0].revents)
+			ok = drain(run, &run->out);
+		if (p[1].revents)
+			drain(run, &run->errs);
+		if (!ok) {
+			take_errors(run, "(its answer is too long)", 24);
+			kill(run->pid, SIGKILL);
+			close(run->out);
+			run->out = -1;
+		}
+	}
+}
+
+static int
+conclude(struct run *run, int status, json **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *how = NULL;
+
+	if (run->cancelled)
+		return fail_cancelled(run->job->task_ref, err);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		if (run->error.code) {
+			smd_error_move(err, &run->error);
+			return -1;
+		}
+		if (run->result) {
+			*ret = TAKE_PTR(run->result);
+			return 0;
+		}
+	}
+	if (WIFSIGNALED(status))
+		how = smd_asprintf("killed by signal %d (%s)", WTERMSIG(status),
+				   strsignal(WTERMSIG(status)));
+	else
+		how = smd_asprintf("ended with status %d", WEXITSTATUS(status));
+	return smd_fail_JOB_WORKER_FAILED(err, run->op, how, "%s: smd-worker %s%s%s", run->op, how,
+					  run->tail_len ? ": " : "", run->tail);
+}
+
+static int
+run_process(struct run *run, json **ret, struct smd_error *err)
+{
+	const char *task_ref = run->job->task_ref;
+	int status;
+
+	if (start(run, err) < 0)
+		return -1;
+	if (task_ref)
+		task_set_cancel(run->daemon->tasks, task_ref, cancel_run, run);
+	send_request(run);
+	listen_to(run);
+	/* The pid stays ours until it is reaped: cancel must not find another's. */
+	if (task_ref)
+		task_set_cancel(run->daemon->tasks, task_ref, NULL, NULL);
+	while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return conclude(run, status, ret, err);
+}
+
+int
+worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err)
+{
+	struct run run = {
+		.daemon = daemon, .job = job, .in = -1, .out = -1, .errs = -1,
+		.op = smd_json_str(job->request, "op", ""),
+	};
+	int r = -1;
+
+	if (job->urgent || queue_enter(&run, err) == 0) {
+		r = run_process(&run, ret, err);
+		if (!job->urgent)
+			queue_leave();
+	}
+	worker_job_done(job);
+	for (int *const *fd = (int *const []){ &run.in, &run.out, &run.errs, NULL }; *fd; fd++) {
+		if (**fd >= 0)
+			close(**fd);
+	}
+	free(run.line);
+	json_object_put(run.result);
+	smd_error_clear(&run.error);
+	return r;
+}
