@@ -1,4 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
-EXTRA_DIST += \
+noinst_LTLIBRARIES += libsr.la
+libsr_la_SOURCES = \
+	sr/driver.c \
+	sr/formats.c \
+	sr/internal.h \
+	sr/lock.c \
+	sr/op.c \
+	sr/records.c \
+	sr/scan.c \
 	sr/sr.h \
+	sr/storage.c \
+	sr/volume.c \
+	sr/volume.h \
 	$(NULL)
+libsr_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+libsr_la_LIBADD = -ldl

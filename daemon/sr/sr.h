@@ -26,33 +26,48 @@ int sr_driver(struct daemon *daemon, const char *type, const struct smd_sr_drive
 json *storage_formats(struct daemon *daemon);			/* borrowed */
 json *storage_format(struct daemon *daemon, const char *name);	/* borrowed; NULL: not loaded */
 
+const char *storage_format_dirs(struct daemon *daemon);	/* where workers find the modules */
+
 struct sr;			/* an attached SR, in use */
 /* SR_NOT_ATTACHED [sr], SR_HAS_NO_PBDS [sr]. */
 int sr_use(struct daemon *daemon, const char *sr_ref, struct sr **ret, struct smd_error *err);
 void sr_release(struct sr *sr);
 const struct smd_sr_driver *sr_get_driver(struct sr *sr);
 void *sr_handle(struct sr *sr);	/* what the driver's functions take */
+const char *sr_uuid(struct sr *sr);
+const char *sr_ref(struct sr *sr);
 
 int pbd_attach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err);
 int pbd_detach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err);
 
 /* Formats the SR takes (lower case, its preference first); empty: undeclared. */
 int sr_formats(struct daemon *daemon, const char *sr_ref, json **ret, struct smd_error *err);
-/* The format a new disk of this size gets when asked for `asked` ("" for none):
- * checked against the SR's list (VDI_INCOMPATIBLE_TYPE) and the format's limits
- * (VDI_TOO_LARGE names what would fit). The caller frees *ret. */
+/* The format a disk of this size gets when asked for `asked` ("" for none, any
+ * case): checked against the SR's list (VDI_INCOMPATIBLE_TYPE) and the format's
+ * limits (VDI_TOO_LARGE names what would fit). vdi_ref: the disk that moves,
+ * "" for a new one. The caller frees *ret. */
 int sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
-		     uint64_t virtual_size, char **ret, struct smd_error *err);
+		     uint64_t virtual_size, const char *vdi_ref, char **ret,
+		     struct smd_error *err);
+/* What the SR has free is less than bytes: SR_FULL [requested, maximum]. */
+int sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err);
 
 /* Operations in progress (current_operations of VDI and SR), xapi's order of
- * checks: OTHER_OPERATION_IN_PROGRESS names who. */
+ * checks: OTHER_OPERATION_IN_PROGRESS names who. key: the task, or a ref made for
+ * the purpose. op_end of an object that is gone is fine. */
 int op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
-	     const char *task_ref, struct smd_error *err);
-void op_end(struct daemon *daemon, const char *cls, const char *ref, const char *task_ref);
+	     const char *key, struct smd_error *err);
+void op_end(struct daemon *daemon, const char *cls, const char *ref, const char *key);
+/* Store allowed_operations afresh. */
+void op_refresh(struct daemon *daemon, const char *cls, const char *ref);
 
 /* Sizes of the SR row from the driver. */
 int sr_update_stats(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
 /* Reconcile the rows with the volumes; a broken image is flagged, never fatal. */
 int sr_scan(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
+
+
+/* Read one VDI's sizes and state afresh; row: as it is now. */
+int vdi_refresh(struct sr *sr, const char *vdi_ref, json *row, struct smd_error *err);
 
 #endif

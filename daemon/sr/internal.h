@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared by the files of daemon/sr only. */
+#ifndef SMD_DAEMON_SR_INTERNAL_H
+#define SMD_DAEMON_SR_INTERNAL_H
+
+#include <pthread.h>
+
+#include "daemon/sr/sr.h"
+
+struct driver {
+	struct driver *next;
+	struct smd_sr_driver d;		/* copied: members this host does not know are left out,
+					 * those the driver does not know are zero */
+	char *path;
+};
+
+struct sr {
+	struct sr *next;
+	struct daemon *daemon;
+	char *ref, *uuid, *pbd_ref;
+	const struct smd_sr_driver *driver;
+	void *handle;
+	unsigned uses;			/* guarded by storage.lock */
+	bool closing;			/* guarded by storage.lock */
+	pthread_mutex_t records_lock;	/* guards what follows */
+	json *records;			/* {location: record}, see records.c */
+	char *records_text;		/* as saved last */
+};
+
+struct storage {
+	struct driver *drivers;		/* const after storage_start */
+	json *formats;			/* const after storage_start: by name */
+	char *format_dirs;
+	pthread_mutex_t attach_lock;	/* one attach or detach at a time */
+	pthread_mutex_t lock;		/* guards attached and each sr's uses, closing */
+	pthread_cond_t released;
+	struct sr *attached;
+	pthread_mutex_t keeper_lock;	/* guards stopping */
+	pthread_cond_t keeper_wake;
+	pthread_t keeper;		/* saves the records of SRs that changed */
+	bool keeper_runs, stopping;
+};
+
+/* driver.c */
+int drivers_load(struct storage *storage, const char *dirs, struct smd_error *err);
+int drivers_publish(struct daemon *daemon, struct smd_error *err);	/* the SM rows */
+
+/* formats.c */
+int formats_ask(struct daemon *daemon, struct smd_error *err);
+/* Names a driver's SRs can hold; NULL: undeclared. New reference. */
+json *formats_of_driver(struct storage *storage, const struct smd_sr_driver *driver);
+
+/* op.c */
+int ops_reset(struct daemon *daemon, const char *cls, struct smd_error *err);
+
+/* records.c */
+void records_load(struct sr *sr);
+void records_save(struct sr *sr);
+void keeper_start(struct daemon *daemon);
+void keeper_stop(struct storage *storage);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The records kept with an SR: what the database knows of its VDIs beyond their
+ * data, so that the SR can be forgotten here and introduced elsewhere.
+ *
+ *   {"version":1, "vdis":{LOCATION:{"uuid":…, "name_label":…, …,
+ *                                   "snapshot_of": the uuid of a VDI or ""}}}
+ *
+ * They are keyed by location, since a volume that replaced another keeps the
+ * VDI's uuid under a name of its own. A VDI whose row is gone without having been
+ * destroyed (forgotten, vanished) keeps its record.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "daemon/db/db.h"
+#include "daemon/sr/internal.h"
+#include "daemon/sr/volume.h"
+
+#define KEEPER_SECONDS 3
+
+static const char *const kept_fields[] = {
+	"uuid", "name_label", "name_description", "type", "sharable", "read_only", "other_config",
+	"xenstore_data", "sm_config", "tags", "is_a_snapshot", "snapshot_time", "managed",
+	"on_boot", "allow_caching", NULL,
+};
+
+static json *
+record_of_vdi(struct daemon *daemon, json *vdi)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const char *snapshot_of = smd_json_str(vdi, "snapshot_of", API_NULL_REF);
+	CLEANUP_FREE char *uuid = NULL;
+	json *record = json_object_new_object();
+
+	for (const char *const *field = kept_fields; *field; field++) {
+		json *value = smd_json_member(vdi, *field);
+
+		if (value)
+			smd_json_set(record, *field, json_object_get(value));
+	}
+	if (strcmp(snapshot_of, API_NULL_REF) != 0)
+		db_get_str(daemon->db, "VDI", snapshot_of, "uuid", &uuid, &err);
+	smd_json_set_str(record, "snapshot_of", uuid ? uuid : "");
+	return record;
+}
+
+/* The records with the rows of now over them. NULL: the database failed. */
+static char *
+records_text(struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", sr->ref);
+	CLEANUP_JSON json *whole = json_object_new_object();
+	CLEANUP_JSON json *vdis = NULL;
+
+	if (db_all_records(sr->daemon->db, "VDI", expr, &vdis, &err) < 0) {
+		smd_log(SMD_LOG_ERR, "the records of SR %s: %s", sr->uuid, err.message);
+		return NULL;
+	}
+	json_object_object_foreach(vdis, ref, vdi) {
+		(void)ref;
+		smd_json_set(sr->records, smd_json_str(vdi, "location", ""),
+			     record_of_vdi(sr->daemon, vdi));
+	}
+	smd_json_set_int(whole, "version", 1);
+	smd_json_set(whole, "vdis", json_object_get(sr->records));
+	return smd_json_print(whole);
+}
+
+void
+records_save(struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *text = NULL;
+
+	if (!sr->driver->records_save)
+		return;
+	LOCK_SCOPE(&sr->records_lock);
+	text = records_text(sr);
+	if (!text || (sr->records_text && strcmp(sr->records_text, text) == 0))
+		return;
+	if (sr->driver->records_save(sr->handle, text, &err) < 0) {
+		smd_log(SMD_LOG_ERR, "the records of SR %s: %s", sr->uuid, err.message);
+		return;
+	}
+	free(sr->records_text);
+	sr->records_text = TAKE_PTR(text);
+}
+
+/* What is there is input: anything unexpected in it is left out. */
+void
+records_load(struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *text = NULL;
+	CLEANUP_JSON json *whole = NULL;
+	json *vdis;
+
+	sr->records = json_object_new_object();
+	if (!sr->driver->records_load)
+		return;
+	if (sr->driver->records_load(sr->handle, &text, &err) == 0 && text)
+		whole = smd_json_parse(text, strlen(text), API_DEPTH_MAX, &err);
+	if (err.code)
+		smd_log(SMD_LOG_ERR, "the records of SR %s cannot be used: %s", sr->uuid, err.message);
+	vdis = whole ? smd_json_member(whole, "vdis") : NULL;
+	if (!json_object_is_type(vdis, json_type_object))
+		return;
+	json_object_object_foreach(vdis, location, record) {
+		if (json_object_is_type(record, json_type_object))
+			smd_json_set(sr->records, location, json_object_get(record));
+	}
+}
+
+/* The record's fields of the right type, over the row about to be made. */
+void
+records_apply(struct sr *sr, const char *location, json *row)
+{
+	const struct api_class *cls = api_class_find("VDI", false);
+	json *record;
+
+	LOCK_SCOPE(&sr->records_lock);
+	record = smd_json_member(sr->records, location);
+	if (!record)
+		return;
+	for (const char *const *name = kept_fields; *name; name++) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		const struct api_field *field = api_field_find(cls, *name);
+		json *value = smd_json_member(record, *name), *copy = NULL, *accepted;
+
+		if (!field || !value || json_object_deep_copy(value, &copy, NULL) < 0)
+			continue;
+		if (api_value_accept(field->type, copy, *name, &accepted, &err) == 0)
+			smd_json_set(row, *name, accepted);
+		json_object_put(copy);
+	}
+	smd_json_set_str(row, "snapshot_of", smd_json_str(record, "snapshot_of", ""));
+}
+
+void
+records_forget(struct sr *sr, const char *location)
+{
+	LOCK_SCOPE(&sr->records_lock);
+	json_object_object_del(sr->records, location);
+}
+
+/* ---- The keeper: a thread that saves what changed, now and then ---- */
+
+static void
+note_change(void *opaque, const struct db_change *change)
+{
+	(void)change;
+	*(bool *)opaque = true;
+}
+
+static bool
+vdis_changed(struct daemon *daemon, uint64_t *since)
+{
+	const struct db_interest interest = { api_class_find("VDI", false), NULL };
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	bool changed = false, lost = false;
+	uint64_t now;
+
+	if (db_generation(daemon->db) == *since ||
+	    db_changes(daemon->db, *since, &interest, 1, note_change, &changed, &now, &lost,
+		       &err) < 0)
+		return false;
+	*since = now;
+	return changed || lost;
+}
+
+static void
+save_all(struct daemon *daemon)
+{
+	struct storage *storage = daemon->storage;
+	struct sr *list[64];
+	size_t n = 0;
+
+	pthread_mutex_lock(&storage->lock);
+	for (struct sr *sr = storage->attached; sr && n < 64; sr = sr->next) {
+		if (!sr->closing) {
+			sr->uses++;
+			list[n++] = sr;
+		}
+	}
+	pthread_mutex_unlock(&storage->lock);
+	while (n-- > 0) {
+		records_save(list[n]);
+		sr_release(list[n]);
+	}
+}
+
+static void *
+keeper_main(void *opaque)
+{
+	struct daemon *daemon = opaque;
+	struct storage *storage = daemon->storage;
+	uint64_t since = db_generation(daemon->db);
+
+	pthread_mutex_lock(&storage->keeper_lock);
+	while (!storage->stopping) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += KEEPER_SECONDS;
+		if (pthread_cond_timedwait(&storage->keeper_wake, &storage->keeper_lock,
+					   &until) != ETIMEDOUT)
+			continue;
+		pthread_mutex_unlock(&storage->keeper_lock);
+		if (vdis_changed(daemon, &since))
+			save_all(daemon);
+		pthread_mutex_lock(&storage->keeper_lock);
+	}
+	pthread_mutex_unlock(&storage->keeper_lock);
+	return NULL;
+}
+
+void
+keeper_start(struct daemon *daemon)
+{
+	daemon->storage->keeper_runs =
+		pthread_create(&daemon->storage->keeper, NULL, keeper_main, daemon) == 0;
+	if (!daemon->storage->keeper_runs)
+		smd_log(SMD_LOG_WARNING, "records of SRs are saved only when they are detached");
+}
+
+void
+keeper_stop(struct storage *storage)
+{
+	if (!storage->keeper_runs)
+		return;
+	pthread_mutex_lock(&storage->keeper_lock);
+	storage->stopping = true;
+	pthread_cond_broadcast(&storage->keeper_wake);
+	pthread_mutex_unlock(&storage->keeper_lock);
+	pthread_join(storage->keeper, NULL);
+	storage->keeper_runs = false;
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/sr/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "daemon/db/db.h"
+#include "daemon/job/job.h"
+
+#define TMP_PREFIX "tmp-"
+
+/* ---- A VDI's volume ---- */
+
+static void
+disk_set_format(struct disk *disk)
+{
+	json *sm_config = smd_json_member(disk->record, "sm_config");
+	const char *dot = strrchr(disk->location, '.');
+
+	/* The name is what the volume was made as; the key is for volumes that
+	 * were introduced under another name. */
+	if (dot && dot[1])
+		disk->format_text = smd_strdup(dot + 1);
+	else
+		disk->format_text = smd_strdup(smd_json_str(sm_config, "image-format", ""));
+	disk->format = disk->format_text;
+}
+
+int
+disk_find(struct daemon *daemon, const char *vdi_ref, struct disk *ret, struct smd_error *err)
+{
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+
+	if (db_get_record(daemon->db, "VDI", vdi_ref, &disk.record, err) < 0)
+		return -1;
+	disk.vdi_ref = smd_strdup(vdi_ref);
+	disk.uuid = smd_json_str(disk.record, "uuid", "");
+	disk.location = smd_json_str(disk.record, "location", "");
+	disk.virtual_size = (uint64_t)smd_json_int(disk.record, "virtual_size", 0);
+	disk_set_format(&disk);
+	if (!smd_json_bool(disk.record, "managed", true))
+		return smd_fail_VDI_NOT_MANAGED(err, vdi_ref, "VDI %s is an internal node of a chain",
+						disk.uuid);
+	if (sr_use(daemon, smd_json_str(disk.record, "SR", ""), &disk.sr, err) < 0)
+		return -1;
+	*ret = disk;
+	disk = (struct disk)DISK_INIT;
+	return 0;
+}
+
+static int
+fail_open(struct daemon *daemon, struct disk *disk, struct smd_error *open_err,
+	  struct smd_error *err)
+{
+	if (open_err->errnum != ENOENT) {
+		smd_error_move(err, open_err);
+		return smd_error_prefix(err, "VDI %s", disk->uuid);
+	}
+	(void)daemon;
+	return smd_fail_VDI_MISSING(err, sr_ref(disk->sr), disk->vdi_ref,
+				    "SR %s has lost %s, the volume of VDI %s", sr_uuid(disk->sr),
+				    disk->location, disk->uuid);
+}
+
+static char *
+loaded_formats(struct daemon *daemon)
+{
+	json *list = storage_formats(daemon);
+	char *text = smd_strdup("");
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		char *longer = smd_asprintf("%s%s%s", text, i ? ", " : "",
+			smd_json_str(json_object_array_get_idx(list, i), "name", ""));
+
+		free(text);
+		text = longer;
+	}
+	return text;
+}
+
+int
+disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
+	  struct smd_error *err)
+{
+	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	int r;
+
+	if (!storage_format(daemon, disk->format)) {
+		CLEANUP_FREE char *loaded = loaded_formats(daemon);
+
+		return smd_fail_FORMAT_UNKNOWN(err, disk->format, loaded,
+					       "VDI %s is in the format %s, which no loaded module "
+					       "reads (loaded: %s)", disk->uuid, disk->format, loaded);
+	}
+	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
+						 write ? SMD_SR_OPEN_WRITE : 0, &disk->fd,
+						 &open_err) < 0)
+		return fail_open(daemon, disk, &open_err, err);
+	r = volume_lock(disk->fd, write, disk->location, err);
+	if (r == 1)
+		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
+					   "VDI %s is held open by another program", disk->uuid);
+	return r;
+}
+
+void
+disk_done(struct disk *disk)
+{
+	if (disk->fd >= 0)
+		close(disk->fd);
+	sr_release(disk->sr);
+	json_object_put(disk->record);
+	free(disk->vdi_ref);
+	free(disk->format_text);
+	*disk = (struct disk)DISK_INIT;
+}
+
+/* ---- Requests to a worker ---- */
+
+/* A descriptor of the job's own. */
+static int
+job_fd(int fd, struct worker_job *job, int *ret, struct smd_error *err)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		return smd_fail_INTERNAL_ERROR(err, "descriptors", "no descriptor left: %s",
+					       strerror(errno));
+	*ret = worker_fd(job, copy);
+	return 0;
+}
+
+json *
+source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
+	     struct worker_job *job, struct smd_error *err)
+{
+	json *source, *layers, *layer;
+	int number = -1;
+
+	if (job_fd(fd, job, &number, err) < 0)
+		return NULL;
+	layer = json_object_new_object();
+	smd_json_set_int(layer, "fd", number);
+	smd_json_set_str(layer, "name", name);
+	smd_json_set_str(layer, "format", format);
+	layers = json_object_new_array();
+	json_object_array_add(layers, layer);
+	source = json_object_new_object();
+	smd_json_set(source, "layers", layers);
+	smd_json_set_bool(source, "write", write);
+	smd_json_set_bool(source, "foreign", foreign);
+	return source;
+}
+
+json *
+disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_error *err)
+{
+	return source_of_fd(disk->fd, disk->location, disk->format, write, false, job, err);
+}
+
+json *
+target_of_fd(int fd, const char *name, const char *format, uint64_t size,
+	     struct worker_job *job, struct smd_error *err)
+{
+	json *target;
+	int number = -1;
+
+	if (fd >= 0 && job_fd(fd, job, &number, err) < 0)
+		return NULL;
+	target = json_object_new_object();
+	if (number >= 0)
+		smd_json_set_int(target, "fd", number);
+	smd_json_set_str(target, "name", name);
+	smd_json_set_str(target, "format", format);
+	smd_json_set_int(target, "size", (int64_t)size);
+	smd_json_set(target, "options", json_object_new_object());
+	return target;
+}
+
+int
+volume_info(struct daemon *daemon, struct sr *sr, const char *name, const char *format,
+	    json **ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .urgent = true };
+	CLEANUP_CLOSE int fd = -1;
+	json *source;
+
+	if (sr_get_driver(sr)->volume_open(sr_handle(sr), name, 0, &fd, err) < 0)
+		return -1;
+	source = source_of_fd(fd, name, format, false, false, &job, err);
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "info");
+	smd_json_set(request, "source", source);
+	return worker_run(daemon, &job, ret, err);
+}
+
+bool
+volume_name_parse(const char *name, struct smd_uuid_text *ret_uuid, const char **ret_format)
+{
+	if (strlen(name) < SMD_UUID_LEN + 2 || name[SMD_UUID_LEN] != '.')
+		return false;
+	memcpy(ret_uuid->text, name, SMD_UUID_LEN);
+	ret_uuid->text[SMD_UUID_LEN] = '\0';
+	*ret_format = name + SMD_UUID_LEN + 1;
+	return smd_uuid_ok(ret_uuid->text) && !strchr(*ret_format, '.');
+}
+
+struct reaping {
+	size_t n;
+	char **names;
+};
+
+static int
+reap_note(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+{
+	struct reaping *reaping = opaque;
+
+	(void)err;
+	if (strncmp(volume->name, TMP_PREFIX, strlen(TMP_PREFIX)) != 0)
+		return 0;
+	reaping->names = smd_reallocarray(reaping->names, reaping->n + 1, sizeof(char *));
+	reaping->names[reaping->n++] = smd_strdup(volume->name);
+	return 0;
+}
+
+void
+volumes_reap(struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct reaping reaping = { 0, NULL };
+	int r = sr_get_driver(sr)->scan(sr_handle(sr), reap_note, &reaping, &err);
+
+	for (size_t i = 0; i < reaping.n; i++) {
+		smd_log(SMD_LOG_NOTICE, "deleting %s, left by a job that ended early",
+			reaping.names[i]);
+		if (r == 0)
+			r = sr_get_driver(sr)->volume_delete(sr_handle(sr), reaping.names[i], &err);
+		free(reaping.names[i]);
+	}
+	free(reaping.names);
+	if (r < 0)
+		smd_log(SMD_LOG_WARNING, "temporary volumes of SR %s: %s", sr_uuid(sr), err.message);
+}
+
+uint64_t
+volume_allocated(struct sr *sr, const char *name)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_sr_volume volume = { 0 };
+
+	if (sr_get_driver(sr)->volume_stat(sr_handle(sr), name, &volume, &err) < 0)
+		return 0;
+	return volume.allocated;
+}
+
+uint64_t
+format_round_size(struct daemon *daemon, const char *format, uint64_t size)
+{
+	int64_t unit = smd_json_int(storage_format(daemon, format), "size-unit", 1);
+
+	if (unit <= 1 || size % (uint64_t)unit == 0)
+		return size;
+	return size - size % (uint64_t)unit + (uint64_t)unit;
+}
+
+/* ---- A volume in the making ---- */
+
+int
+new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
+		 uint64_t virtual_size, struct sr *old_sr, const char *old,
+		 struct new_volume *ret, struct smd_error *err)
+{
+	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+
+	v.daemon = daemon;
+	v.sr = sr;
+	v.uuid = smd_uuid_new();
+	v.format = smd_strdup(format);
+	v.name = smd_asprintf("%s.%s", v.uuid.text, format);
+	v.tmp = smd_asprintf(TMP_PREFIX "%s", v.name);
+	v.virtual_size = virtual_size;
+	job_plan_add(&undo, sr_uuid(sr), v.tmp);
+	job_plan_add(&undo, sr_uuid(sr), v.name);
+	if (old)
+		job_plan_add(&redo, sr_uuid(old_sr), old);
+	if (job_begin(daemon, &(struct job_plan){ kind, undo, redo }, &v.job_id, err) < 0 ||
+	    sr_get_driver(sr)->volume_create(sr_handle(sr), v.tmp, 0, &v.fd, err) < 0)
+		return -1;
+	*ret = v;
+	v = (struct new_volume)NEW_VOLUME_INIT;
+	return 0;
+}
+
+int
+new_volume_publish(struct new_volume *v, struct smd_error *err)
+{
+	if (fsync(v->fd) < 0)
+		return smd_fail_IMAGE_IO(err, v->name, "%s: fsync: %s", v->name, strerror(errno));
+	if (sr_get_driver(v->sr)->volume_rename(sr_handle(v->sr), v->tmp, v->name, err) < 0)
+		return -1;
+	v->published = true;
+	return 0;
+}
+
+int
+new_volume_committed(struct new_volume *v, struct smd_error *err)
+{
+	return job_committed(v->daemon, v->job_id, err);
+}
+
+void
+new_volume_done(struct new_volume *v)
+{
+	if (v->fd >= 0)
+		close(v->fd);
+	if (v->job_id)
+		job_end(v->daemon, v->job_id);
+	free(v->job_id);
+	free(v->name);
+	free(v->tmp);
+	free(v->format);
+	*v = (struct new_volume)NEW_VOLUME_INIT;
+}
+
+int
+volume_delete_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *name,
+		    char **ret_job, struct smd_error *err)
+{
+	CLEANUP_JSON json *redo = NULL;
+
+	job_plan_add(&redo, sr_uuid(sr), name);
+	return job_begin(daemon, &(struct job_plan){ kind, NULL, redo }, ret_job, err);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The volumes behind VDIs: opening one for a worker, and making one so that it
+ * is either there whole or not at all.
+ *
+ * Threads: any.
+ */
+#ifndef SMD_DAEMON_SR_VOLUME_H
+#define SMD_DAEMON_SR_VOLUME_H
+
+#include "common/error.h"
+#include "common/json.h"
+#include "common/uuid.h"
+#include "daemon/daemon.h"
+#include "daemon/job/worker.h"
+#include "daemon/sr/sr.h"
+
+/* ---- A VDI's volume, open ---- */
+
+struct disk {
+	struct sr *sr;
+	char *vdi_ref;
+	json *record;			/* the VDI's row */
+	const char *uuid, *location, *format;	/* of the record, or parsed from it */
+	char *format_text;
+	uint64_t virtual_size;
+	int fd;				/* -1: not open */
+};
+#define DISK_INIT { .fd = -1 }
+
+/* The row and the SR, without opening: VDI_NOT_MANAGED, SR_NOT_ATTACHED. */
+int disk_find(struct daemon *daemon, const char *vdi_ref, struct disk *ret, struct smd_error *err);
+/* Open it and take the image lock: VDI_MISSING, VDI_IN_USE [vdi, operation];
+ * FORMAT_UNKNOWN where no module serves its format. */
+int disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
+	      struct smd_error *err);
+void disk_done(struct disk *disk);
+#define CLEANUP_DISK CLEANUP(disk_done)
+
+/* The request's S of an open disk; the job gets a descriptor of its own. */
+json *disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_error *err);
+/* The same of any descriptor, which it borrows. */
+json *source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
+		   struct worker_job *job, struct smd_error *err);
+/* T. options: NULL or the format's options. fd -1: none (measure). */
+json *target_of_fd(int fd, const char *name, const char *format, uint64_t size,
+		   struct worker_job *job, struct smd_error *err);
+
+/* What a worker says of an image (qemu-img info's members). */
+int volume_info(struct daemon *daemon, struct sr *sr, const char *name, const char *format,
+		json **ret, struct smd_error *err);
+/* "<uuid>.<format>": false for any other name. */
+bool volume_name_parse(const char *name, struct smd_uuid_text *ret_uuid, const char **ret_format);
+/* Delete what a crash left under temporary names; the SR is nobody's else. */
+void volumes_reap(struct sr *sr);
+/* 0 held until the descriptor is closed, 1 somebody else has it, -1. */
+int volume_lock(int fd, bool write, const char *name, struct smd_error *err);
+uint64_t volume_allocated(struct sr *sr, const char *name);
+
+/* ---- A volume in the making ---- */
+
+struct new_volume {
+	struct daemon *daemon;
+	struct sr *sr;			/* borrowed */
+	struct smd_uuid_text uuid;	/* in its name; a new VDI's */
+	char *name, *tmp;
+	char *format;
+	uint64_t virtual_size;
+	char *job_id;
+	int fd;
+	bool published;
+};
+#define NEW_VOLUME_INIT { .fd = -1 }
+
+/* Write the job's plan, whose undo deletes the new volume and whose redo deletes
+ * old (in old_sr; NULL: none), then make the volume under a temporary name. */
+int new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
+		     uint64_t virtual_size, struct sr *old_sr, const char *old,
+		     struct new_volume *ret, struct smd_error *err);
+/* All written: give it its name. */
+int new_volume_publish(struct new_volume *v, struct smd_error *err);
+/* In the transaction that makes it a VDI's. */
+int new_volume_committed(struct new_volume *v, struct smd_error *err);
+/* Undo or finish, as the journal says. */
+void new_volume_done(struct new_volume *v);
+#define CLEANUP_NEW_VOLUME CLEANUP(new_volume_done)
+
+/* What sizes the format can have: size rounded up to its unit. */
+uint64_t format_round_size(struct daemon *daemon, const char *format, uint64_t size);
+
+/* A volume that must vanish with the row: the same journal, nothing made. */
+int volume_delete_begin(struct daemon *daemon, const char *kind, struct sr *sr,
+			const char *name, char **ret_job, struct smd_error *err);
+
+/* records.c: the record of a volume that is being introduced, over its row
+ * (snapshot_of is a uuid in it still), and forgetting one that is destroyed. */
+void records_apply(struct sr *sr, const char *location, json *row);
+void records_forget(struct sr *sr, const char *location);
+
+/* storage.c: for PBD.plug and SR.create, SR.probe, SR.destroy. */
+void sr_config_init(struct smd_sr_config *config, json *device_config);
+void sr_config_done(struct smd_sr_config *config);
+/* An SR opened for one caller alone, not in the list of those attached. */
+int sr_open(struct daemon *daemon, json *pbd, const char *pbd_ref, struct sr **ret,
+	    struct smd_error *err);
+void sr_close(struct sr *sr);
+/* After the driver's destroy: the handle is gone already. */
+void sr_close_destroyed(struct sr *sr);
+
+#endif
