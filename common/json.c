@@ -68,6 +68,20 @@ json_string_end(const char *text, size_t i, size_t len)
 	return i;
 }
 
+/* What json-c takes even when it is strict, and JSON has not: names in single
+ * quotes, NaN and Infinity. Outside strings JSON has none of these characters. */
+static bool
+json_has_strays(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == '"')
+			i = json_string_end(text, i, len);
+		else if (text[i] == '\'' || text[i] == 'N' || text[i] == 'I')
+			return true;
+	}
+	return false;
+}
+
 static bool
 json_name_repeats(json *names, const char *text, size_t len)
 {
@@ -138,11 +152,13 @@ smd_json_parse(const char *text, size_t len, int max_depth, struct smd_error *er
 	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	value = json_tokener_parse_ex(tok, text, (int)len);
 	e = json_tokener_get_error(tok);
+	used = json_tokener_get_parse_end(tok);
 	if (e == json_tokener_continue) {	/* a bare number ends only with the text */
 		value = json_tokener_parse_ex(tok, "", 1);
 		e = json_tokener_get_error(tok);
 	}
-	used = json_tokener_get_parse_end(tok);
+	if (json_has_strays(text, len))
+		e = json_tokener_error_parse_unexpected;
 	for (size_t i = used; e == json_tokener_success && i < len; i++) {
 		if (!strchr(" \t\r\n", text[i]))
 			e = json_tokener_error_parse_unexpected;
