@@ -1,6 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
-EXTRA_DIST += \
+noinst_LTLIBRARIES += librpc.la
+librpc_la_SOURCES = \
+	rpc/background.c \
 	rpc/call.h \
+	rpc/dispatch.c \
 	rpc/http.h \
 	rpc/session.h \
+	$(NULL)
+librpc_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(MICROHTTPD_CFLAGS)
+librpc_la_LIBADD = \
+	$(top_builddir)/schema/libschema.la \
+	$(JSON_C_LIBS) \
+	$(MICROHTTPD_LIBS) \
+	$(XMLRPC_LIBS) \
+	$(CRYPT_LIBS) \
 	$(NULL)

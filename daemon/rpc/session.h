@@ -23,12 +23,19 @@ int session_logout(struct sessions *sessions, const char *ref, struct smd_error 
 
 /* Look a session up and note that it was used. */
 int session_use(struct sessions *sessions, const char *ref, struct smd_error *err);
-/* Whether its role may make a call that changes something; RBAC_PERMISSION_DENIED. */
+/* Whether its role may make the call, or change something (what names it);
+ * RBAC_PERMISSION_DENIED. */
 int session_may(struct sessions *sessions, const char *ref, const struct api_message *message,
 		struct smd_error *err);
+int session_may_change(struct sessions *sessions, const char *ref, const char *what,
+		       struct smd_error *err);
+/* End all of them, so that nobody waits in one any more (at shutdown). */
+void sessions_end_all(struct sessions *sessions);
 
 /* The record of a session (every field of the class). */
 int session_record(struct sessions *sessions, const char *ref, json **ret, struct smd_error *err);
+/* The messages every class has, for this one: it is in no database. */
+call_handler session_generic;
 /* Turns true at logout or expiry. Held until session_release. */
 int session_hold(struct sessions *sessions, const char *ref, const bool **ret_gone,
 		 struct smd_error *err);
