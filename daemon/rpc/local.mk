@@ -5,7 +5,16 @@ librpc_la_SOURCES = \
 	rpc/call.h \
 	rpc/dispatch.c \
 	rpc/http.h \
+	rpc/jsonrpc.c \
+	rpc/rpc.h \
 	rpc/session.h \
+	rpc/wire.c \
+	rpc/wire.h \
+	rpc/xml-print.c \
+	rpc/xml-print.h \
+	rpc/xml-scan.c \
+	rpc/xml-scan.h \
+	rpc/xmlrpc.c \
 	$(NULL)
 librpc_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(MICROHTTPD_CFLAGS)
 librpc_la_LIBADD = \

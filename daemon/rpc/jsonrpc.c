@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* JSON-RPC 1.0 (no "jsonrpc" member) and 2.0. No batches. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "daemon/rpc/rpc.h"
+#include "daemon/rpc/wire.h"
+
+struct request {
+	bool v2;
+	const char *method;	/* borrowed from the tree, as is id */
+	json *id;
+	json *params;		/* owned */
+};
+
+static int
+refuse(const char *why, struct smd_error *err)
+{
+	return smd_fail_INVALID_VALUE(err, "json", why, "not a call in JSON-RPC: %s", why);
+}
+
+/* An object of named parameters is one positional one: xapi's rule. */
+static int
+read_params(json *tree, struct request *ret, struct smd_error *err)
+{
+	json *params = smd_json_member(tree, "params");
+
+	if (json_object_is_type(params, json_type_array)) {
+		ret->params = json_object_get(params);
+		return 0;
+	}
+	if (!ret->v2 || (params && !json_object_is_type(params, json_type_object)))
+		return refuse("params must be an array", err);
+	ret->params = json_object_new_array();
+	if (params)
+		json_object_array_add(ret->params, json_object_get(params));
+	return 0;
+}
+
+static int
+read_request(json *tree, struct request *ret, struct smd_error *err)
+{
+	json *version;
+
+	if (!json_object_is_type(tree, json_type_object))
+		return refuse("a request is an object", err);
+	ret->v2 = json_object_object_get_ex(tree, "jsonrpc", &version);
+	if (ret->v2 && strcmp(smd_json_str(tree, "jsonrpc", ""), "2.0") != 0)
+		return refuse("jsonrpc must be \"2.0\"", err);
+	ret->method = smd_json_str(tree, "method", NULL);
+	if (!ret->method)
+		return refuse("method must be a string", err);
+	ret->id = smd_json_member(tree, "id");
+	if (!json_object_is_type(ret->id, json_type_int) &&
+	    !json_object_is_type(ret->id, json_type_string))
+		return refuse("id must be a number or a string", err);
+	return read_params(tree, ret, err);
+}
+
+static json *
+reply_start(const struct request *request)
+{
+	json *reply = json_object_new_object();
+
+	if (request->v2)
+		smd_json_set_str(reply, "jsonrpc", "2.0");
+	return reply;
+}
+
+static json *
+reply_success(const struct request *request, json *result)
+{
+	json *reply = reply_start(request);
+
+	smd_json_set(reply, "result", json_object_get(result));
+	if (!request->v2)
+		smd_json_set(reply, "error", NULL);
+	smd_json_set(reply, "id", json_object_get(request->id));
+	return reply;
+}
+
+static json *
+reply_failure(const struct request *request, const struct smd_error *err)
+{
+	json *reply = reply_start(request), *params = json_object_new_array();
+
+	if (!request->v2)
+		json_object_array_add(params, json_object_new_string(err->code));
+	for (char **p = err->params; p && *p; p++)
+		json_object_array_add(params, json_object_new_string(*p));
+	if (request->v2) {
+		json *error = json_object_new_object();
+
+		smd_json_set_int(error, "code", 1);
+		smd_json_set_str(error, "message", err->code);
+		smd_json_set(error, "data", params);
+		smd_json_set(reply, "error", error);
+	} else {
+		smd_json_set(reply, "result", NULL);
+		smd_json_set(reply, "error", params);
+	}
+	smd_json_set(reply, "id", json_object_get(request->id));
+	return reply;
+}
+
+unsigned
+rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_t len,
+	 char **ret_body, size_t *ret_len, const char **ret_type)
+{
+	CLEANUP_FREE char *mended = wire_mend_utf8(body, len);
+	CLEANUP_JSON json *tree = NULL, *params = NULL, *result = NULL, *reply = NULL;
+	struct request request = { 0 };
+	const struct api_type *type = NULL;
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	int r;
+
+	/* The request itself is one level, its params another. */
+	tree = smd_json_parse(mended ? mended : body, mended ? strlen(mended) : len,
+			      API_DEPTH_MAX + 2, &err);
+	if (!tree || read_request(tree, &request, &err) < 0) {
+		if (!err.code)
+			refuse("nothing there", &err);
+		return wire_not_a_request(&err, ret_body, ret_len, ret_type);
+	}
+	params = request.params;
+	if (mended)
+		r = wire_bad_utf8(params, &err);
+	else
+		r = call_dispatch(daemon, peer, request.method, params, &result, &type, &err);
+
+	reply = r == 0 ? reply_success(&request, result) : reply_failure(&request, &err);
+	*ret_body = smd_json_print(reply);
+	*ret_len = strlen(*ret_body);
+	*ret_type = "application/json";
+	return 200;
+}
