@@ -5,4 +5,6 @@ EXTRA_DIST += \
 	api/generic.c \
 	api/host.c \
 	api/pool.c \
+	api/session.c \
+	api/system.c \
 	$(NULL)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 noinst_LTLIBRARIES += librpc.la
 librpc_la_SOURCES = \
+	rpc/auth.c \
+	rpc/auth.h \
 	rpc/background.c \
 	rpc/call.h \
 	rpc/dispatch.c \
 	rpc/http.h \
 	rpc/jsonrpc.c \
 	rpc/rpc.h \
+	rpc/session.c \
 	rpc/session.h \
 	rpc/wire.c \
 	rpc/wire.h \

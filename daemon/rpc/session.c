@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/rpc/session.h"
+
+#include <search.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/uuid.h"
+#include "daemon/config.h"
+#include "daemon/db/db.h"
+#include "daemon/rpc/auth.h"
+
+/* Of one user, or, since all of root's programs are one user, of one originator
+ * of a trusted peer. The one unused for longest makes room. */
+#define SESSIONS_PER_USER_MAX 500
+
+struct session {
+	char *ref, *uuid, *user, *originator, *last_active, *validation_time;
+	enum auth_role role;
+	bool trusted;			/* over the unix socket */
+	json *other_config;
+	time_t used;			/* CLOCK_BOOTTIME */
+	unsigned n_holds;
+	bool gone;			/* read by waiters without the lock */
+	struct session *next_gone;
+};
+
+struct sessions {
+	struct daemon *daemon;
+	pthread_mutex_t lock;		/* all below */
+	void *by_ref;			/* tsearch(3) */
+	struct session *gone;		/* ended, and still held */
+};
+
+static time_t
+now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return ts.tv_sec;
+}
+
+static int
+compare_refs(const void *a, const void *b)
+{
+	const struct session *x = a, *y = b;
+
+	return strcmp(x->ref, y->ref);
+}
+
+static void
+session_free(void *opaque)
+{
+	struct session *s = opaque;
+
+	free(s->ref);
+	free(s->uuid);
+	free(s->user);
+	free(s->originator);
+	free(s->last_active);
+	free(s->validation_time);
+	json_object_put(s->other_config);
+	free(s);
+}
+
+struct sessions *
+sessions_new(struct daemon *daemon)
+{
+	struct sessions *sessions = smd_calloc(1, sizeof *sessions);
+
+	sessions->daemon = daemon;
+	pthread_mutex_init(&sessions->lock, NULL);
+	return sessions;
+}
+
+void
+sessions_free(struct sessions *sessions)
+{
+	if (!sessions)
+		return;
+	tdestroy(sessions->by_ref, session_free);
+	while (sessions->gone) {
+		struct session *s = sessions->gone;
+
+		sessions->gone = s->next_gone;
+		session_free(s);
+	}
+	pthread_mutex_destroy(&sessions->lock);
+	free(sessions);
+}
+
+static struct session *
+find(struct sessions *sessions, const char *ref)
+{
+	struct session key = { .ref = (char *)ref };
+	struct session **found = tfind(&key, &sessions->by_ref, compare_refs);
+
+	return found ? *found : NULL;
+}
+
+/* End a session; who waits in it learns of it. */
+static void
+drop(struct sessions *sessions, struct session *s)
+{
+	tdelete(s, &sessions->by_ref, compare_refs);
+	__atomic_store_n(&s->gone, true, __ATOMIC_RELEASE);
+	if (s->n_holds == 0) {
+		session_free(s);
+		return;
+	}
+	s->next_gone = sessions->gone;
+	sessions->gone = s;
+	if (sessions->daemon->db)
+		db_wake(sessions->daemon->db);
+}
+
+/* NULL with the error set: none, or unused for too long. */
+static struct session *
+find_live(struct sessions *sessions, const char *ref, struct smd_error *err)
+{
+	struct session *s = find(sessions, ref);
+	int64_t idle_max = config_int(sessions->daemon->config, "session_idle_timeout");
+
+	if (s && s->n_holds == 0 && now() - s->used > idle_max) {
+		drop(sessions, s);
+		s = NULL;
+	}
+	if (!s)
+		smd_fail_SESSION_INVALID(err, ref, "there is no session %s", ref);
+	return s;
+}
+
+/* ---- Making and ending ---- */
+
+/* What a walk over all sessions looks for. */
+struct survey {
+	const struct session *like;	/* whose user is counted */
+	int64_t used_before;
+	size_t n_like;
+	struct session *oldest;		/* of those like it */
+	struct session *expired;	/* any one */
+};
+
+static bool
+same_owner(const struct session *a, const struct session *b)
+{
+	return a->trusted == b->trusted && strcmp(a->user, b->user) == 0 &&
+	       (!a->trusted || strcmp(a->originator, b->originator) == 0);
+}
+
+static void
+survey_one(const void *node, VISIT visit, void *opaque)
+{
+	struct session *s = *(struct session *const *)node;
+	struct survey *survey = opaque;
+
+	if (visit != postorder && visit != leaf)
+		return;
+	if (s->n_holds == 0 && s->used < survey->used_before)
+		survey->expired = s;
+	if (!same_owner(s, survey->like))
+		return;
+	survey->n_like++;
+	if (!survey->oldest || s->used < survey->oldest->used)
+		survey->oldest = s;
+}
+
+static void
+make_room(struct sessions *sessions, const struct session *like)
+{
+	int64_t idle_max = config_int(sessions->daemon->config, "session_idle_timeout");
+	struct survey survey;
+
+	do {
+		survey = (struct survey){ .like = like, .used_before = now() - idle_max };
+		twalk_r(sessions->by_ref, survey_one, &survey);
+		if (survey.expired)
+			drop(sessions, survey.expired);
+		else if (survey.n_like >= SESSIONS_PER_USER_MAX)
+			drop(sessions, survey.oldest);
+	} while (survey.expired);
+}
+
+static char *
+auth_path(const struct config *config)
+{
+	CLEANUP_FREE char *path = config_str(config, "auth_file");
+	CLEANUP_FREE char *state_dir = NULL;
+
+	if (*path)
+		return TAKE_PTR(path);
+	state_dir = config_str(config, "state_dir");
+	return smd_asprintf("%s/users", state_dir);
+}
+
+static int
+authenticate(struct sessions *sessions, const struct peer *peer, const char *user,
+	     const char *password, enum auth_role *ret_role, struct smd_error *err)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	*ret_role = AUTH_POOL_ADMIN;
+	if (peer->local)
+		return 0;
+	path = auth_path(sessions->daemon->config);
+	if (auth_check(path, user, password, ret_role))
+		return 0;
+	smd_log_fields(SMD_LOG_WARNING, SMD_FIELDS("USER", user, "PEER", peer->address),
+		       "login of %.64s from %s refused", user, peer->address);
+	return smd_fail_SESSION_AUTHENTICATION_FAILED(err, user, "Authentication failure",
+						      "the user name or the password is wrong");
+}
+
+int
+session_login(struct sessions *sessions, const struct peer *peer, const char *user,
+	      const char *password, const char *originator, char **ret_ref, struct smd_error *err)
+{
+	struct session *s;
+	enum auth_role role;
+
+	if (authenticate(sessions, peer, user, password, &role, err) < 0)
+		return -1;
+	s = smd_calloc(1, sizeof *s);
+	s->ref = db_new_ref();
+	s->uuid = smd_strdup(smd_uuid_new().text);
+	s->user = smd_strdup(user);
+	s->originator = smd_strdup(originator);
+	s->last_active = db_now();
+	s->validation_time = smd_strdup(s->last_active);
+	s->role = role;
+	s->trusted = peer->local;
+	s->other_config = json_object_new_object();
+	s->used = now();
+	*ret_ref = smd_strdup(s->ref);
+	smd_log_fields(SMD_LOG_DEBUG, SMD_FIELDS("USER", user, "PEER", peer->address),
+		       "login of %.64s from %s", user, peer->address);
+
+	LOCK_SCOPE(&sessions->lock);
+	make_room(sessions, s);
+	if (!tsearch(s, &sessions->by_ref, compare_refs))
+		abort();
+	return 0;
+}
+
+int
+session_logout(struct sessions *sessions, const char *ref, struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find_live(sessions, ref, err);
+	if (!s)
+		return -1;
+	drop(sessions, s);
+	return 0;
+}
+
+void
+sessions_end_all(struct sessions *sessions)
+{
+	LOCK_SCOPE(&sessions->lock);
+	while (sessions->by_ref)
+		drop(sessions, *(struct session **)sessions->by_ref);
+}
+
+/* ---- Using ---- */
+
+int
+session_use(struct sessions *sessions, const char *ref, struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find_live(sessions, ref, err);
+	if (!s)
+		return -1;
+	if (s->used != now()) {
+		s->used = now();
+		free(s->last_active);
+		s->last_active = db_now();
+	}
+	return 0;
+}
+
+int
+session_may_change(struct sessions *sessions, const char *ref, const char *what,
+		   struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find_live(sessions, ref, err);
+	if (!s)
+		return -1;
+	if (s->role == AUTH_POOL_ADMIN)
+		return 0;
+	return smd_fail_RBAC_PERMISSION_DENIED(err, what, "No permission in user session",
+					       "the role %s of %s does not allow %s",
+					       auth_role_name(s->role), s->user, what);
+}
+
+int
+session_may(struct sessions *sessions, const char *ref, const struct api_message *message,
+	    struct smd_error *err)
+{
+	if (message->flags & API_READ_ONLY)
+		return 0;
+	return session_may_change(sessions, ref, message->name, err);
+}
+
+int
+session_hold(struct sessions *sessions, const char *ref, const bool **ret_gone,
+	     struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find_live(sessions, ref, err);
+	if (!s)
+		return -1;
+	s->n_holds++;
+	*ret_gone = &s->gone;
+	return 0;
+}
+
+void
+session_release(struct sessions *sessions, const char *ref)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find(sessions, ref);
+	if (s) {
+		s->n_holds--;
+		s->used = now();
+		return;
+	}
+	for (struct session **p = &sessions->gone; *p; p = &(*p)->next_gone) {
+		if (strcmp((*p)->ref, ref) == 0) {
+			s = *p;
+			if (--s->n_holds == 0) {
+				*p = s->next_gone;
+				session_free(s);
+			}
+			return;
+		}
+	}
+}
+
+/* ---- The record ---- */
+
+static json *
+record_of(const struct sessions *sessions, const struct session *s)
+{
+	json *record = json_object_new_object(), *roles = json_object_new_array();
+	json *other_config = NULL;
+
+	for (const struct api_field *f = api_class_find("session", false)->fields; f->name; f++)
+		smd_json_set(record, f->name, api_value_default(f->type, f->dflt));
+	json_object_array_add(roles, json_object_new_string(auth_role_name(s->role)));
+	json_object_deep_copy(s->other_config, &other_config, NULL);
+
+	smd_json_set_str(record, "uuid", s->uuid);
+	smd_json_set_str(record, "this_host", sessions->daemon->host_ref);
+	smd_json_set_str(record, "last_active", s->last_active);
+	smd_json_set_str(record, "validation_time", s->validation_time);
+	smd_json_set_str(record, "auth_user_name", s->user);
+	smd_json_set_str(record, "originator", s->originator);
+	smd_json_set_bool(record, "is_local_superuser", s->role == AUTH_POOL_ADMIN);
+	smd_json_set(record, "rbac_permissions", roles);
+	smd_json_set(record, "other_config", other_config);
+	return record;
+}
+
+int
+session_record(struct sessions *sessions, const char *ref, json **ret, struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find(sessions, ref);
+	if (!s)
+		return smd_fail_HANDLE_INVALID(err, "session", ref, "there is no session %s", ref);
+	*ret = record_of(sessions, s);
+	return 0;
+}
+
+struct uuid_search {
+	const char *uuid;
+	struct session *found;
+};
+
+static void
+compare_uuid(const void *node, VISIT visit, void *opaque)
+{
+	struct session *s = *(struct session *const *)node;
+	struct uuid_search *search = opaque;
+
+	if ((visit == postorder || visit == leaf) && strcmp(s->uuid, search->uuid) == 0)
+		search->found = s;
+}
+
+static int
+by_uuid(struct sessions *sessions, const char *uuid, json **ret, struct smd_error *err)
+{
+	struct uuid_search search = { .uuid = uuid };
+
+	LOCK_SCOPE(&sessions->lock);
+	twalk_r(sessions->by_ref, compare_uuid, &search);
+	if (!search.found)
+		return smd_fail_UUID_INVALID(err, "session", uuid, "no session has uuid %s", uuid);
+	*ret = json_object_new_string(search.found->ref);
+	return 0;
+}
+
+/* other_config is the only field a client writes. */
+static int
+change_map(struct sessions *sessions, struct call *call, struct smd_error *err)
+{
+	enum api_message_kind kind = call->message->kind;
+	const char *ref = call_str(call, 0), *field = call->message->field->name;
+	struct session *s;
+	json *old;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find(sessions, ref);
+	if (!s)
+		return smd_fail_HANDLE_INVALID(err, "session", ref, "there is no session %s", ref);
+	if (kind == API_M_SET_FIELD) {
+		old = s->other_config;
+		s->other_config = NULL;
+		json_object_deep_copy(call_arg(call, 1), &s->other_config, NULL);
+		json_object_put(old);
+	} else if (kind == API_M_REMOVE_FROM) {
+		json_object_object_del(s->other_config, call_str(call, 1));
+	} else if (smd_json_member(s->other_config, call_str(call, 1))) {
+		return smd_fail_MAP_DUPLICATE_KEY(err, "session", field, s->uuid, call_str(call, 1),
+						  "%s has the key %s already", field,
+						  call_str(call, 1));
+	} else {
+		smd_json_set_str(s->other_config, call_str(call, 1), call_str(call, 2));
+	}
+	return 0;
+}
+
+int
+session_generic(struct call *call, json **ret, struct smd_error *err)
+{
+	struct sessions *sessions = call->daemon->sessions;
+	CLEANUP_JSON json *record = NULL;
+
+	switch (call->message->kind) {
+	case API_M_GET_BY_UUID:
+		return by_uuid(sessions, call_str(call, 0), ret, err);
+	case API_M_SET_FIELD:
+	case API_M_ADD_TO:
+	case API_M_REMOVE_FROM:
+		return change_map(sessions, call, err);
+	case API_M_GET_RECORD:
+		return session_record(sessions, call_str(call, 0), ret, err);
+	case API_M_GET_FIELD:
+		if (session_record(sessions, call_str(call, 0), &record, err) < 0)
+			return -1;
+		*ret = json_object_get(smd_json_member(record, call->message->field->name));
+		return 0;
+	default:
+		return smd_fail_INTERNAL_ERROR(err, call->message->name, "%s is not answered here",
+					       call->message->name);
+	}
+}
