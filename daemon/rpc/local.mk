@@ -6,8 +6,11 @@ librpc_la_SOURCES = \
 	rpc/background.c \
 	rpc/call.h \
 	rpc/dispatch.c \
+	rpc/http.c \
 	rpc/http.h \
 	rpc/jsonrpc.c \
+	rpc/listen.c \
+	rpc/listen.h \
 	rpc/rpc.h \
 	rpc/session.c \
 	rpc/session.h \

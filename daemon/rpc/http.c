@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * HTTP by libmicrohttpd: an MHD daemon per listening socket, a thread per
+ * connection. MHD calls serve() with the headers, with each piece of the body,
+ * and at its end; a reply can only be queued at the first or the last of these.
+ */
+#include "daemon/rpc/http.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <microhttpd.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "daemon/config.h"
+#include "daemon/rpc/listen.h"
+#include "daemon/rpc/session.h"
+
+#define RPC_BODY_MAX (300 * 1024)	/* xapi's */
+#define DRAIN_MAX (1024 * 1024)		/* of a refused body read before the answer */
+#define DRAIN_MS 1000
+#define IDLE_TIMEOUT_S 300
+#define CONNECTION_MEMORY (256 * 1024)	/* a piece of an upload is up to half of it */
+#define MEMORY_STEP (64 * 1024)
+#define READ_BLOCK (256 * 1024)
+#define REPLY_HEADERS_MAX 16
+#define UNKNOWN_LENGTH UINT64_MAX
+
+struct http {
+	struct daemon *daemon;
+	const struct http_route *routes;
+	struct listen_sockets sockets;
+	struct MHD_Daemon *servers[LISTEN_MAX];	/* beside sockets.fds */
+	pthread_mutex_t lock;		/* n_active */
+	pthread_cond_t idle;
+	unsigned n_active;		/* requests */
+};
+
+struct http_request {
+	struct http *http;
+	struct MHD_Connection *connection;
+	const struct http_route *route;
+	const char *method;
+	const struct peer *peer;
+	/* RPC: the body so far. */
+	char *body;
+	size_t n_body, body_size;
+	/* Stream. */
+	void *state;
+	bool begun, ended, broken;
+	uint64_t reply_size;
+	struct {
+		char *name, *value;
+	} headers[REPLY_HEADERS_MAX];
+	size_t n_headers;
+	char *own_session;	/* of HTTP Basic, ends with the request */
+	/* An answer that waits for the end of a body nobody wants. */
+	unsigned refused;	/* status; 0: none */
+	char *refusal;
+};
+
+/* ---- What streams ask ---- */
+
+struct daemon *
+http_daemon(struct http_request *request)
+{
+	return request->http->daemon;
+}
+
+const struct peer *
+http_peer(struct http_request *request)
+{
+	return request->peer;
+}
+
+const char *
+http_query(struct http_request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const char *
+http_header(struct http_request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *
+http_cookie(struct http_request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_COOKIE_KIND, name);
+}
+
+uint64_t
+http_content_length(struct http_request *request)
+{
+	const char *text = http_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	uint64_t n = 0;
+	char *end;
+
+	if (!text || text[0] < '0' || text[0] > '9')
+		return UNKNOWN_LENGTH;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	return errno == 0 && *end == '\0' ? n : UNKNOWN_LENGTH;
+}
+
+void
+http_reply_header(struct http_request *request, const char *name, const char *value)
+{
+	if (request->n_headers == REPLY_HEADERS_MAX)
+		return;
+	request->headers[request->n_headers].name = smd_strdup(name);
+	request->headers[request->n_headers++].value = smd_strdup(value);
+}
+
+void
+http_reply_size(struct http_request *request, uint64_t size)
+{
+	request->reply_size = size;
+}
+
+static unsigned
+unauthenticated(struct http_request *request)
+{
+	http_reply_header(request, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Basic realm=\"smd\"");
+	return MHD_HTTP_UNAUTHORIZED;
+}
+
+static unsigned
+basic_login(struct http_request *request, struct smd_error *err)
+{
+	char *password = NULL;
+	char *user = MHD_basic_auth_get_username_password(request->connection, &password);
+	unsigned status = 0;
+
+	if (!user || !password) {
+		smd_fail_SESSION_AUTHENTICATION_FAILED(err, "", "No session",
+						       "neither a session nor a login was given");
+		status = unauthenticated(request);
+	} else if (session_login(request->http->daemon->sessions, request->peer, user, password,
+				 "http", &request->own_session, err) < 0) {
+		status = unauthenticated(request);
+	}
+	MHD_free(user);
+	MHD_free(password);
+	return status;
+}
+
+unsigned
+http_authenticate(struct http_request *request, char **ret_session_ref, struct smd_error *err)
+{
+	struct sessions *sessions = request->http->daemon->sessions;
+	const char *ref = http_query(request, "session_id");
+	unsigned status;
+
+	if (!ref)
+		ref = http_cookie(request, "session_id");
+	if (ref && session_use(sessions, ref, err) < 0)
+		return unauthenticated(request);
+	if (!ref) {
+		status = basic_login(request, err);
+		if (status != 0)
+			return status;
+		ref = request->own_session;
+	}
+	if (strcmp(request->method, MHD_HTTP_METHOD_GET) != 0 &&
+	    session_may_change(sessions, ref, request->route->prefix, err) < 0)
+		return MHD_HTTP_FORBIDDEN;
+	*ret_session_ref = smd_strdup(ref);
+	return 0;
+}
+
+/* ---- Replies ---- */
+
+/* Only reads from what it is given; the response owns a copy of body or body itself. */
+static enum MHD_Result
+queue(struct http_request *request, unsigned status, struct MHD_Response *response)
+{
+	enum MHD_Result r;
+
+	for (size_t i = 0; i < request->n_headers; i++)
+		MHD_add_response_header(response, request->headers[i].name,
+					request->headers[i].value);
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache, no-store");
+	MHD_add_response_header(response, MHD_HTTP_HEADER_PRAGMA, "no-cache");
+	r = MHD_queue_response(request->connection, status, response);
+	MHD_destroy_response(response);
+	return r;
+}
+
+static enum MHD_Result
+reply_text(struct http_request *request, unsigned status, const char *text)
+{
+	CLEANUP_FREE char *page = text ? smd_strdup(text) :
+				  smd_asprintf("<html><body><h1>HTTP %u</h1></body></html>", status);
+	size_t len = strlen(page);
+	struct MHD_Response *response = MHD_create_response_from_buffer(len, page,
+									MHD_RESPMEM_MUST_COPY);
+
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+				text ? "text/plain; charset=utf-8" : "text/html");
+	return queue(request, status, response);
+}
+
+static enum MHD_Result
+reply_rpc(struct http_request *request, unsigned status, char *body, size_t len, const char *type)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(len, body,
+									MHD_RESPMEM_MUST_FREE);
+
+	MHD_set_response_options(response, MHD_RF_SEND_KEEP_ALIVE_HEADER, MHD_RO_END);
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	MHD_add_response_header(response, "Access-Control-Allow-Origin", "*");
+	MHD_add_response_header(response, "Access-Control-Allow-Headers", "X-Requested-With");
+	return queue(request, status, response);
+}
+
+/* A browser asks what it may do. */
+static enum MHD_Result
+reply_options(struct http_request *request)
+{
+	const char *asked = http_header(request, "Access-Control-Request-Headers");
+	CLEANUP_FREE char *headers = smd_asprintf("%s%sX-Requested-With", asked ? asked : "",
+						  asked ? ", " : "");
+
+	http_reply_header(request, "Access-Control-Allow-Origin", "*");
+	http_reply_header(request, "Access-Control-Allow-Headers", headers);
+	http_reply_header(request, "Access-Control-Allow-Methods", "PUT");
+	return reply_text(request, MHD_HTTP_OK, "");
+}
+
+/* ---- RPC ---- */
+
+static enum MHD_Result
+rpc_headers(struct http_request *request)
+{
+	uint64_t len = http_content_length(request);
+
+	if (len > RPC_BODY_MAX || http_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING))
+		return reply_text(request, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL);
+	request->body_size = (size_t)len;
+	request->body = smd_malloc((size_t)len + 1);
+	return MHD_YES;
+}
+
+static enum MHD_Result
+rpc_body(struct http_request *request, const char *data, size_t *len)
+{
+	if (*len > request->body_size - request->n_body)
+		return MHD_NO;
+	memcpy(request->body + request->n_body, data, *len);
+	request->n_body += *len;
+	*len = 0;
+	return MHD_YES;
+}
+
+static enum MHD_Result
+rpc_end(struct http_request *request)
+{
+	char *reply = NULL;
+	size_t len = 0;
+	const char *type = NULL;
+	unsigned status;
+
+	request->body[request->n_body] = '\0';
+	status = request->route->rpc(request->http->daemon, request->peer, request->body,
+				     request->n_body, &reply, &len, &type);
+	return reply_rpc(request, status, reply, len, type);
+}
+
+/* ---- Streams ---- */
+
+static unsigned
+stream_end(struct http_request *request, bool complete, char **ret_text)
+{
+	request->ended = true;
+	return request->route->stream->end(request->state, complete, ret_text);
+}
+
+static ssize_t
+stream_read(void *opaque, uint64_t pos, char *buf, size_t max)
+{
+	struct http_request *request = opaque;
+	int64_t n = request->route->stream->read(request->state, buf, max);
+
+	(void)pos;
+	if (n > 0)
+		return n;
+	request->broken = n < 0;
+	return n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* Without a size the end of the connection is the end of the data, as xapi does it;
+ * a client then tells a break only by a reset. */
+static enum MHD_Result
+stream_reply(struct http_request *request)
+{
+	bool sized = request->reply_size != UNKNOWN_LENGTH;
+	struct MHD_Response *response = MHD_create_response_from_callback(
+		sized ? request->reply_size : MHD_SIZE_UNKNOWN, READ_BLOCK, stream_read, request,
+		NULL);
+
+	if (!sized)
+		MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+	return queue(request, MHD_HTTP_OK, response);
+}
+
+/* A small body is read before a refusal is sent, so that a client that only
+ * listens when it has sent all hears it. */
+static enum MHD_Result
+stream_refuse(struct http_request *request, unsigned status, char *text)
+{
+	uint64_t len = http_content_length(request);
+	enum MHD_Result r;
+
+	if (len > 0 && len <= DRAIN_MAX && !http_header(request, MHD_HTTP_HEADER_EXPECT)) {
+		request->refused = status;
+		request->refusal = text;
+		return MHD_YES;
+	}
+	r = reply_text(request, status, text ? text : "");
+	free(text);
+	return r;
+}
+
+static enum MHD_Result
+stream_headers(struct http_request *request)
+{
+	char *text = NULL;
+	unsigned status = request->route->stream->begin(request, &request->state, &text);
+
+	if (status != 0)
+		return stream_refuse(request, status, text);
+	request->begun = true;
+	return request->route->stream->read ? stream_reply(request) : MHD_YES;
+}
+
+static void
+send_all(int fd, const char *text)
+{
+	size_t len = strlen(text);
+
+	while (len > 0) {
+		struct pollfd p = { .fd = fd, .events = POLLOUT };
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (n < 0 && (errno != EAGAIN || poll(&p, 1, DRAIN_MS) <= 0))
+			return;
+		if (n > 0) {
+			text += n;
+			len -= (size_t)n;
+		}
+	}
+}
+
+/* Closing with unread data resets the connection, and the client may lose the
+ * answer: give it a moment to read that and hang up. */
+static void
+drain(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char buf[65536];
+	size_t left = 64 * DRAIN_MAX;
+	struct timespec start, now;
+
+	shutdown(fd, SHUT_WR);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	now = start;
+	while (left > 0 && now.tv_sec - start.tv_sec < 2 && poll(&p, 1, DRAIN_MS) > 0) {
+		ssize_t n = recv(fd, buf, sizeof buf, MSG_DONTWAIT);
+
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			return;
+		left -= n > 0 && (size_t)n < left ? (size_t)n : left;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	}
+}
+
+/* Answer in the middle of a body, which MHD cannot, and hang up. */
+static enum MHD_Result
+stream_break(struct http_request *request)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	CLEANUP_FREE char *text = NULL, *reply = NULL;
+	unsigned status = stream_end(request, false, &text);
+
+	if (status < 400)
+		status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+	reply = smd_asprintf("HTTP/1.1 %u %s\r\nConnection: close\r\n"
+			     "Content-Type: text/plain; charset=utf-8\r\n"
+			     "Content-Length: %zu\r\n\r\n%s", status,
+			     MHD_get_reason_phrase_for(status), text ? strlen(text) : 0,
+			     text ? text : "");
+	send_all(info->connect_fd, reply);
+	drain(info->connect_fd);
+	return MHD_NO;
+}
+
+static enum MHD_Result
+stream_body(struct http_request *request, const char *data, size_t *len)
+{
+	if (request->refused == 0 && request->begun &&
+	    request->route->stream->write(request->state, data, *len) != 0)
+		return stream_break(request);
+	*len = 0;
+	return MHD_YES;
+}
+
+static enum MHD_Result
+stream_complete(struct http_request *request)
+{
+	CLEANUP_FREE char *text = NULL;
+	unsigned status;
+
+	if (request->refused != 0)
+		return reply_text(request, request->refused,
+				  request->refusal ? request->refusal : "");
+	status = stream_end(request, true, &text);
+	return reply_text(request, status, text ? text : "");
+}
+
+/* ---- MHD's callbacks ---- */
+
+/* The longest prefix among the method's routes; *ret_any: it has any at all. */
+static const struct http_route *
+find_route(const struct http *http, const char *method, const char *path, bool *ret_any)
+{
+	const struct http_route *best = NULL;
+
+	*ret_any = false;
+	for (const struct http_route *r = http->routes; r->method; r++) {
+		size_t len = strlen(r->prefix);
+
+		if (strcmp(r->method, method) != 0)
+			continue;
+		*ret_any = true;
+		if (strncmp(path, r->prefix, len) == 0 &&
+		    (!best || len > strlen(best->prefix)))
+			best = r;
+	}
+	return best;
+}
+
+static struct http_request *
+request_new(struct http *http, struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct http_request *request = smd_calloc(1, sizeof *request);
+
+	request->http = http;
+	request->connection = connection;
+	request->peer = info->socket_context;
+	request->reply_size = UNKNOWN_LENGTH;
+	LOCK_SCOPE(&http->lock);
+	http->n_active++;
+	return request;
+}
+
+static enum MHD_Result
+serve_headers(struct http_request *request, const char *method, const char *path)
+{
+	bool any;
+
+	if (strcmp(method, MHD_HTTP_METHOD_OPTIONS) == 0)
+		return reply_options(request);
+	request->route = find_route(request->http, method, path, &any);
+	if (!request->route)
+		return reply_text(request, any ? MHD_HTTP_FORBIDDEN : MHD_HTTP_NOT_IMPLEMENTED,
+				  NULL);
+	request->method = request->route->method;
+	return request->route->rpc ? rpc_headers(request) : stream_headers(request);
+}
+
+static enum MHD_Result
+serve(void *opaque, struct MHD_Connection *connection, const char *path, const char *method,
+      const char *version, const char *data, size_t *len, void **con_cls)
+{
+	struct http_request *request = *con_cls;
+
+	(void)version;
+	if (!request) {
+		request = *con_cls = request_new(opaque, connection);
+		return serve_headers(request, method, path);
+	}
+	if (*len > 0)
+		return request->route->rpc ? rpc_body(request, data, len) :
+		       stream_body(request, data, len);
+	return request->route->rpc ? rpc_end(request) : stream_complete(request);
+}
+
+/* A reader that broke off resets the connection, so that the end is no end of data. */
+static void
+reset_connection(struct http_request *request)
+{
+	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	if (info)
+		setsockopt(info->connect_fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
+static void
+completed(void *opaque, struct MHD_Connection *connection, void **con_cls,
+	  enum MHD_RequestTerminationCode code)
+{
+	struct http_request *request = *con_cls;
+	struct http *http = opaque;
+	CLEANUP_FREE char *text = NULL;
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	(void)connection;
+	if (!request)
+		return;
+	*con_cls = NULL;
+	if (request->broken)
+		reset_connection(request);
+	if (request->begun && !request->ended)
+		stream_end(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !request->broken,
+			   &text);
+	if (request->own_session)
+		session_logout(http->daemon->sessions, request->own_session, &ignored);
+	for (size_t i = 0; i < request->n_headers; i++) {
+		free(request->headers[i].name);
+		free(request->headers[i].value);
+	}
+	free(request->body);
+	free(request->refusal);
+	free(request->own_session);
+	free(request);
+
+	LOCK_SCOPE(&http->lock);
+	if (--http->n_active == 0)
+		pthread_cond_broadcast(&http->idle);
+}
+
+static void
+connected(void *opaque, struct MHD_Connection *connection, void **socket_context,
+	  enum MHD_ConnectionNotificationCode code)
+{
+	struct http *http = opaque;
+	const union MHD_ConnectionInfo *info;
+	struct peer *peer;
+
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		free(*socket_context);
+		*socket_context = NULL;
+		return;
+	}
+	info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	peer = *socket_context = smd_calloc(1, sizeof *peer);
+	listen_peer(http->daemon->config, info->connect_fd, peer);
+}
+
+static void __attribute__((format(printf, 2, 0)))
+log_line(void *opaque, const char *fmt, va_list ap)
+{
+	CLEANUP_FREE char *text = smd_vasprintf(fmt, ap);
+
+	(void)opaque;
+	text[strcspn(text, "\n")] = '\0';
+	smd_log(SMD_LOG_DEBUG, "http: %s", text);
+}
+
+/* ---- Start and stop ---- */
+
+static int
+start_server(struct http *http, size_t i, struct smd_error *err)
+{
+	unsigned max = (unsigned)config_int(http->daemon->config, "max_connections");
+
+	/* The socket is MHD's from here on. */
+	http->servers[i] = MHD_start_daemon(
+		MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
+		MHD_USE_ITC | MHD_USE_ERROR_LOG,
+		0, NULL, NULL, serve, http,
+		MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
+		MHD_OPTION_LISTEN_SOCKET, http->sockets.fds[i],
+		MHD_OPTION_NOTIFY_COMPLETED, completed, http,
+		MHD_OPTION_NOTIFY_CONNECTION, connected, http,
+		MHD_OPTION_CONNECTION_LIMIT, max,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)MEMORY_STEP,
+		MHD_OPTION_END);
+	if (!http->servers[i])
+		return smd_fail_INTERNAL_ERROR(err, "http", "the HTTP server did not start: %s",
+					       strerror(errno));
+	http->sockets.fds[i] = -1;
+	return 0;
+}
+
+int
+http_start(struct daemon *daemon, const struct http_route *routes, const char *const *listeners,
+	   const int *fds, size_t n_fds, struct http **ret, struct smd_error *err)
+{
+	struct http *http = smd_calloc(1, sizeof *http);
+	int r = 0;
+
+	/* A client that hangs up is an error of one write, not the end of us. */
+	signal(SIGPIPE, SIG_IGN);
+	http->daemon = daemon;
+	http->routes = routes;
+	pthread_mutex_init(&http->lock, NULL);
+	pthread_cond_init(&http->idle, NULL);
+	for (; listeners && *listeners && r == 0; listeners++)
+		r = listen_add(&http->sockets, daemon->config, *listeners, err);
+	for (size_t i = 0; i < n_fds && r == 0; i++)
+		r = listen_add_fd(&http->sockets, fds[i], err);
+	for (size_t i = 0; i < http->sockets.n && r == 0; i++)
+		r = start_server(http, i, err);
+	if (r < 0)
+		http_stop(http, 0);
+	else
+		*ret = http;
+	return r;
+}
+
+static void
+wait_idle(struct http *http, unsigned grace_ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += grace_ms / 1000;
+	until.tv_nsec += (long)(grace_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	LOCK_SCOPE(&http->lock);
+	while (http->n_active > 0 &&
+	       pthread_cond_timedwait(&http->idle, &http->lock, &until) == 0)
+		;
+}
+
+void
+http_stop(struct http *http, unsigned grace_ms)
+{
+	if (!http)
+		return;
+	for (size_t i = 0; i < http->sockets.n; i++) {
+		MHD_socket fd = http->servers[i] ? MHD_quiesce_daemon(http->servers[i]) :
+				MHD_INVALID_SOCKET;
+
+		if (fd != MHD_INVALID_SOCKET)
+			close(fd);
+	}
+	/* Long polls end at once; what does work has its time. */
+	if (http->daemon->sessions)
+		sessions_end_all(http->daemon->sessions);
+	wait_idle(http, grace_ms);
+	for (size_t i = 0; i < http->sockets.n; i++) {
+		if (http->servers[i])
+			MHD_stop_daemon(http->servers[i]);
+	}
+	listen_done(&http->sockets);
+	pthread_cond_destroy(&http->idle);
+	pthread_mutex_destroy(&http->lock);
+	free(http);
+}
