@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-EXTRA_DIST += \
-	api/handlers.h \
+noinst_LTLIBRARIES += libapi.la
+libapi_la_SOURCES = \
 	api/event.c \
 	api/generic.c \
+	api/handlers.h \
 	api/host.c \
 	api/pool.c \
 	api/session.c \
 	api/system.c \
+	api/task.c \
 	$(NULL)
+libapi_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)

@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += libjob.la
 libjob_la_SOURCES = \
 	job/job.c \
 	job/job.h \
+	job/task.c \
 	job/task.h \
 	job/worker.c \
 	job/worker.h \

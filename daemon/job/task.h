@@ -41,6 +41,10 @@ void task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *
 		     void *opaque);
 bool task_cancelled(struct tasks *tasks, const char *ref);
 int task_cancel(struct tasks *tasks, const char *ref, struct smd_error *err);
+/* Remove a task: at once when it has ended or is a client's own, else when it ends. */
+int task_destroy(struct tasks *tasks, const char *ref, struct smd_error *err);
+/* The client that made the task has ended it: nothing is pending any more. */
+void task_forget(struct tasks *tasks, const char *ref);
 /* Cancel all and wait for their ends (at shutdown). */
 void tasks_cancel_all(struct tasks *tasks);
 

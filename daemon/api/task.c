@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* task: those the server makes, and those a client drives itself. */
+#include <string.h>
+
+#include "common/mem.h"
+#include "daemon/api/handlers.h"
+#include "daemon/db/db.h"
+#include "daemon/job/task.h"
+
+static int
+task_do_create(struct call *call, json **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *ref = NULL;
+
+	if (task_create(call->daemon->tasks, call_str(call, 0), call_str(call, 1),
+			call->session_ref, &ref, err) != 0)
+		return -1;
+	*ret = json_object_new_string(ref);
+	return 0;
+}
+
+static int
+task_do_destroy(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return task_destroy(call->daemon->tasks, call_str(call, 0), err);
+}
+
+static int
+task_do_cancel(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return task_cancel(call->daemon->tasks, call_str(call, 0), err);
+}
+
+static int
+set_field(struct call *call, const char *field, struct smd_error *err)
+{
+	return db_set(call->daemon->db, "task", call_str(call, 0), field, call_arg(call, 1), err);
+}
+
+/* A client that ends its task also stamps it. */
+static int
+task_do_set_status(struct call *call, json **ret, struct smd_error *err)
+{
+	const char *ref = call_str(call, 0), *status = call_str(call, 1);
+	bool ended = strcmp(status, "pending") != 0 && strcmp(status, "cancelling") != 0;
+	struct db *db = call->daemon->db;
+	CLEANUP_FREE char *now = db_now();
+	int rc;
+
+	(void)ret;
+	if (db_begin(db, DB_DURABLE, err) != 0)
+		return -1;
+	rc = set_field(call, "status", err);
+	if (rc == 0 && ended)
+		rc = db_set_str(db, "task", ref, "finished", now, err);
+	if (rc != 0) {
+		db_rollback(db);
+		return -1;
+	}
+	if (db_commit(db, err) != 0)
+		return -1;
+	if (ended)
+		task_forget(call->daemon->tasks, ref);
+	return 0;
+}
+
+static int
+task_do_set_progress(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return set_field(call, "progress", err);
+}
+
+static int
+task_do_set_result(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return set_field(call, "result", err);
+}
+
+static int
+task_do_set_error_info(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return set_field(call, "error_info", err);
+}
+
+static int
+task_do_set_resident_on(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return set_field(call, "resident_on", err);
+}
+
+const struct call_binding api_task_handlers[] = {
+	{ "task.cancel", task_do_cancel },
+	{ "task.create", task_do_create },
+	{ "task.destroy", task_do_destroy },
+	{ "task.set_error_info", task_do_set_error_info },
+	{ "task.set_progress", task_do_set_progress },
+	{ "task.set_resident_on", task_do_set_resident_on },
+	{ "task.set_result", task_do_set_result },
+	{ "task.set_status", task_do_set_status },
+	{ NULL, NULL },
+};

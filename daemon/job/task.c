@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/job/task.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/uuid.h"
+#include "daemon/config.h"
+#include "daemon/db/db.h"
+#include "schema/api.h"
+
+#define PROGRESS_STEP 0.01
+#define PROGRESS_INTERVAL_MS 1000
+#define PENDING_MAX_S 86400		/* a client's task that nobody moves */
+#define STOP_WAIT_S 10
+
+/* What a pending task has beside its row. The row is never touched under the
+ * lock: whoever holds the database may call us. */
+struct running {
+	struct running *next;
+	char *ref;
+	bool cancelled;
+	bool destroy;			/* remove the row at the end */
+	void (*cancel)(void *opaque);	/* NULL: not ours to stop now */
+	void *opaque;
+	bool had_hook;
+	bool in_hook;
+	pthread_t hook_thread;		/* while in_hook */
+	double progress, shown;
+	uint64_t shown_ms;
+	uint64_t transfer_ms;		/* when the transfer in progress began; 0: none */
+	uint64_t transfer_last;
+};
+
+struct tasks {
+	struct daemon *daemon;
+	pthread_mutex_t lock;		/* guards all below */
+	pthread_cond_t changed;
+	struct running *running;
+	bool stopping;
+};
+
+static uint64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* With the lock. */
+static struct running *
+running_find(struct tasks *tasks, const char *ref)
+{
+	struct running *r = tasks->running;
+
+	while (r && strcmp(r->ref, ref) != 0)
+		r = r->next;
+	return r;
+}
+
+static void
+running_free(struct running *r)
+{
+	free(r->ref);
+	free(r);
+}
+
+/* Take a task out when it has ended; *ret_destroy: its row is to go too. */
+static void
+running_remove(struct tasks *tasks, const char *ref, bool *ret_destroy)
+{
+	struct running **p, *r;
+
+	*ret_destroy = false;
+	LOCK_SCOPE(&tasks->lock);
+	for (p = &tasks->running; (r = *p) && strcmp(r->ref, ref) != 0; p = &r->next)
+		;
+	if (!r)
+		return;
+	while (r->in_hook)
+		pthread_cond_wait(&tasks->changed, &tasks->lock);
+	for (p = &tasks->running; *p != r; p = &(*p)->next)
+		;
+	*p = r->next;
+	*ret_destroy = r->destroy;
+	running_free(r);
+	pthread_cond_broadcast(&tasks->changed);
+}
+
+/* A row that can't be written is a trouble of the database's, not of the job's. */
+static void
+log_trouble(const char *ref, struct smd_error *err)
+{
+	if (!smd_error_is(err, SMD_E_HANDLE_INVALID))
+		smd_log_fields(SMD_LOG_WARNING, SMD_FIELDS("TASK", ref), "task: %s", err->message);
+	smd_error_clear(err);
+}
+
+/* ---- Rows ----------------------------------------------------------------------- */
+
+static json *
+string_array(const char *const *items)
+{
+	json *array = json_object_new_array();
+
+	for (; items && *items; items++)
+		json_object_array_add(array, json_object_new_string(*items));
+	return array;
+}
+
+static int
+row_finish(struct db *db, const char *ref, const char *status, const char *result,
+	   const char *const *error_info, struct smd_error *err)
+{
+	CLEANUP_JSON json *info = string_array(error_info);
+	CLEANUP_JSON json *none = json_object_new_array();
+	CLEANUP_JSON json *no_operations = json_object_new_object();
+	CLEANUP_JSON json *one = json_object_new_double(1.0);
+	CLEANUP_FREE char *now = db_now();
+
+	if (db_begin(db, DB_RELAXED, err) != 0)
+		return -1;
+	if (db_set_str(db, "task", ref, "status", status, err) != 0 ||
+	    db_set(db, "task", ref, "progress", one, err) != 0 ||
+	    db_set_str(db, "task", ref, "finished", now, err) != 0 ||
+	    db_set(db, "task", ref, "allowed_operations", none, err) != 0 ||
+	    db_set(db, "task", ref, "current_operations", no_operations, err) != 0 ||
+	    (result && db_set_str(db, "task", ref, "result", result, err) != 0) ||
+	    (error_info && db_set(db, "task", ref, "error_info", info, err) != 0)) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db, err);
+}
+
+static void
+finish(struct tasks *tasks, const char *ref, const char *status, const char *result,
+       const char *const *error_info)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db *db = tasks->daemon->db;
+	bool destroy;
+
+	running_remove(tasks, ref, &destroy);
+	if ((destroy ? db_delete(db, "task", ref, &err)
+		     : row_finish(db, ref, status, result, error_info, &err)) != 0)
+		log_trouble(ref, &err);
+}
+
+void
+task_succeed(struct tasks *tasks, const char *ref, const char *result_xml)
+{
+	finish(tasks, ref, "success", result_xml, NULL);
+}
+
+void
+task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error)
+{
+	bool cancelled = smd_error_is(error, SMD_E_TASK_CANCELLED);
+	CLEANUP_FREE const char **info = NULL;
+	size_t n = 0;
+
+	if (cancelled) {	/* whatever the one who noticed called it */
+		finish(tasks, ref, "cancelled", NULL, SMD_PARAMS(error->code, ref));
+		return;
+	}
+	while (error->params && error->params[n])
+		n++;
+	info = smd_calloc(n + 2, sizeof *info);
+	info[0] = error->code;
+	for (size_t i = 0; i < n; i++)
+		info[i + 1] = error->params[i];
+	finish(tasks, ref, "failure", NULL, info);
+}
+
+/* ---- Making -------------------------------------------------------------------- */
+
+static int
+fail_pending(struct tasks *tasks, struct smd_error *err)
+{
+	CLEANUP_JSON json *refs = NULL;
+	struct db *db = tasks->daemon->db;
+
+	if (db_find(db, "task", "status", "pending", &refs, err) != 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(refs); i++) {
+		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));
+
+		if (row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref),
+			       err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+struct tasks *
+tasks_new(struct daemon *daemon)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct tasks *tasks = smd_calloc(1, sizeof *tasks);
+
+	tasks->daemon = daemon;
+	pthread_mutex_init(&tasks->lock, NULL);
+	pthread_cond_init(&tasks->changed, NULL);
+	if (fail_pending(tasks, &err) != 0)
+		smd_log(SMD_LOG_WARNING, "tasks of the run before: %s", err.message);
+	return tasks;
+}
+
+void
+tasks_free(struct tasks *tasks)
+{
+	if (!tasks)
+		return;
+	for (struct running *r = tasks->running, *next; r; r = next) {
+		next = r->next;
+		running_free(r);
+	}
+	pthread_cond_destroy(&tasks->changed);
+	pthread_mutex_destroy(&tasks->lock);
+	free(tasks);
+}
+
+int
+task_create(struct tasks *tasks, const char *name, const char *description,
+	    const char *owner, char **ret_ref, struct smd_error *err)
+{
+	CLEANUP_JSON json *record = json_object_new_object();
+	CLEANUP_FREE char *ref = db_new_ref();
+	CLEANUP_FREE char *now = db_now();
+	struct running *r;
+
+	(void)owner;	/* whoever may log in sees every task, as in xapi */
+	smd_json_set_str(record, "uuid", smd_uuid_new().text);
+	smd_json_set_str(record, "name_label", name);
+	smd_json_set_str(record, "name_description", description);
+	smd_json_set_str(record, "created", now);
+	smd_json_set_str(record, "status", "pending");
+	smd_json_set_str(record, "type", "<none/>");
+	smd_json_set_str(record, "resident_on", tasks->daemon->host_ref);
+	if (db_begin(tasks->daemon->db, DB_RELAXED, err) != 0)
+		return -1;
+	if (db_insert(tasks->daemon->db, "task", ref, record, err) != 0) {
+		db_rollback(tasks->daemon->db);
+		return -1;
+	}
+	if (db_commit(tasks->daemon->db, err) != 0)
+		return -1;
+	r = smd_calloc(1, sizeof *r);
+	r->ref = smd_strdup(ref);
+	*ret_ref = TAKE_PTR(ref);
+	LOCK_SCOPE(&tasks->lock);
+	r->next = tasks->running;
+	tasks->running = r;
+	return 0;
+}
+
+/* ---- Progress ------------------------------------------------------------------ */
+
+static int
+row_progress(struct db *db, const char *ref, double progress, const char *const *details,
+	     struct smd_error *err)
+{
+	CLEANUP_JSON json *value = json_object_new_double(progress);
+
+	if (db_begin(db, DB_RELAXED, err) != 0)
+		return -1;
+	if (db_set(db, "task", ref, "progress", value, err) != 0) {
+		db_rollback(db);
+		return -1;
+	}
+	for (; details && details[0]; details += 2) {
+		if (db_map_set(db, "task", ref, "other_config", details[0], details[1], err) != 0) {
+			db_rollback(db);
+			return -1;
+		}
+	}
+	return db_commit(db, err);
+}
+
+/* Note the progress; whether it is to be shown now. With the lock. */
+static bool
+progress_due(struct running *r, double progress)
+{
+	uint64_t now = now_ms();
+
+	if (progress > r->progress)
+		r->progress = progress < 1 ? progress : 1;
+	if (r->progress - r->shown < PROGRESS_STEP &&
+	    (r->progress <= r->shown || now - r->shown_ms < PROGRESS_INTERVAL_MS))
+		return false;
+	r->shown = r->progress;
+	r->shown_ms = now;
+	return true;
+}
+
+void
+task_progress(struct tasks *tasks, const char *ref, double progress)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct running *r;
+
+	if (!ref)
+		return;
+	{
+		LOCK_SCOPE(&tasks->lock);
+		r = running_find(tasks, ref);
+		if (!r || !progress_due(r, progress))
+			return;
+		progress = r->progress;
+	}
+	if (row_progress(tasks->daemon->db, ref, progress, NULL, &err) != 0)
+		log_trouble(ref, &err);
+}
+
+/* Bytes a second since the transfer began. A transfer whose count falls is another. */
+static uint64_t
+transfer_rate(struct running *r, uint64_t done)
+{
+	uint64_t now = now_ms();
+
+	if (r->transfer_ms == 0 || done < r->transfer_last)
+		r->transfer_ms = now;
+	r->transfer_last = done;
+	return now > r->transfer_ms ? done * 1000 / (now - r->transfer_ms) : 0;
+}
+
+void
+task_transfer(struct tasks *tasks, const char *ref, double from, double to,
+	      uint64_t done, uint64_t total)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	double progress = total ? from + (to - from) * ((double)done / (double)total) : to;
+	struct running *r;
+	uint64_t rate;
+
+	if (!ref)
+		return;
+	{
+		LOCK_SCOPE(&tasks->lock);
+		r = running_find(tasks, ref);
+		if (!r)
+			return;
+		rate = transfer_rate(r, done);
+		if (!progress_due(r, progress))
+			return;
+		progress = r->progress;
+	}
+	if (row_progress(tasks->daemon->db, ref, progress, SMD_PARAMS(
+			 "bytes_done", SMD_U64(done),
+			 "bytes_total", SMD_U64(total),
+			 "bytes_per_second", SMD_U64(rate),
+			 "seconds_left", SMD_U64(rate && total > done ? (total - done) / rate : 0)),
+			 &err) != 0)
+		log_trouble(ref, &err);
+}
+
+/* ---- Cancelling ------------------------------------------------------------------ */
+
+static void
+row_operations(struct tasks *tasks, const char *ref, const char *allowed, const char *current)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *set = json_object_new_array();
+	CLEANUP_JSON json *map = json_object_new_object();
+	struct db *db = tasks->daemon->db;
+
+	if (allowed)
+		json_object_array_add(set, json_object_new_string(allowed));
+	if (current)
+		smd_json_set_str(map, ref, current);
+	if (db_begin(db, DB_RELAXED, &err) != 0) {
+		log_trouble(ref, &err);
+		return;
+	}
+	if (db_set(db, "task", ref, "allowed_operations", set, &err) != 0 ||
+	    db_set(db, "task", ref, "current_operations", map, &err) != 0) {
+		db_rollback(db);
+		log_trouble(ref, &err);
+	} else if (db_commit(db, &err) != 0) {
+		log_trouble(ref, &err);
+	}
+}
+
+/* Call the hook, once, without the lock. */
+static void
+run_hook(struct tasks *tasks, struct running *r)
+{
+	void (*cancel)(void *opaque) = r->cancel;
+	void *opaque = r->opaque;
+
+	if (!cancel || r->in_hook)
+		return;
+	r->cancel = NULL;
+	r->in_hook = true;
+	r->hook_thread = pthread_self();
+	pthread_mutex_unlock(&tasks->lock);
+	cancel(opaque);
+	pthread_mutex_lock(&tasks->lock);
+	r->in_hook = false;
+	pthread_cond_broadcast(&tasks->changed);
+}
+
+void
+task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque), void *opaque)
+{
+	struct running *r;
+	bool first;
+
+	{
+		LOCK_SCOPE(&tasks->lock);
+		r = running_find(tasks, ref);
+		if (!r)
+			return;
+		while (r->in_hook && !pthread_equal(r->hook_thread, pthread_self()))
+			pthread_cond_wait(&tasks->changed, &tasks->lock);
+		r->cancel = cancel;
+		r->opaque = opaque;
+		first = cancel && !r->had_hook;
+		r->had_hook |= cancel != NULL;
+		if (cancel && (r->cancelled || tasks->stopping)) {
+			r->cancelled = true;
+			run_hook(tasks, r);
+		}
+	}
+	if (first)
+		row_operations(tasks, ref, "cancel", NULL);
+}
+
+bool
+task_cancelled(struct tasks *tasks, const char *ref)
+{
+	struct running *r;
+
+	if (!ref)
+		return false;
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	return r && r->cancelled;
+}
+
+int
+task_cancel(struct tasks *tasks, const char *ref, struct smd_error *err)
+{
+	struct running *r;
+	bool known;
+
+	if (!db_exists(tasks->daemon->db, "task", ref))
+		return smd_fail_HANDLE_INVALID(err, "task", ref, "there is no task %s", ref);
+	{
+		LOCK_SCOPE(&tasks->lock);
+		r = running_find(tasks, ref);
+		known = r != NULL;
+	}
+	if (!known)
+		return 0;	/* it has ended: nothing is left to cancel */
+	row_operations(tasks, ref, NULL, "cancel");
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	if (r) {
+		r->cancelled = true;
+		run_hook(tasks, r);
+	}
+	return 0;
+}
+
+int
+task_destroy(struct tasks *tasks, const char *ref, struct smd_error *err)
+{
+	bool pending = false;
+	struct running *r;
+
+	{
+		LOCK_SCOPE(&tasks->lock);
+		r = running_find(tasks, ref);
+		if (r && r->had_hook)
+			r->destroy = pending = true;
+	}
+	if (pending) {
+		row_operations(tasks, ref, "cancel", "destroy");
+		return 0;
+	}
+	/* Ended, or a client's own that nothing of ours works for. */
+	running_remove(tasks, ref, &pending);
+	return db_delete(tasks->daemon->db, "task", ref, err);
+}
+
+void
+task_forget(struct tasks *tasks, const char *ref)
+{
+	bool destroy;
+
+	running_remove(tasks, ref, &destroy);
+}
+
+/* With the lock: one that works and was not told to stop yet. */
+static struct running *
+running_to_stop(struct tasks *tasks)
+{
+	struct running *r = tasks->running;
+
+	while (r && (!r->cancel || r->in_hook))
+		r = r->next;
+	return r;
+}
+
+static bool
+any_working(struct tasks *tasks)
+{
+	for (struct running *r = tasks->running; r; r = r->next) {
+		if (r->had_hook)
+			return true;
+	}
+	return false;
+}
+
+void
+tasks_cancel_all(struct tasks *tasks)
+{
+	struct timespec until;
+	struct running *r;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_WAIT_S;
+	LOCK_SCOPE(&tasks->lock);
+	tasks->stopping = true;
+	while ((r = running_to_stop(tasks))) {
+		r->cancelled = true;
+		run_hook(tasks, r);
+	}
+	while (any_working(tasks)) {
+		if (pthread_cond_timedwait(&tasks->changed, &tasks->lock, &until) != 0)
+			return;
+	}
+}
+
+/* ---- Collection ------------------------------------------------------------------ */
+
+/* Seconds ago, as the API writes times: such texts compare as times do. */
+static char *
+time_ago(int64_t seconds)
+{
+	char text[32];
+	time_t t = time(NULL) - (time_t)seconds;
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	strftime(text, sizeof text, "%Y%m%dT%H:%M:%SZ", &tm);
+	return smd_strdup(text);
+}
+
+struct finished {
+	const char *ref, *when;
+};
+
+static int
+by_time(const void *a, const void *b)
+{
+	return strcmp(((const struct finished *)a)->when, ((const struct finished *)b)->when);
+}
+
+static void
+collect_row(struct tasks *tasks, const char *ref)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	task_forget(tasks, ref);
+	if (db_delete(tasks->daemon->db, "task", ref, &err) != 0)
+		log_trouble(ref, &err);
+}
+
+static void
+collect_records(struct tasks *tasks, json *records)
+{
+	const struct config *config = tasks->daemon->config;
+	CLEANUP_FREE char *old = time_ago(config_int(config, "task_max_age"));
+	CLEANUP_FREE char *stale = time_ago(PENDING_MAX_S);
+	size_t keep = (size_t)config_int(config, "max_tasks"), n = 0;
+	CLEANUP_FREE struct finished *list =
+		smd_calloc((size_t)json_object_object_length(records), sizeof *list);
+
+	json_object_object_foreach(records, ref, record) {
+		const char *finished = smd_json_str(record, "finished", API_EPOCH);
+
+		if (strcmp(smd_json_str(record, "status", ""), "pending") == 0) {
+			if (strcmp(smd_json_str(record, "created", ""), stale) < 0 &&
+			    json_object_get_double(smd_json_member(record, "progress")) == 0)
+				collect_row(tasks, ref);
+			continue;
+		}
+		list[n++] = (struct finished){ ref, finished };
+	}
+	qsort(list, n, sizeof *list, by_time);
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(list[i].when, old) < 0 || n - i > keep)
+			collect_row(tasks, list[i].ref);
+	}
+}
+
+void
+tasks_collect(struct tasks *tasks)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *records = NULL;
+
+	if (db_all_records(tasks->daemon->db, "task", NULL, &records, &err) != 0)
+		log_trouble("", &err);
+	else
+		collect_records(tasks, records);
+}
