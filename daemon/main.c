@@ -28,7 +28,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
-#include "daemon/rpc/wire.h"
+#include "daemon/rpc/rpc.h"
 #include "daemon/rpc/session.h"
 #include "daemon/sr/sr.h"
 
@@ -306,8 +306,8 @@ static int
 start_http(struct server *s, struct smd_error *err)
 {
 	static const struct http_route routes[] = {
-		{ "POST", "/", xmlrpc_serve, NULL },
-		{ "POST", "/json", jsonrpc_serve, NULL },
+		{ "POST", "/", rpc_xml, NULL },
+		{ "POST", "/json", rpc_json, NULL },
 		{ "GET", "/export_raw_vdi", NULL, &api_export_raw_vdi },
 		{ "PUT", "/import_raw_vdi", NULL, &api_import_raw_vdi },
 		{ NULL, NULL, NULL, NULL },
@@ -377,7 +377,7 @@ stop(struct server *s)
 	if (d->tasks)
 		tasks_cancel_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
-	call_wait_background();
+	call_wait_background(d);
 	if (d->storage)
 		storage_stop(d);
 	jobs_free(d->jobs);
@@ -433,8 +433,9 @@ tick(struct server *s, uint64_t second)
 		tasks_collect(d->tasks);
 	if (second % POOL_TOUCH_S == 0)
 		db_touch(d->db, "pool", d->pool_ref, &err);
-	if (second % (uint64_t)config_int(s->config, "scan_interval") == 0)
-		call_in_background(d, scan_in_background, d);
+	if (second % (uint64_t)config_int(s->config, "scan_interval") == 0 &&
+	    call_in_background(d, scan_in_background, d, &err) != 0)
+		smd_log(SMD_LOG_DEBUG, "no scan now: %s", err.message);
 }
 
 static void

@@ -188,7 +188,7 @@ event_from(struct call *call, json **ret, struct smd_error *err)
 	CLEANUP_JSON json *events = NULL;
 	CLEANUP_JSON json *counts = NULL;
 	CLEANUP_FREE char *token = NULL;
-	uint64_t since, generation;
+	uint64_t since = 0, generation = 0;
 	const bool *gone;
 	int rc;
 
