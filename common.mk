@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Included by every Makefile.am: flags everyone builds with.
-AM_CPPFLAGS = -I$(top_srcdir) -I$(top_builddir) -D_GNU_SOURCE
+# SMD_VERSION and not config.h, which daemon/config.h would hide.
+AM_CPPFLAGS = -I$(top_srcdir) -I$(top_builddir) -D_GNU_SOURCE -DSMD_VERSION='"$(PACKAGE_VERSION)"'
 AM_CFLAGS = $(SMD_CFLAGS) -pthread
 AM_LDFLAGS = -pthread
 

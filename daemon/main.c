@@ -20,7 +20,6 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "config.h"
 #include "daemon/api/handlers.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
@@ -117,7 +116,7 @@ parse_options(int argc, char **argv, struct options *o, struct config *config,
 			config_print_keys();
 			return 1;
 		case 'V':
-			puts("smd " PACKAGE_VERSION);
+			puts("smd " SMD_VERSION);
 			return 1;
 		default:
 			usage(stderr);

@@ -9,7 +9,6 @@
 
 #include "common/mem.h"
 #include "common/uuid.h"
-#include "config.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
 
@@ -70,14 +69,14 @@ software_version(void)
 	uname(&u);
 	return string_map(SMD_PARAMS(
 		"product_brand", "smd",
-		"product_version", PACKAGE_VERSION,
-		"product_version_text", PACKAGE_VERSION,
+		"product_version", SMD_VERSION,
+		"product_version_text", SMD_VERSION,
 		"platform_name", "smd",
 		"platform_version", PLATFORM_VERSION,
 		"build_number", "0",
 		"hostname", u.nodename,
 		"linux", u.release,
-		"smd", PACKAGE_VERSION,
+		"smd", SMD_VERSION,
 		"xapi", "2.23",
 		"xapi_build", "26.17.0"));
 }

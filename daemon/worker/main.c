@@ -10,7 +10,6 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "config.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/request.h"
 #include "daemon/worker/sandbox.h"
@@ -100,7 +99,7 @@ main(int argc, char **argv)
 			usage(stdout);
 			return 0;
 		case 'V':
-			puts("smd-worker " PACKAGE_VERSION);
+			puts("smd-worker " SMD_VERSION);
 			return 0;
 		default:
 			usage(stderr);

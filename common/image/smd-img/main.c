@@ -4,7 +4,6 @@
 
 #include "common/image/smd-img/img.h"
 #include "common/mem.h"
-#include "config.h"
 
 #define READ_OPTIONS "[-f FORMAT] [--chain] [-U] [--output=json|human]"
 
@@ -199,7 +198,7 @@ main(int argc, char **argv)
 		bool asked = argc > 1 && strcmp(argv[1], "--help") == 0;
 
 		if (argc > 1 && strcmp(argv[1], "--version") == 0) {
-			puts("smd-img " PACKAGE_VERSION);
+			puts("smd-img " SMD_VERSION);
 			return 0;
 		}
 		if (argc > 1 && !asked)
