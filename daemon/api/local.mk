@@ -5,9 +5,13 @@ libapi_la_SOURCES = \
 	api/generic.c \
 	api/handlers.h \
 	api/host.c \
+	api/pbd.c \
 	api/pool.c \
 	api/session.c \
+	api/sm.c \
+	api/sr.c \
 	api/system.c \
 	api/task.c \
+	api/vdi.c \
 	$(NULL)
 libapi_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)

@@ -3,6 +3,8 @@ noinst_LTLIBRARIES += libjob.la
 libjob_la_SOURCES = \
 	job/job.c \
 	job/job.h \
+	job/move.c \
+	job/move.h \
 	job/task.c \
 	job/task.h \
 	job/worker.c \

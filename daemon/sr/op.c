@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Who does what with an SR or a VDI now, and what may be asked of it. */
+#include <assert.h>
 #include <string.h>
 
 #include "common/log.h"
+#include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/sr/internal.h"
 
@@ -171,6 +173,42 @@ void
 op_refresh(struct daemon *daemon, const char *cls, const char *ref)
 {
 	op_store(daemon, cls, ref, NULL);
+}
+
+void
+op_set_init(struct op_set *set, struct daemon *daemon, const char *task_ref)
+{
+	*set = (struct op_set){ .daemon = daemon };
+	set->key = task_ref ? smd_strdup(task_ref) : db_new_ref();
+}
+
+int
+op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *operation,
+	     struct smd_error *err)
+{
+	/* Source and destination may be one SR: the first stands for both. */
+	for (size_t i = 0; i < set->n; i++) {
+		if (strcmp(set->ops[i].cls, cls) == 0 && strcmp(set->ops[i].ref, ref) == 0)
+			return 0;
+	}
+	assert(set->n < sizeof set->ops / sizeof set->ops[0]);
+	if (op_begin(set->daemon, cls, ref, operation, set->key, err) < 0)
+		return -1;
+	set->ops[set->n].cls = cls;
+	set->ops[set->n++].ref = smd_strdup(ref);
+	return 0;
+}
+
+void
+op_set_done(struct op_set *set)
+{
+	while (set->n > 0) {
+		set->n--;
+		op_end(set->daemon, set->ops[set->n].cls, set->ops[set->n].ref, set->key);
+		free(set->ops[set->n].ref);
+	}
+	free(set->key);
+	set->key = NULL;
 }
 
 /* Nothing runs yet: whatever the rows say is of an earlier run. */

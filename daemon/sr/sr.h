@@ -58,6 +58,23 @@ int sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err);
 int op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
 	     const char *key, struct smd_error *err);
 void op_end(struct daemon *daemon, const char *cls, const char *ref, const char *key);
+/* The operations of one call, ended together. */
+struct op_set {
+	struct daemon *daemon;
+	char *key;
+	size_t n;
+	struct {
+		const char *cls;
+		char *ref;
+	} ops[4];
+};
+/* task_ref: NULL where the call has none. */
+void op_set_init(struct op_set *set, struct daemon *daemon, const char *task_ref);
+int op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *operation,
+		 struct smd_error *err);
+void op_set_done(struct op_set *set);
+#define CLEANUP_OPS CLEANUP(op_set_done)
+
 /* Store allowed_operations afresh. */
 void op_refresh(struct daemon *daemon, const char *cls, const char *ref);
 

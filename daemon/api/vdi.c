@@ -1,0 +1,738 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "daemon/api/handlers.h"
+#include "daemon/db/db.h"
+#include "daemon/job/job.h"
+#include "daemon/job/move.h"
+#include "daemon/job/task.h"
+#include "daemon/sr/volume.h"
+
+#define FORMAT_KEY "image-format"
+#define ERROR_KEY "image-error"
+
+/* Sizes of the SR after a change; what can fail here has failed the change already. */
+static void
+stats(struct daemon *daemon, const char *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	sr_update_stats(daemon, sr, &err);
+}
+
+static json *
+copy_json(json *value)
+{
+	json *copy = NULL;
+
+	json_object_deep_copy(value, &copy, NULL);
+	return copy;
+}
+
+/* The members of from that a new row takes over. */
+static json *
+row_from(json *from, const char *const *fields)
+{
+	json *row = json_object_new_object();
+
+	for (; *fields; fields++) {
+		json *value = smd_json_member(from, *fields);
+
+		if (value)
+			smd_json_set(row, *fields, copy_json(value));
+	}
+	return row;
+}
+
+/* sm_config of a row whose volume is v. */
+static void
+set_format(json *row, const char *format)
+{
+	json *sm_config = smd_json_member(row, "sm_config");
+
+	if (!sm_config) {
+		sm_config = json_object_new_object();
+		smd_json_set(row, "sm_config", sm_config);
+	}
+	json_object_object_del(sm_config, ERROR_KEY);
+	json_object_object_del(sm_config, "type");
+	smd_json_set_str(sm_config, FORMAT_KEY, format);
+}
+
+/* What of a row follows from the new volume it stands for. */
+static void
+set_volume(json *row, struct new_volume *v)
+{
+	smd_json_set_str(row, "uuid", v->uuid.text);
+	smd_json_set_str(row, "SR", sr_ref(v->sr));
+	smd_json_set_str(row, "location", v->name);
+	smd_json_set_int(row, "virtual_size", (int64_t)v->virtual_size);
+	smd_json_set_int(row, "physical_utilisation", (int64_t)volume_allocated(v->sr, v->name));
+	set_format(row, v->format);
+}
+
+/* The row of a new volume, in one transaction with the end of the job's undo. */
+static int
+commit_new(struct new_volume *v, const char *ref, json *row, struct smd_error *err)
+{
+	struct db *db = v->daemon->db;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (db_insert(db, "VDI", ref, row, err) < 0 || new_volume_committed(v, err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db, err);
+}
+
+/* ---- create ---- */
+
+static int
+check_size(int64_t size, struct smd_error *err)
+{
+	if (size > 0)
+		return 0;
+	return smd_fail_SR_BACKEND_FAILURE_79(err, "", "VDI Invalid size", "the size must be positive",
+					      "%" PRId64 " is no size for a disk", size);
+}
+
+static int
+write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .task_ref = task_ref, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	json *target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, &job, err);
+
+	if (!target)
+		return -1;
+	smd_json_set_str(request, "op", "create");
+	smd_json_set(request, "target", target);
+	return worker_run(v->daemon, &job, &result, err);
+}
+
+static int
+create_in(struct call *call, struct sr *sr, json *args, const char *format, const char *ref,
+	  struct smd_error *err)
+{
+	static const char *const fields[] = {
+		"name_label", "name_description", "type", "sharable", "read_only", "other_config",
+		"xenstore_data", "sm_config", "tags", NULL,
+	};
+	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+	CLEANUP_JSON json *row = row_from(args, fields);
+	uint64_t size = format_round_size(call->daemon, format,
+					  (uint64_t)smd_json_int(args, "virtual_size", 0));
+
+	if (new_volume_begin(call->daemon, "VDI.create", sr, format, size, NULL, NULL, &v, err) < 0 ||
+	    write_empty_image(&v, call->task_ref, err) < 0 || new_volume_publish(&v, err) < 0)
+		return -1;
+	set_volume(row, &v);
+	return commit_new(&v, ref, row, err);
+}
+
+static int
+vdi_create(struct call *call, json **ret, struct smd_error *err)
+{
+	struct op_set ops CLEANUP_OPS = { 0 };
+	json *args = call_arg(call, 0), *sm_config = smd_json_member(args, "sm_config");
+	CLEANUP_FREE char *format = NULL, *ref = db_new_ref();
+	const char *sr_name = smd_json_str(args, "SR", "");
+	const char *type = smd_json_str(args, "type", "user");
+	int64_t size = smd_json_int(args, "virtual_size", 0);
+	struct sr *sr;
+	int r;
+
+	if (strcmp(type, "cbt_metadata") == 0)
+		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS("", type), "%s VDIs are not made by "
+						      "hand", type);
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "SR", sr_name, "vdi_create", err) < 0 ||
+	    sr_use(call->daemon, sr_name, &sr, err) < 0)
+		return -1;
+	r = check_size(size, err);
+	if (r == 0)
+		r = sr_choose_format(call->daemon, sr_name,
+				     smd_json_str(sm_config, FORMAT_KEY,
+						  smd_json_str(sm_config, "type", "")),
+				     (uint64_t)size, "", &format, err);
+	if (r == 0)
+		r = create_in(call, sr, args, format, ref, err);
+	sr_release(sr);
+	if (r < 0)
+		return -1;
+	op_refresh(call->daemon, "VDI", ref);
+	stats(call->daemon, sr_name);
+	*ret = json_object_new_string(ref);
+	return 0;
+}
+
+/* ---- introduce ---- */
+
+static int
+introduce_check(struct daemon *daemon, struct sr *sr, const char *uuid, const char *location,
+		struct smd_error *err)
+{
+	struct smd_error other_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *rows = NULL;
+	CLEANUP_FREE char *other = NULL;
+	struct smd_sr_volume volume;
+
+	if (!smd_uuid_ok(uuid))
+		return smd_fail_UUID_INVALID(err, "VDI", uuid, "\"%s\" is no uuid", uuid);
+	if (db_find(daemon->db, "VDI", "location", location, &rows, err) < 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		CLEANUP_FREE char *its_sr = NULL;
+
+		if (db_get_str(daemon->db, "VDI", json_object_get_string(
+				       json_object_array_get_idx(rows, i)), "SR", &its_sr, err) < 0)
+			return -1;
+		if (strcmp(its_sr, sr_ref(sr)) == 0)
+			return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
+							    "the SR has a VDI at %s already", location);
+	}
+	if (db_by_uuid(daemon->db, "VDI", uuid, &other, &other_err) == 0)
+		return smd_fail_UUID_INVALID(err, "VDI", uuid, "there is a VDI %s already", uuid);
+	if (sr_get_driver(sr)->volume_stat(sr_handle(sr), location, &volume, &other_err) < 0)
+		return smd_fail_VDI_LOCATION_MISSING(err, sr_ref(sr), location,
+						     "SR %s has nothing at %s", sr_uuid(sr), location);
+	return 0;
+}
+
+static int
+introduce_in(struct call *call, struct sr *sr, json *row, const char *ref, struct smd_error *err)
+{
+	const char *location = smd_json_str(row, "location", "");
+	const char *dot = strrchr(location, '.');
+	CLEANUP_JSON json *info = NULL;
+
+	if (introduce_check(call->daemon, sr, smd_json_str(row, "uuid", ""), location, err) < 0)
+		return -1;
+	if (!dot || !storage_format(call->daemon, dot + 1))
+		return smd_fail_FORMAT_UNKNOWN(err, dot ? dot + 1 : "", "", "the name %s ends in no "
+					       "format that is loaded", location);
+	if (volume_info(call->daemon, sr, location, dot + 1, &info, err) < 0)
+		return -1;
+	smd_json_set_int(row, "virtual_size", smd_json_int(info, "virtual-size", 0));
+	smd_json_set_int(row, "physical_utilisation", (int64_t)volume_allocated(sr, location));
+	set_format(row, dot + 1);
+	return db_insert(call->daemon->db, "VDI", ref, row, err);
+}
+
+static int
+vdi_introduce(struct call *call, json **ret, struct smd_error *err)
+{
+	static const struct {
+		const char *field;
+		size_t arg;
+	} map[] = {
+		{ "uuid", 0 }, { "name_label", 1 }, { "name_description", 2 }, { "SR", 3 },
+		{ "type", 4 }, { "sharable", 5 }, { "read_only", 6 }, { "other_config", 7 },
+		{ "location", 8 }, { "xenstore_data", 9 }, { "sm_config", 10 }, { "managed", 11 },
+		{ "metadata_of_pool", 14 }, { "is_a_snapshot", 15 }, { "snapshot_time", 16 },
+		{ "snapshot_of", 17 },
+	};
+	struct op_set ops CLEANUP_OPS = { 0 };
+	CLEANUP_JSON json *row = json_object_new_object();
+	CLEANUP_FREE char *ref = db_new_ref();
+	struct sr *sr;
+	int r;
+
+	for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
+		smd_json_set(row, map[i].field, copy_json(call_arg(call, map[i].arg)));
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "SR", call_str(call, 3), "vdi_introduce", err) < 0 ||
+	    sr_use(call->daemon, call_str(call, 3), &sr, err) < 0)
+		return -1;
+	r = introduce_in(call, sr, row, ref, err);
+	sr_release(sr);
+	if (r < 0)
+		return -1;
+	op_refresh(call->daemon, "VDI", ref);
+	stats(call->daemon, call_str(call, 3));
+	*ret = json_object_new_string(ref);
+	return 0;
+}
+
+/* ---- destroy, forget ---- */
+
+/* Nobody outside may have it open; gone already is fine. */
+static int
+check_unused(struct disk *disk, struct smd_error *err)
+{
+	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	int r;
+
+	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
+						 SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
+		if (open_err.errnum == ENOENT)
+			return 0;
+		smd_error_move(err, &open_err);
+		return -1;
+	}
+	r = volume_lock(disk->fd, true, disk->location, err);
+	if (r == 1)
+		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, "destroy"),
+					   "VDI %s is held open by another program", disk->uuid);
+	return r;
+}
+
+/* Others say they are snapshots of a VDI: of another from now on, or of none. */
+static int
+repoint_snapshots(struct db *db, const char *from, const char *to, struct smd_error *err)
+{
+	CLEANUP_JSON json *refs = NULL;
+
+	if (db_find(db, "VDI", "snapshot_of", from, &refs, err) < 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(refs); i++) {
+		if (db_set_str(db, "VDI", json_object_get_string(json_object_array_get_idx(refs, i)),
+			       "snapshot_of", to, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+drop_row(struct db *db, const char *ref, struct smd_error *err)
+{
+	if (repoint_snapshots(db, ref, API_NULL_REF, err) < 0)
+		return -1;
+	return db_delete(db, "VDI", ref, err);
+}
+
+static int
+destroy_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
+{
+	CLEANUP_FREE char *job = NULL;
+	int r;
+
+	if (check_unused(disk, err) < 0 ||
+	    volume_delete_begin(daemon, "VDI.destroy", disk->sr, disk->location, &job, err) < 0)
+		return -1;
+	r = db_begin(daemon->db, DB_DURABLE, err);
+	if (r == 0) {
+		r = drop_row(daemon->db, disk->vdi_ref, err);
+		if (r == 0)
+			r = job_committed(daemon, job, err);
+		if (r == 0)
+			r = db_commit(daemon->db, err);
+		else
+			db_rollback(daemon->db);
+	}
+	if (r == 0)
+		records_forget(disk->sr, disk->location);
+	job_end(daemon, job);
+	return r;
+}
+
+static int
+vdi_destroy(struct call *call, json **ret, struct smd_error *err)
+{
+	struct op_set ops CLEANUP_OPS = { 0 };
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+	const char *self = call_str(call, 0);
+	CLEANUP_FREE char *sr = NULL;
+
+	(void)ret;
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (db_get_str(call->daemon->db, "VDI", self, "SR", &sr, err) < 0 ||
+	    op_set_begin(&ops, "VDI", self, "destroy", err) < 0 ||
+	    op_set_begin(&ops, "SR", sr, "vdi_destroy", err) < 0 ||
+	    disk_find(call->daemon, self, &disk, err) < 0 ||
+	    destroy_disk(call->daemon, &disk, err) < 0)
+		return -1;
+	stats(call->daemon, sr);
+	return 0;
+}
+
+static int
+vdi_forget(struct call *call, json **ret, struct smd_error *err)
+{
+	struct op_set ops CLEANUP_OPS = { 0 };
+	struct db *db = call->daemon->db;
+
+	(void)ret;
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "VDI", call_str(call, 0), "forget", err) < 0 ||
+	    db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (drop_row(db, call_str(call, 0), err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db, err);
+}
+
+/* ---- resize, update ---- */
+
+static int
+resize_check(struct daemon *daemon, struct disk *disk, uint64_t size, struct smd_error *err)
+{
+	CLEANUP_FREE char *format = NULL;
+
+	if (size < disk->virtual_size)
+		return smd_fail_SR_BACKEND_FAILURE_79(
+			err, "", "VDI Invalid size", "shrinking is not allowed",
+			"VDI %s has %" PRIu64 " bytes; it cannot shrink to %" PRIu64, disk->uuid,
+			disk->virtual_size, size);
+	return sr_choose_format(daemon, sr_ref(disk->sr), disk->format, size, disk->vdi_ref, &format,
+				err);
+}
+
+static int
+resize_disk(struct call *call, struct disk *disk, uint64_t size, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .task_ref = call->task_ref };
+	CLEANUP_JSON json *result = NULL;
+	json *source;
+
+	if (disk_open(call->daemon, disk, true, "resize", err) < 0 ||
+	    resize_check(call->daemon, disk, size, err) < 0)
+		return -1;
+	size = format_round_size(call->daemon, disk->format, size);
+	if (size == disk->virtual_size)
+		return 0;
+	source = disk_source(disk, &job, true, err);
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "resize");
+	smd_json_set(request, "source", source);
+	smd_json_set_int(request, "size", (int64_t)size);
+	if (worker_run(call->daemon, &job, &result, err) < 0)
+		return -1;
+	return db_set_int(call->daemon->db, "VDI", disk->vdi_ref, "virtual_size", (int64_t)size, err);
+}
+
+static int
+vdi_resize(struct call *call, json **ret, struct smd_error *err)
+{
+	struct op_set ops CLEANUP_OPS = { 0 };
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+	const char *vdi = call_str(call, 0);
+
+	(void)ret;
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "VDI", vdi, "resize", err) < 0 || check_size(call_int(call, 1), err) < 0 ||
+	    disk_find(call->daemon, vdi, &disk, err) < 0 ||
+	    op_set_begin(&ops, "SR", sr_ref(disk.sr), "vdi_resize", err) < 0 ||
+	    resize_disk(call, &disk, (uint64_t)call_int(call, 1), err) < 0)
+		return -1;
+	stats(call->daemon, sr_ref(disk.sr));
+	return 0;
+}
+
+static int
+vdi_update(struct call *call, json **ret, struct smd_error *err)
+{
+	struct smd_error stat_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+	struct smd_sr_volume volume;
+
+	(void)ret;
+	if (disk_find(call->daemon, call_str(call, 0), &disk, err) < 0)
+		return -1;
+	if (sr_get_driver(disk.sr)->volume_stat(sr_handle(disk.sr), disk.location, &volume,
+						&stat_err) < 0) {
+		if (stat_err.errnum != ENOENT) {
+			smd_error_move(err, &stat_err);
+			return -1;
+		}
+		if (db_set_bool(call->daemon->db, "VDI", disk.vdi_ref, "missing", true, err) < 0)
+			return -1;
+		return smd_fail_VDI_MISSING(err, sr_ref(disk.sr), disk.vdi_ref, "SR %s has lost %s",
+					    sr_uuid(disk.sr), disk.location);
+	}
+	return vdi_refresh(disk.sr, disk.vdi_ref, disk.record, err);
+}
+
+/* ---- copy ---- */
+
+static const char *const copied_fields[] = {
+	"name_label", "name_description", "type", "sharable", "other_config", "xenstore_data", "tags",
+	NULL,
+};
+
+static int
+copy_to_sr(struct call *call, struct disk *source, const char *sr_name, json **ret,
+	   struct smd_error *err)
+{
+	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+	CLEANUP_JSON json *row = row_from(source->record, copied_fields);
+	CLEANUP_FREE char *format = NULL, *ref = db_new_ref();
+	struct move move = {
+		.daemon = call->daemon, .task_ref = call->task_ref, .source = source,
+	};
+	struct sr *sr;
+	int r;
+
+	if (sr_use(call->daemon, sr_name, &sr, err) < 0)
+		return -1;
+	r = sr_choose_format(call->daemon, sr_name, "", source->virtual_size, source->vdi_ref, &format,
+			     err);
+	if (r == 0) {
+		move.sr = sr;
+		move.format = format;
+		move.virtual_size = format_round_size(call->daemon, format, source->virtual_size);
+		r = move_check(&move, err);
+	}
+	if (r == 0)
+		r = new_volume_begin(call->daemon, "VDI.copy", sr, format, move.virtual_size, NULL, NULL,
+				     &v, err);
+	if (r == 0)
+		r = move_copy(&move, &v, err);
+	if (r == 0)
+		r = new_volume_publish(&v, err);
+	if (r == 0) {
+		set_volume(row, &v);
+		r = commit_new(&v, ref, row, err);
+	}
+	new_volume_done(&v);
+	sr_release(sr);
+	if (r < 0)
+		return -1;
+	op_refresh(call->daemon, "VDI", ref);
+	stats(call->daemon, sr_name);
+	*ret = json_object_new_string(ref);
+	return 0;
+}
+
+static int
+into_check(struct disk *source, struct disk *into, struct smd_error *err)
+{
+	if (smd_json_bool(into->record, "read_only", false))
+		return smd_fail_VDI_READONLY(err, into->vdi_ref, "VDI %s is read-only", into->uuid);
+	if (into->virtual_size < source->virtual_size)
+		return smd_fail_VDI_TOO_SMALL(err, into->vdi_ref, SMD_U64(source->virtual_size),
+					      "VDI %s has %" PRIu64 " bytes, and %" PRIu64
+					      " are to be copied", into->uuid, into->virtual_size,
+					      source->virtual_size);
+	return 0;
+}
+
+static int
+copy_into(struct call *call, struct disk *source, const char *into_ref, json **ret,
+	  struct smd_error *err)
+{
+	struct disk into CLEANUP_DISK = DISK_INIT;
+	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+	struct move move = {
+		.daemon = call->daemon, .task_ref = call->task_ref, .source = source,
+	};
+
+	if (disk_find(call->daemon, into_ref, &into, err) < 0 || into_check(source, &into, err) < 0 ||
+	    disk_open(call->daemon, &into, true, "copy", err) < 0)
+		return -1;
+	move.sr = into.sr;
+	move.format = into.format;
+	move.virtual_size = into.virtual_size;
+	if (move_check(&move, err) < 0 ||
+	    new_volume_begin(call->daemon, "VDI.copy", into.sr, into.format, into.virtual_size, into.sr,
+			     into.location, &v, err) < 0 ||
+	    move_copy(&move, &v, err) < 0 || new_volume_publish(&v, err) < 0 ||
+	    move_replace(&into, &v, err) < 0)
+		return -1;
+	new_volume_done(&v);
+	stats(call->daemon, sr_ref(into.sr));
+	*ret = json_object_new_string(into_ref);
+	return 0;
+}
+
+static int
+vdi_copy(struct call *call, json **ret, struct smd_error *err)
+{
+	const char *vdi = call_str(call, 0), *sr = call_str(call, 1);
+	const char *into = call_str(call, 3);
+	bool has_into = db_exists(call->daemon->db, "VDI", into);
+	struct disk source CLEANUP_DISK = DISK_INIT;
+	struct op_set ops CLEANUP_OPS = { 0 };
+
+	if (strcmp(call_str(call, 2), API_NULL_REF) != 0)
+		return smd_fail_NOT_IMPLEMENTED(err, "VDI.copy with base_vdi", "this smd copies whole "
+						"disks only: leave base_vdi out");
+	if (!has_into && !db_exists(call->daemon->db, "SR", sr))
+		return smd_fail_HANDLE_INVALID(err, "SR", sr, "there is no SR %s", sr);
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "VDI", vdi, "copy", err) < 0 ||
+	    (has_into && op_set_begin(&ops, "VDI", into, "mirror", err) < 0) ||
+	    disk_find(call->daemon, vdi, &source, err) < 0 ||
+	    op_set_begin(&ops, "SR", sr_ref(source.sr), "vdi_copy", err) < 0 ||
+	    (!has_into && op_set_begin(&ops, "SR", sr, "vdi_create", err) < 0) ||
+	    disk_open(call->daemon, &source, false, "copy", err) < 0)
+		return -1;
+	return has_into ? copy_into(call, &source, into, ret, err)
+			: copy_to_sr(call, &source, sr, ret, err);
+}
+
+/* ---- pool_migrate ---- */
+
+static const char *const moved_fields[] = {
+	"name_label", "name_description", "type", "sharable", "read_only", "other_config",
+	"xenstore_data", "sm_config", "tags", "is_a_snapshot", "snapshot_of", "snapshot_time",
+	"allow_caching", "on_boot", "metadata_of_pool", NULL,
+};
+
+static int
+parse_options(json *options, struct move *move, struct smd_error *err)
+{
+	const char *verify = smd_json_str(options, "verify", "false");
+	const char *limit = smd_json_str(options, "bytes-per-second", "0");
+	char *end;
+
+	move->verify = strcmp(verify, "true") == 0 || strcmp(verify, "1") == 0;
+	if (!move->verify && strcmp(verify, "false") != 0 && strcmp(verify, "0") != 0)
+		return smd_fail_INVALID_VALUE(err, "verify", verify, "verify is true or false");
+	errno = 0;
+	move->bytes_per_second = strtoull(limit, &end, 10);
+	if (errno || end == limit || *end || *limit == '-')
+		return smd_fail_INVALID_VALUE(err, "bytes-per-second", limit,
+					      "bytes-per-second is a number");
+	return 0;
+}
+
+/* One transaction makes the new VDI and drops the old one. */
+static int
+migrate_commit(struct disk *source, struct new_volume *v, const char *ref, struct smd_error *err)
+{
+	struct db *db = v->daemon->db;
+	CLEANUP_JSON json *now = NULL, *row = NULL;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	/* Its names and tags may have changed during the copy. */
+	if (db_get_record(db, "VDI", source->vdi_ref, &now, err) < 0)
+		goto fail;
+	row = row_from(now, moved_fields);
+	set_volume(row, v);
+	if (db_insert(db, "VDI", ref, row, err) < 0 ||
+	    repoint_snapshots(db, source->vdi_ref, ref, err) < 0 ||
+	    db_delete(db, "VDI", source->vdi_ref, err) < 0 || new_volume_committed(v, err) < 0)
+		goto fail;
+	return db_commit(db, err);
+fail:
+	db_rollback(db);
+	return -1;
+}
+
+static int
+migrate_run(const struct move *move, const char *ref, struct smd_error *err)
+{
+	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+	struct disk *source = move->source;
+
+	if (new_volume_begin(move->daemon, "VDI.pool_migrate", move->sr, move->format,
+			     move->virtual_size, source->sr, source->location, &v, err) < 0 ||
+	    move_copy(move, &v, err) < 0 || new_volume_publish(&v, err) < 0 ||
+	    migrate_commit(source, &v, ref, err) < 0)
+		return -1;
+	records_forget(source->sr, source->location);
+	return 0;
+}
+
+/* Everything that can be known to fail fails here. */
+static int
+migrate_plan(struct call *call, struct move *move, char **ret_format, struct smd_error *err)
+{
+	struct disk *source = move->source;
+	json *options = call_arg(call, 2);
+
+	if (parse_options(options, move, err) < 0 ||
+	    sr_choose_format(call->daemon, sr_ref(move->sr),
+			     smd_json_str(options, "dest-img-format", ""), source->virtual_size,
+			     source->vdi_ref, ret_format, err) < 0 ||
+	    disk_open(call->daemon, source, false, "mirror", err) < 0)
+		return -1;
+	move->format = *ret_format;
+	move->virtual_size = format_round_size(call->daemon, *ret_format, source->virtual_size);
+	return move_check(move, err);
+}
+
+static int
+vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
+{
+	const char *vdi = call_str(call, 0), *sr = call_str(call, 1);
+	struct disk source CLEANUP_DISK = DISK_INIT;
+	CLEANUP_FREE char *format = NULL, *from = NULL, *ref = db_new_ref();
+	struct op_set ops CLEANUP_OPS = { 0 };
+	struct move move = {
+		.daemon = call->daemon, .task_ref = call->task_ref, .source = &source,
+	};
+	int r;
+
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "VDI", vdi, "mirror", err) < 0 ||
+	    disk_find(call->daemon, vdi, &source, err) < 0 ||
+	    op_set_begin(&ops, "SR", sr_ref(source.sr), "vdi_mirror", err) < 0 ||
+	    op_set_begin(&ops, "SR", sr, "vdi_mirror", err) < 0 ||
+	    sr_use(call->daemon, sr, &move.sr, err) < 0)
+		return -1;
+	from = smd_strdup(sr_ref(source.sr));
+	r = migrate_plan(call, &move, &format, err);
+	if (r == 0)
+		r = migrate_run(&move, ref, err);
+	sr_release(move.sr);
+	if (r < 0)
+		return -1;
+	op_refresh(call->daemon, "VDI", ref);
+	stats(call->daemon, sr);
+	if (strcmp(from, sr) != 0)
+		stats(call->daemon, from);
+	*ret = json_object_new_string(ref);
+	return 0;
+}
+
+/* ---- Fields ---- */
+
+static int
+vdi_set_name_label(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return db_set_str(call->daemon->db, "VDI", call_str(call, 0), "name_label",
+			  call_str(call, 1), err);
+}
+
+static int
+vdi_set_name_description(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return db_set_str(call->daemon->db, "VDI", call_str(call, 0), "name_description",
+			  call_str(call, 1), err);
+}
+
+static int
+vdi_set_sharable(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return db_set_bool(call->daemon->db, "VDI", call_str(call, 0), "sharable",
+			   call_bool(call, 1), err);
+}
+
+static int
+vdi_set_read_only(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return db_set_bool(call->daemon->db, "VDI", call_str(call, 0), "read_only",
+			   call_bool(call, 1), err);
+}
+
+const struct call_binding api_vdi_handlers[] = {
+	{ "VDI.create", vdi_create },
+	{ "VDI.introduce", vdi_introduce },
+	{ "VDI.destroy", vdi_destroy },
+	{ "VDI.forget", vdi_forget },
+	{ "VDI.copy", vdi_copy },
+	{ "VDI.resize", vdi_resize },
+	{ "VDI.update", vdi_update },
+	{ "VDI.pool_migrate", vdi_pool_migrate },
+	{ "VDI.set_name_label", vdi_set_name_label },
+	{ "VDI.set_name_description", vdi_set_name_description },
+	{ "VDI.set_sharable", vdi_set_sharable },
+	{ "VDI.set_read_only", vdi_set_read_only },
+	{ NULL, NULL },
+};

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/job/move.h"
+
+#include "daemon/db/db.h"
+#include "daemon/job/task.h"
+
+/* The task's share of the parts of a move: the plan, the copy, the commit. */
+#define PROGRESS_COPY_FROM 0.01
+#define PROGRESS_COPY_TO 0.98
+
+int
+move_check(const struct move *move, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	json *source, *target;
+
+	source = disk_source(move->source, &job, false, err);
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "measure");
+	smd_json_set(request, "source", source);
+	target = target_of_fd(-1, "the new image", move->format, move->virtual_size, &job, err);
+	smd_json_set(request, "target", target);
+	if (worker_run(move->daemon, &job, &result, err) < 0)
+		return smd_error_prefix(err, "VDI %s", move->source->uuid);
+	task_progress(move->daemon->tasks, move->task_ref, PROGRESS_COPY_FROM);
+	return sr_check_room(move->sr, (uint64_t)smd_json_int(result, "required", 0), err);
+}
+
+int
+move_copy(const struct move *move, struct new_volume *v, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = {
+		.request = request,
+		.task_ref = move->task_ref,
+		.progress_from = PROGRESS_COPY_FROM,
+		.progress_to = PROGRESS_COPY_TO,
+	};
+	CLEANUP_JSON json *result = NULL;
+	json *source, *target;
+
+	source = disk_source(move->source, &job, false, err);
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "convert");
+	smd_json_set(request, "source", source);
+	target = target_of_fd(v->fd, v->name, move->format, v->virtual_size, &job, err);
+	if (!target) {
+		worker_job_done(&job);
+		return -1;
+	}
+	smd_json_set(request, "target", target);
+	smd_json_set_bool(request, "verify", move->verify);
+	smd_json_set_int(request, "bytes_per_second", (int64_t)move->bytes_per_second);
+	smd_json_set_int(request, "threads", 0);
+	if (worker_run(move->daemon, &job, &result, err) < 0)
+		return smd_error_prefix(err, "VDI %s", move->source->uuid);
+	return 0;
+}
+
+int
+move_replace(struct disk *disk, struct new_volume *v, struct smd_error *err)
+{
+	struct db *db = v->daemon->db;
+	int64_t allocated = (int64_t)volume_allocated(v->sr, v->name);
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (db_set_str(db, "VDI", disk->vdi_ref, "location", v->name, err) < 0 ||
+	    db_set_int(db, "VDI", disk->vdi_ref, "physical_utilisation", allocated, err) < 0 ||
+	    db_map_set(db, "VDI", disk->vdi_ref, "sm_config", "image-format", v->format, err) < 0 ||
+	    db_map_remove(db, "VDI", disk->vdi_ref, "sm_config", "image-error", err) < 0 ||
+	    new_volume_committed(v, err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	if (db_commit(db, err) < 0)
+		return -1;
+	records_forget(disk->sr, disk->location);
+	return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Moving a disk's content into a new volume: the checks that can be made before
+ * anything is, and the copy by a worker.
+ *
+ * Threads: any; both calls block.
+ */
+#ifndef SMD_DAEMON_JOB_MOVE_H
+#define SMD_DAEMON_JOB_MOVE_H
+
+#include "common/error.h"
+#include "daemon/sr/volume.h"
+
+struct move {
+	struct daemon *daemon;
+	const char *task_ref;		/* NULL: none */
+	struct disk *source;		/* open, locked */
+	struct sr *sr;			/* where to */
+	const char *format;		/* of the new volume */
+	uint64_t virtual_size;		/* of the new volume: at least the source's */
+	bool verify;
+	uint64_t bytes_per_second;	/* 0: no limit */
+};
+
+/* Measure, and see whether the SR has room: SR_FULL [requested, maximum]. */
+int move_check(const struct move *move, struct smd_error *err);
+/* Copy into v, which is fresh. Progress goes to the task. */
+int move_copy(const struct move *move, struct new_volume *v, struct smd_error *err);
+
+/* Put v, published, in the place of the volume a VDI has. The job was begun with
+ * the old one to delete. The VDI keeps its ref and uuid. */
+int move_replace(struct disk *disk, struct new_volume *v, struct smd_error *err);
+
+#endif
