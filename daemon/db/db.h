@@ -32,7 +32,7 @@ struct db;
 int db_open(const char *path, struct db **ret, struct smd_error *err);
 void db_close(struct db *db);
 
-/* DURABLE: survives power loss when commit returns. RELAXED: survives a kill of
+/* A commit that fails has rolled back. DURABLE: survives power loss when commit returns. RELAXED: survives a kill of
  * the process only (progress and the like). A nested DURABLE makes all durable. */
 enum db_durability { DB_RELAXED, DB_DURABLE };
 int db_begin(struct db *db, enum db_durability durability, struct smd_error *err);
@@ -40,7 +40,8 @@ int db_commit(struct db *db, struct smd_error *err);
 void db_rollback(struct db *db);
 
 /* Single calls outside a transaction are transactions of their own (DURABLE).
- * record: members by field name, absent ones take the field's default. */
+ * record: members by field name, absent ones take the field's default; an absent
+ * or empty uuid is made. */
 int db_insert(struct db *db, const char *cls, const char *ref, json *record,
 	      struct smd_error *err);
 int db_delete(struct db *db, const char *cls, const char *ref, struct smd_error *err);
@@ -109,7 +110,7 @@ struct db_interest {
 };
 /* What changed after since, adds first, then mods, then deletions, and up to
  * which generation that is. Made and gone since: nothing. *ret_lost: since is
- * older than the log of deletions reaches. */
+ * older than the log of deletions reaches, or was never given out. */
 int db_changes(struct db *db, uint64_t since, const struct db_interest *interests,
 	       size_t n_interests, db_change_fn *each, void *opaque, uint64_t *ret_generation,
 	       bool *ret_lost, struct smd_error *err);

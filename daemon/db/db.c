@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/db/private.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "common/mem.h"
+#include "common/uuid.h"
+
+#define DB_BUSY_MS 10000	/* somebody else may look at the file with sqlite3(1) */
+
+int
+db_fail(struct db *db, const char *what, struct smd_error *err)
+{
+	CLEANUP_FREE char *text = smd_asprintf("database: %s: %s", what, sqlite3_errmsg(db->sql));
+
+	return smd_fail_INTERNAL_ERROR(err, text, "%s", text);
+}
+
+sqlite3_stmt *
+db_prepare(struct db *db, sqlite3_stmt **slot, struct smd_error *err, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+	int rc;
+
+	if (*slot) {
+		sqlite3_reset(*slot);
+		sqlite3_clear_bindings(*slot);
+		return *slot;
+	}
+	va_start(ap, fmt);
+	text = sqlite3_vmprintf(fmt, ap);
+	va_end(ap);
+	rc = sqlite3_prepare_v3(db->sql, text, -1, SQLITE_PREPARE_PERSISTENT, slot, NULL);
+	if (rc != SQLITE_OK)
+		db_fail(db, text, err);
+	sqlite3_free(text);
+	return rc == SQLITE_OK ? *slot : NULL;
+}
+
+int
+db_step(struct db *db, sqlite3_stmt *stmt, struct smd_error *err)
+{
+	switch (sqlite3_step(stmt)) {
+	case SQLITE_ROW:
+		return 1;
+	case SQLITE_DONE:
+		return 0;
+	default:
+		return db_fail(db, sqlite3_sql(stmt), err);
+	}
+}
+
+int
+db_run(struct db *db, sqlite3_stmt *stmt, struct smd_error *err)
+{
+	int rc;
+
+	if (!stmt)
+		return -1;
+	rc = db_step(db, stmt, err);
+	sqlite3_reset(stmt);
+	return rc < 0 ? -1 : 0;
+}
+
+void
+db_bind_text(sqlite3_stmt *stmt, int n, const char *text)
+{
+	sqlite3_bind_text(stmt, n, text, -1, SQLITE_TRANSIENT);
+}
+
+const char *
+db_column_text(sqlite3_stmt *stmt, int n)
+{
+	const unsigned char *text = sqlite3_column_text(stmt, n);
+
+	return text ? (const char *)text : "";
+}
+
+/* ---- Transactions -------------------------------------------------------------- */
+
+static int
+run_plain(struct db *db, enum db_stmt which, const char *text, struct smd_error *err)
+{
+	return db_run(db, db_prepare(db, &db->stmts[which], err, "%s", text), err);
+}
+
+static int
+begin_locked(struct db *db, bool durable, struct smd_error *err)
+{
+	int rc;
+
+	if (db->depth == 0) {
+		rc = run_plain(db, DB_STMT_BEGIN, "BEGIN IMMEDIATE", err);
+		db->durable = false;
+	} else {
+		rc = run_plain(db, DB_STMT_SAVEPOINT, "SAVEPOINT nested", err);
+	}
+	if (rc != 0) {
+		pthread_mutex_unlock(&db->lock);
+		return -1;
+	}
+	db->depth++;
+	db->durable |= durable;
+	return 0;
+}
+
+int
+db_begin(struct db *db, enum db_durability durability, struct smd_error *err)
+{
+	pthread_mutex_lock(&db->lock);
+	return begin_locked(db, durability == DB_DURABLE, err);
+}
+
+int
+db_begin_call(struct db *db, struct smd_error *err)
+{
+	pthread_mutex_lock(&db->lock);
+	return begin_locked(db, db->depth == 0, err);
+}
+
+/* The connection is at synchronous=NORMAL: a commit appends to the log and does not
+ * wait for the disk, which a kill of the process survives. A durable one syncs the
+ * log here, as synchronous=FULL would have done; sqlite lets nobody change that
+ * setting inside a transaction, and a nested begin may ask for it late. */
+static int
+sync_log(struct db *db, struct smd_error *err)
+{
+	sqlite3_file *log = NULL;
+
+	if (sqlite3_file_control(db->sql, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK)
+		return db_fail(db, "the log's file", err);
+	if (!log || !log->pMethods)
+		return 0;
+	if (log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
+		return smd_fail_INTERNAL_ERROR(err, "database: the log could not be synced",
+					       "database: the log could not be synced");
+	return 0;
+}
+
+int
+db_commit(struct db *db, struct smd_error *err)
+{
+	int rc;
+
+	if (db->depth > 1) {
+		db->depth--;
+		rc = run_plain(db, DB_STMT_RELEASE, "RELEASE nested", err);
+		pthread_mutex_unlock(&db->lock);
+		return rc;
+	}
+	if (run_plain(db, DB_STMT_COMMIT, "COMMIT", err) != 0) {
+		db_rollback(db);
+		return -1;
+	}
+	db->depth--;
+	rc = db->durable ? sync_log(db, err) : 0;
+	db_publish(db);
+	pthread_mutex_unlock(&db->lock);
+	return rc;
+}
+
+void
+db_rollback(struct db *db)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (--db->depth > 0) {
+		run_plain(db, DB_STMT_ROLLBACK_TO, "ROLLBACK TO nested", &err);
+		smd_error_clear(&err);
+		run_plain(db, DB_STMT_RELEASE, "RELEASE nested", &err);
+	} else {
+		run_plain(db, DB_STMT_ROLLBACK, "ROLLBACK", &err);
+	}
+	pthread_mutex_unlock(&db->lock);
+}
+
+int
+db_end_call(struct db *db, int result, struct smd_error *err)
+{
+	if (result == 0)
+		return db_commit(db, err);
+	db_rollback(db);
+	return -1;
+}
+
+/* ---- Opening ------------------------------------------------------------------- */
+
+static void
+locks_init(struct db *db)
+{
+	pthread_mutexattr_t recursive;
+	pthread_condattr_t monotonic;
+
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&db->lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
+	pthread_mutex_init(&db->event_lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&db->event_cond, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+void
+db_close(struct db *db)
+{
+	if (!db)
+		return;
+	for (size_t i = 0; i < DB_N_STMTS; i++)
+		sqlite3_finalize(db->stmts[i]);
+	db_tables_done(db);
+	sqlite3_close(db->sql);
+	json_tokener_free(db->tokener);
+	pthread_cond_destroy(&db->event_cond);
+	pthread_mutex_destroy(&db->event_lock);
+	pthread_mutex_destroy(&db->lock);
+	free(db);
+}
+
+static void
+cleanup_db(struct db **db)
+{
+	db_close(*db);
+}
+
+int
+db_open_with(const char *path, const struct api_class *const *api, const struct db_step *steps,
+	     struct db **ret, struct smd_error *err)
+{
+	CLEANUP(cleanup_db) struct db *db = smd_calloc(1, sizeof *db);
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+
+	locks_init(db);
+	db->tokener = json_tokener_new_ex(API_DEPTH_MAX);
+	if (sqlite3_open_v2(path, &db->sql, flags, NULL) != SQLITE_OK) {
+		db_fail(db, "open", err);
+		return smd_error_prefix(err, "%s", path);
+	}
+	sqlite3_busy_timeout(db->sql, DB_BUSY_MS);
+	if (sqlite3_exec(db->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+			 "PRAGMA cache_size = -65536;", NULL, NULL, NULL) != SQLITE_OK) {
+		db_fail(db, "write-ahead log", err);
+		return smd_error_prefix(err, "%s", path);
+	}
+	if (db_tables_init(db, api, err) != 0 || db_upgrade(db, path, steps, err) != 0 ||
+	    db_tables_check(db, err) != 0 || db_events_init(db, err) != 0)
+		return -1;
+	*ret = TAKE_PTR(db);
+	return 0;
+}
+
+int
+db_open(const char *path, struct db **ret, struct smd_error *err)
+{
+	return db_open_with(path, api_classes, db_steps, ret, err);
+}
+
+/* ---- Small change -------------------------------------------------------------- */
+
+char *
+db_new_ref(void)
+{
+	return smd_asprintf("OpaqueRef:%s", smd_uuid_new().text);
+}
+
+char *
+db_now(void)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	char text[32];
+
+	gmtime_r(&now, &tm);
+	strftime(text, sizeof text, "%Y%m%dT%H:%M:%SZ", &tm);
+	return smd_strdup(text);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/db/test-db.h"
+
+#define SR1 "OpaqueRef:sr1"
+#define SR2 "OpaqueRef:sr2"
+#define VDI1 "OpaqueRef:vdi1"
+#define UUID1 "00000000-0000-0000-0000-000000000001"
+
+static void
+test_record(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	CLEANUP_JSON json *record = NULL, *missing = NULL;
+
+	test_insert(t->db, "SR", SR1, "{\"uuid\":\"" UUID1 "\",\"type\":\"file\",\"shared\":true,"
+		    "\"physical_size\":9007199254740993,\"sm_config\":{\"a\":\"b\"},\"tags\":[\"x\"]}");
+	test_db_reopen(t);
+	assert_ok(db_get_record(t->db, "SR", SR1, &record, &err), &err);
+	assert_string_equal(smd_json_str(record, "type", ""), "file");
+	assert_true(smd_json_bool(record, "shared", false));
+	assert_int_equal(smd_json_int(record, "physical_size", 0), 9007199254740993);
+	assert_json(smd_json_member(record, "sm_config"), "{\"a\":\"b\"}");
+	assert_json(smd_json_member(record, "tags"), "[\"x\"]");
+	assert_json(smd_json_member(record, "VDIs"), "[]");
+	assert_int_equal(api_value_check(&(struct api_type){ API_RECORD, .name = "SR" }, record,
+					 "record", &err), 0);
+
+	assert_int_equal(db_get_record(t->db, "SR", SR2, &missing, &err), -1);
+	assert_string_equal(err.code, "HANDLE_INVALID");
+	assert_string_equal(err.params[0], "SR");
+	assert_string_equal(err.params[1], SR2);
+}
+
+static void
+test_every_class_takes_defaults(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+
+	for (size_t i = 0; i < t->db->n_classes; i++) {
+		const char *name = t->db->classes[i].api->name;
+		const struct api_type type = { API_RECORD, .name = name };
+		CLEANUP_JSON json *record = NULL;
+
+		test_insert(t->db, name, "OpaqueRef:x", "{}");
+		assert_ok(db_get_record(t->db, name, "OpaqueRef:x", &record, &err), &err);
+		assert_ok(api_value_check(&type, record, name, &err), &err);
+		assert_true(smd_uuid_ok(smd_json_str(record, "uuid", "")));
+	}
+}
+
+static void
+test_set_and_maps(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	CLEANUP_FREE char *value = NULL, *none = NULL;
+	int64_t n;
+	bool b;
+
+	test_insert(t->db, "VDI", VDI1, "{}");
+	assert_ok(db_set_int(t->db, "VDI", VDI1, "virtual_size", 4096, &err), &err);
+	assert_ok(db_get_int(t->db, "VDI", VDI1, "virtual_size", &n, &err), &err);
+	assert_int_equal(n, 4096);
+	assert_ok(db_set_bool(t->db, "VDI", VDI1, "missing", true, &err), &err);
+	assert_ok(db_get_bool(t->db, "VDI", VDI1, "missing", &b, &err), &err);
+	assert_true(b);
+	assert_ok(db_map_set(t->db, "VDI", VDI1, "sm_config", "image-format", "vhd", &err), &err);
+	assert_ok(db_map_get(t->db, "VDI", VDI1, "sm_config", "image-format", &value, &err), &err);
+	assert_string_equal(value, "vhd");
+	assert_ok(db_map_remove(t->db, "VDI", VDI1, "sm_config", "image-format", &err), &err);
+	assert_ok(db_map_remove(t->db, "VDI", VDI1, "sm_config", "image-format", &err), &err);
+	assert_ok(db_map_get(t->db, "VDI", VDI1, "sm_config", "image-format", &none, &err), &err);
+	assert_null(none);
+	assert_int_equal(db_set_str(t->db, "VDI", VDI1, "virtual_size", "many", &err), -1);
+	assert_string_equal(err.code, "INTERNAL_ERROR");
+}
+
+static void
+test_misspelt_member(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	CLEANUP_JSON json *record = json_tokener_parse("{\"virtual-size\":1}");
+
+	assert_int_equal(db_insert(t->db, "VDI", VDI1, record, &err), -1);
+	assert_string_equal(err.code, "INTERNAL_ERROR");
+	assert_false(db_exists(t->db, "VDI", VDI1));
+}
+
+static void
+test_inverse(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	CLEANUP_JSON json *one = NULL, *moved = NULL, *gone = NULL;
+
+	test_insert(t->db, "SR", SR1, "{}");
+	test_insert(t->db, "SR", SR2, "{}");
+	test_insert(t->db, "VDI", VDI1, "{\"SR\":\"" SR1 "\"}");
+	assert_ok(db_get(t->db, "SR", SR1, "VDIs", &one, &err), &err);
+	assert_json(one, "[\"" VDI1 "\"]");
+	assert_ok(db_set_str(t->db, "VDI", VDI1, "SR", SR2, &err), &err);
+	assert_ok(db_get(t->db, "SR", SR2, "VDIs", &moved, &err), &err);
+	assert_json(moved, "[\"" VDI1 "\"]");
+	assert_ok(db_delete(t->db, "VDI", VDI1, &err), &err);
+	assert_ok(db_get(t->db, "SR", SR2, "VDIs", &gone, &err), &err);
+	assert_json(gone, "[]");
+}
+
+/* Enough objects that single look-ups turn into one pass: both must agree. */
+static void
+test_many(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	CLEANUP_JSON json *records = NULL;
+	size_t seen = 0;
+
+	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
+	for (int i = 0; i < 200; i++) {
+		char sr[40], vdi[40], record[64];
+
+		snprintf(sr, sizeof sr, "OpaqueRef:s%d", i);
+		snprintf(record, sizeof record, "{\"SR\":\"%s\"}", sr);
+		test_insert(t->db, "SR", sr, "{}");
+		for (int j = 0; j < i % 3; j++) {
+			snprintf(vdi, sizeof vdi, "OpaqueRef:v%d.%d", i, j);
+			test_insert(t->db, "VDI", vdi, record);
+		}
+	}
+	assert_ok(db_commit(t->db, &err), &err);
+	assert_ok(db_all_records(t->db, "SR", NULL, &records, &err), &err);
+	assert_int_equal(json_object_object_length(records), 200);
+	json_object_object_foreach(records, ref, record) {
+		CLEANUP_JSON json *single = NULL;
+
+		assert_ok(db_get_record(t->db, "SR", ref, &single, &err), &err);
+		assert_true(json_object_equal(single, record));
+		assert_int_equal(json_object_array_length(smd_json_member(record, "VDIs")),
+				 atoi(ref + strlen("OpaqueRef:s")) % 3);
+		seen += json_object_array_length(smd_json_member(record, "VDIs"));
+	}
+	assert_int_equal(seen, 199);
+}
+
+static void
+test_transactions(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+
+	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
+	test_insert(t->db, "SR", SR1, "{}");
+	assert_ok(db_begin(t->db, DB_DURABLE, &err), &err);
+	test_insert(t->db, "SR", SR2, "{}");
+	db_rollback(t->db);
+	assert_false(db_exists(t->db, "SR", SR2));
+	assert_ok(db_commit(t->db, &err), &err);
+	assert_true(db_exists(t->db, "SR", SR1));
+
+	assert_ok(db_begin(t->db, DB_DURABLE, &err), &err);
+	assert_ok(db_delete(t->db, "SR", SR1, &err), &err);
+	db_rollback(t->db);
+	assert_true(db_exists(t->db, "SR", SR1));
+}
+
+static void
+test_uuids(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_error bad CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	CLEANUP_FREE char *by_uuid = NULL, *by_ref = NULL, *none = NULL;
+
+	test_insert(t->db, "SR", SR1, "{\"uuid\":\"" UUID1 "\"}");
+	assert_ok(db_resolve(t->db, "SR", UUID1, &by_uuid, &err), &err);
+	assert_string_equal(by_uuid, SR1);
+	assert_ok(db_resolve(t->db, "SR", SR1, &by_ref, &err), &err);
+	assert_string_equal(by_ref, SR1);
+	assert_int_equal(db_by_uuid(t->db, "VDI", UUID1, &none, &err), -1);
+	assert_string_equal(err.code, "UUID_INVALID");
+	assert_int_equal(db_resolve(t->db, "SR", "nonsense", &none, &bad), -1);
+	assert_string_equal(bad.code, "HANDLE_INVALID");
+}
+
+static void
+test_journal(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	CLEANUP_JSON json *plan = json_tokener_parse("{\"undo\":[1]}");
+	CLEANUP_JSON json *jobs = NULL, *none = NULL;
+
+	assert_ok(db_job_put(t->db, "j1", plan, &err), &err);
+	test_db_reopen(t);
+	assert_ok(db_jobs(t->db, &jobs, &err), &err);
+	assert_json(jobs, "{\"j1\":{\"undo\":[1]}}");
+	assert_ok(db_job_delete(t->db, "j1", &err), &err);
+	assert_ok(db_jobs(t->db, &none, &err), &err);
+	assert_json(none, "{}");
+}
+
+#define DB_TEST(f) cmocka_unit_test_setup_teardown(f, test_db_setup, test_db_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		DB_TEST(test_record),
+		DB_TEST(test_every_class_takes_defaults),
+		DB_TEST(test_set_and_maps),
+		DB_TEST(test_misspelt_member),
+		DB_TEST(test_inverse),
+		DB_TEST(test_many),
+		DB_TEST(test_transactions),
+		DB_TEST(test_uuids),
+		DB_TEST(test_journal),
+	};
+
+	return cmocka_run_group_tests_name("db/objects", tests, NULL, NULL);
+}
