@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "common/image/copy-impl.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "common/mem.h"
+
+#define CREW_STACK (1u << 20)
+#define PROGRESS_MS 100
+#define NS_PER_S INT64_C(1000000000)
+
+unsigned
+crew_size(const struct smd_copy_options *options, uint64_t total)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t n = options->n_threads;
+
+	if (n == 0)
+		n = cores > 0 ? (uint64_t)cores : 1;
+	n = smd_min_u64(n, COPY_THREADS_MAX);
+	return (unsigned)smd_min_u64(n, total / COPY_WINDOW + 1);	/* no thread without work */
+}
+
+void
+crew_fail(struct crew *crew, struct smd_error *err)
+{
+	LOCK_SCOPE(&crew->lock);
+	if (!crew->err.code)
+		smd_error_move(&crew->err, err);
+	else
+		smd_error_clear(err);
+	atomic_store(&crew->stop, true);
+}
+
+static void *
+crew_thread(void *opaque)
+{
+	struct crew *crew = opaque;
+	struct smd_error err = SMD_ERROR_INIT;
+
+	if (crew->work(crew, crew->opaque, &err) < 0)
+		crew_fail(crew, &err);
+	return NULL;
+}
+
+int
+crew_run(struct crew *crew, unsigned n, struct smd_error *err)
+{
+	pthread_t threads[COPY_THREADS_MAX];
+	pthread_attr_t attr;
+	unsigned started = 0;
+
+	pthread_mutex_init(&crew->lock, NULL);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, CREW_STACK);
+	/* Fewer threads than wanted are slower and nothing else. */
+	while (started + 1 < n &&
+	       pthread_create(&threads[started], &attr, crew_thread, crew) == 0)
+		started++;
+	pthread_attr_destroy(&attr);
+	crew_thread(crew);
+	for (unsigned i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	pthread_mutex_destroy(&crew->lock);
+	if (!crew->err.code)
+		return 0;
+	smd_error_move(err, &crew->err);
+	return -1;
+}
+
+static int64_t
+ns_between(const struct timespec *from, const struct timespec *to)
+{
+	return (to->tv_sec - from->tv_sec) * NS_PER_S + (to->tv_nsec - from->tv_nsec);
+}
+
+int
+crew_done(struct crew *crew, uint64_t bytes, struct smd_error *err)
+{
+	const struct smd_copy_options *o = crew->options;
+	struct timespec now;
+
+	LOCK_SCOPE(&crew->lock);
+	crew->done += bytes;
+	if (!o->progress)
+		return 0;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (crew->done < crew->total && bytes > 0 &&
+	    ns_between(&crew->last_progress, &now) < PROGRESS_MS * INT64_C(1000000))
+		return 0;
+	crew->last_progress = now;
+	if (o->progress(o->opaque, crew->done, crew->total) != 0)
+		return smd_fail_TASK_CANCELLED(err, "", "cancelled after %llu of %llu bytes",
+				(unsigned long long)crew->done, (unsigned long long)crew->total);
+	return 0;
+}
+
+/* When these bytes may go: after those before them. */
+static struct timespec
+throttle_slot(struct crew *crew, uint64_t bytes)
+{
+	uint64_t ns = (uint64_t)((double)bytes * 1e9 / (double)crew->options->bytes_per_second);
+	struct timespec now, slot;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	LOCK_SCOPE(&crew->lock);
+	if (ns_between(&crew->free_at, &now) > 0)
+		crew->free_at = now;
+	slot = crew->free_at;
+	ns += (uint64_t)slot.tv_nsec;
+	crew->free_at.tv_sec = slot.tv_sec + (time_t)(ns / (uint64_t)NS_PER_S);
+	crew->free_at.tv_nsec = (long)(ns % (uint64_t)NS_PER_S);
+	return slot;
+}
+
+void
+crew_throttle(struct crew *crew, uint64_t bytes)
+{
+	struct timespec slot, now;
+
+	if (crew->options->bytes_per_second == 0)
+		return;
+	slot = throttle_slot(crew, bytes);
+	while (!atomic_load(&crew->stop)) {
+		int64_t left;
+		struct timespec nap;
+
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		left = ns_between(&now, &slot);
+		if (left <= 0)
+			return;
+		left = left < NS_PER_S / 10 ? left : NS_PER_S / 10;
+		nap = (struct timespec){ 0, (long)left };
+		nanosleep(&nap, NULL);
+	}
+}
+
+/* ---- Bytes ---- */
+
+bool
+copy_is_zero(const uint8_t *p, size_t n)
+{
+	uint64_t w[8];
+
+	for (; n >= sizeof w; p += sizeof w, n -= sizeof w) {
+		memcpy(w, p, sizeof w);
+		if (w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7])
+			return false;
+	}
+	while (n > 0 && *p == 0) {
+		p++;
+		n--;
+	}
+	return n == 0;
+}
+
+int
+copy_read_padded(struct smd_chain *chain, uint8_t *buf, uint64_t offset, uint64_t count,
+		 struct smd_error *err)
+{
+	uint64_t size = smd_chain_size(chain);
+	uint64_t have = offset < size ? smd_min_u64(count, size - offset) : 0;
+
+	memset(buf + have, 0, count - have);
+	return have ? smd_chain_pread(chain, buf, have, offset, err) : 0;
+}
+
+int
+copy_read_item(struct smd_chain *chain, const struct plan_item *item, uint8_t *buf,
+	       uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	uint64_t at = offset, end = offset + count;
+
+	for (size_t i = 0; i < item->n_pieces; i++) {
+		struct smd_run piece = item->pieces[i];
+		uint64_t from = smd_max_u64(piece.offset, at);
+		uint64_t to = smd_min_u64(piece.offset + piece.count, end);
+
+		if (from >= to)
+			continue;
+		memset(buf + (at - offset), 0, from - at);
+		piece.host_offset += from - piece.offset;
+		piece.offset = from;
+		piece.count = to - from;
+		if (chain_read_run(chain, &piece, buf + (from - offset), err) < 0)
+			return -1;
+		at = to;
+	}
+	memset(buf + (at - offset), 0, end - at);
+	return 0;
+}

@@ -1,0 +1,600 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Copying. Threads take items in the order of the disk, read them window by
+ * window, leave out what is zero, and have the destination say where the rest
+ * goes; those questions too are asked in the order of the disk (turns), so that
+ * the destination's file lies in that order.
+ */
+#include "common/image/copy-impl.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "common/mem.h"
+
+#define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
+#define WRITEBACK_STEP (32u << 20)
+#define HASHES_MAX (1u << 20)
+#define MAGIC_XFS 0x58465342
+#define MAGIC_BTRFS 0x9123683E
+
+struct copy {
+	struct crew crew;
+	struct smd_chain *src, *dst;
+	const struct smd_copy_options *options;
+	bool target_is_zero;
+	uint64_t window;		/* bytes of a thread's buffer */
+	uint64_t share_block;		/* 0: extents can't be shared */
+
+	pthread_mutex_t plan_lock;
+	struct plan plan;
+
+	pthread_mutex_t turn_lock;
+	pthread_cond_t turn_changed;
+	uint64_t turn;			/* the item whose places are next */
+	uint64_t written_back;		/* host offset */
+
+	struct copy_hashes hashes;
+	_Atomic uint64_t written, shared, zero;
+};
+
+/* One thread's own. */
+struct worker {
+	struct copy *copy;
+	uint8_t *buf;
+	struct plan_item item;
+	bool had_turn;
+	struct chain_places *segments;	/* of the window at hand */
+	size_t n_segments, room;
+	struct copy_hasher *hasher;	/* NULL: no verification */
+};
+
+/* ---- Turns ---- */
+
+static int
+turn_take(struct worker *w, struct smd_error *err)
+{
+	struct copy *c = w->copy;
+
+	if (w->had_turn)
+		return 0;
+	LOCK_SCOPE(&c->turn_lock);
+	while (c->turn != w->item.seq && !atomic_load(&c->crew.stop))
+		pthread_cond_wait(&c->turn_changed, &c->turn_lock);
+	if (atomic_load(&c->crew.stop))
+		return smd_fail_TASK_CANCELLED(err, "", "another thread stopped the copy");
+	return 0;
+}
+
+static void
+turn_pass(struct worker *w)
+{
+	struct copy *c = w->copy;
+
+	if (w->had_turn)
+		return;
+	w->had_turn = true;
+	pthread_mutex_lock(&c->turn_lock);
+	while (c->turn < w->item.seq && !atomic_load(&c->crew.stop))
+		pthread_cond_wait(&c->turn_changed, &c->turn_lock);
+	c->turn = w->item.seq + 1;
+	pthread_cond_broadcast(&c->turn_changed);
+	pthread_mutex_unlock(&c->turn_lock);
+}
+
+/* A thread that fails wakes those who wait for its turn. */
+static void
+turns_end(struct copy *c, struct smd_error *err)
+{
+	crew_fail(&c->crew, err);
+	pthread_mutex_lock(&c->turn_lock);
+	pthread_cond_broadcast(&c->turn_changed);
+	pthread_mutex_unlock(&c->turn_lock);
+}
+
+/* ---- Segments: parts of a window with places of their own ---- */
+
+static int
+segment_reserve(struct worker *w, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	if (w->n_segments == w->room) {
+		size_t room = w->room ? 2 * w->room : 4;
+
+		w->segments = smd_reallocarray(w->segments, room, sizeof *w->segments);
+		memset(w->segments + w->room, 0, (room - w->room) * sizeof *w->segments);
+		w->room = room;
+	}
+	count = (count + SMD_SECTOR - 1) & ~(uint64_t)(SMD_SECTOR - 1);
+	if (chain_reserve(w->copy->dst, offset, count, &w->segments[w->n_segments], err) < 0)
+		return -1;
+	w->n_segments++;
+	return 0;
+}
+
+/* Commit them all, or on failure give the rest back. */
+static int
+segments_end(struct worker *w, int r, struct smd_error *err)
+{
+	for (size_t i = 0; i < w->n_segments; i++) {
+		if (r < 0)
+			chain_abandon(w->copy->dst, &w->segments[i]);
+		else
+			r = chain_commit(w->copy->dst, &w->segments[i], err);
+	}
+	w->n_segments = 0;
+	return r;
+}
+
+/* ---- Writing ---- */
+
+static bool
+place_is_zero(const struct copy *c, const struct smd_place *p)
+{
+	return p->kind == SMD_PLACE_FRESH_ZEROED ||
+	       (p->kind == SMD_PLACE_IN_PLACE && c->target_is_zero);
+}
+
+static int
+write_out(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
+	  struct smd_error *err)
+{
+	if (smd_io_pwrite(chain_leaf(c->dst)->io, buf, count, host_offset, err) < 0)
+		return -1;
+	atomic_fetch_add_explicit(&c->written, count, memory_order_relaxed);
+	return 0;
+}
+
+/* Write the pages that are not zero, neighbours together. */
+static int
+write_sparse(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
+	     struct smd_error *err)
+{
+	uint64_t start = 0, at = 0;
+
+	while (at < count) {
+		uint64_t page = COPY_PAGE - (host_offset + at) % COPY_PAGE;
+		uint64_t n = smd_min_u64(page, count - at);
+
+		if (copy_is_zero(buf + at, n)) {
+			if (at > start && write_out(c, buf + start, at - start,
+						    host_offset + start, err) < 0)
+				return -1;
+			start = at + n;
+			atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
+		}
+		at += n;
+	}
+	return at > start ? write_out(c, buf + start, at - start, host_offset + start, err) : 0;
+}
+
+/* The part [offset, end) of buf, which begins at guest offset start, to a place. */
+static int
+write_place(struct copy *c, const struct smd_place *p, const uint8_t *buf, uint64_t start,
+	    uint64_t end, struct smd_error *err)
+{
+	uint64_t from = smd_max_u64(p->offset, start);
+	uint64_t to = smd_min_u64(p->offset + p->count, end);
+	uint64_t host = p->host_offset + (from - p->offset);
+
+	if (from >= to)
+		return 0;
+	if (place_is_zero(c, p))
+		return write_sparse(c, buf + (from - start), to - from, host, err);
+	return write_out(c, buf + (from - start), to - from, host, err);
+}
+
+static int
+write_places(struct copy *c, const struct chain_places *places, const uint8_t *buf,
+	     uint64_t start, uint64_t end, struct smd_error *err)
+{
+	for (size_t i = 0; i < places->n; i++) {
+		if (write_place(c, &places->list[i], buf, start, end, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+writeback(struct copy *c, const struct chain_places *places)
+{
+	const struct smd_place *last = &places->list[places->n - 1];
+	uint64_t end = last->host_offset + last->count;
+	uint64_t start;
+
+	pthread_mutex_lock(&c->turn_lock);
+	start = c->written_back;
+	if (end < start + WRITEBACK_STEP) {
+		pthread_mutex_unlock(&c->turn_lock);
+		return;
+	}
+	c->written_back = end;
+	pthread_mutex_unlock(&c->turn_lock);
+	smd_io_start_writeback(chain_leaf(c->dst)->io, start, end - start);
+}
+
+/* ---- A window of small units: those that are all zeroes get no place ---- */
+
+static int
+small_reserve(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
+{
+	struct copy *c = w->copy;
+	uint64_t unit = c->plan.unit;
+	uint64_t from = start;
+
+	for (uint64_t at = start; at < end; at += unit) {
+		uint64_t n = smd_min_u64(unit, end - at);
+
+		if (!copy_is_zero(w->buf + (at - start), n))
+			continue;
+		atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
+		if (at > from && segment_reserve(w, from, at - from, err) < 0)
+			return -1;
+		if (!c->target_is_zero && smd_chain_zero(c->dst, at, n, true, err) < 0)
+			return -1;
+		from = at + n;
+	}
+	return end > from ? segment_reserve(w, from, end - from, err) : 0;
+}
+
+static int
+copy_small_window(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
+{
+	int r;
+
+	if (copy_read_item(w->copy->src, &w->item, w->buf, start, end - start, err) < 0)
+		return -1;
+	if (w->hasher)
+		copy_hasher_add(w->hasher, w->buf, end - start);
+	r = turn_take(w, err);
+	if (r == 0)
+		r = small_reserve(w, start, end, err);
+	if (r == 0)
+		turn_pass(w);
+	for (size_t i = 0; i < w->n_segments && r == 0; i++) {
+		r = write_places(w->copy, &w->segments[i], w->buf, start, end, err);
+		if (r == 0)
+			writeback(w->copy, &w->segments[i]);
+	}
+	return segments_end(w, r, err);
+}
+
+static int
+copy_small(struct worker *w, struct smd_error *err)
+{
+	uint64_t end = w->item.offset + w->item.count;
+
+	for (uint64_t at = w->item.offset; at < end;) {
+		uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, w->copy->window) +
+						 w->copy->window);
+
+		if (copy_small_window(w, at, stop, err) < 0)
+			return -1;
+		at = stop;
+	}
+	return 0;
+}
+
+/* ---- A unit larger than the window: a place for all of it at the first byte
+ * that is not zero ---- */
+
+/* Zeroes for what was passed over before the place was known. */
+static int
+large_catch_up(struct worker *w, uint64_t end, struct smd_error *err)
+{
+	static const uint8_t zeroes[COPY_WINDOW];
+	struct copy *c = w->copy;
+
+	for (uint64_t at = w->item.offset; at < end;) {
+		uint64_t stop = smd_min_u64(end, at + sizeof zeroes);
+
+		for (size_t i = 0; i < w->segments[0].n; i++) {
+			const struct smd_place *p = &w->segments[0].list[i];
+
+			if (!place_is_zero(c, p) && write_place(c, p, zeroes, at, stop, err) < 0)
+				return -1;
+		}
+		at = stop;
+	}
+	return 0;
+}
+
+static int
+large_window(struct worker *w, uint64_t at, uint64_t stop, struct smd_error *err)
+{
+	if (copy_read_item(w->copy->src, &w->item, w->buf, at, stop - at, err) < 0)
+		return -1;
+	if (w->hasher)
+		copy_hasher_add(w->hasher, w->buf, stop - at);
+	if (w->n_segments == 0) {
+		if (copy_is_zero(w->buf, stop - at)) {
+			atomic_fetch_add_explicit(&w->copy->zero, stop - at, memory_order_relaxed);
+			return 0;
+		}
+		if (turn_take(w, err) < 0 ||
+		    segment_reserve(w, w->item.offset, w->item.count, err) < 0)
+			return -1;
+		turn_pass(w);
+		if (large_catch_up(w, at, err) < 0)
+			return -1;
+	}
+	return write_places(w->copy, &w->segments[0], w->buf, at, stop, err);
+}
+
+static int
+copy_large(struct worker *w, struct smd_error *err)
+{
+	struct copy *c = w->copy;
+	uint64_t end = w->item.offset + w->item.count;
+	int r = 0;
+
+	for (uint64_t at = w->item.offset; at < end && r == 0;) {
+		uint64_t stop = smd_min_u64(end, at + c->window);
+
+		r = large_window(w, at, stop, err);
+		at = stop;
+	}
+	if (r == 0 && w->n_segments > 0)
+		writeback(c, &w->segments[0]);
+	else if (r == 0 && !c->target_is_zero)
+		r = smd_chain_zero(c->dst, w->item.offset, w->item.count, true, err);
+	return segments_end(w, r, err);
+}
+
+/* ---- Sharing extents ---- */
+
+/* [from, to) of a piece, through the buffer. */
+static int
+share_by_copy(struct worker *w, const struct smd_place *p, uint64_t from, uint64_t to,
+	      struct smd_error *err)
+{
+	while (from < to) {
+		uint64_t stop = smd_min_u64(to, from + w->copy->window);
+
+		if (copy_read_item(w->copy->src, &w->item, w->buf, from, stop - from, err) < 0 ||
+		    write_place(w->copy, p, w->buf, from, stop, err) < 0)
+			return -1;
+		from = stop;
+	}
+	return 0;
+}
+
+/* The part of a piece that lies in a place. What the block size does not allow
+ * to be shared is copied. */
+static int
+share_piece(struct worker *w, const struct smd_place *p, const struct smd_run *piece,
+	    struct smd_error *err)
+{
+	struct copy *c = w->copy;
+	uint64_t from = smd_max_u64(p->offset, piece->offset);
+	uint64_t to = smd_min_u64(p->offset + p->count, piece->offset + piece->count);
+	uint64_t src = piece->host_offset + (from - piece->offset);
+	uint64_t dst = p->host_offset + (from - p->offset);
+	uint64_t head = -src & (c->share_block - 1);
+	uint64_t middle;
+
+	if (from >= to)
+		return 0;
+	if (piece->kind != SMD_EXTENT_DATA || ((src ^ dst) & (c->share_block - 1)) ||
+	    to - from < head + c->share_block)
+		return share_by_copy(w, p, from, to, err);
+	middle = smd_round_down_u64(to - from - head, c->share_block);
+	if (smd_io_share(chain_leaf(c->dst)->io, dst + head, piece->io, src + head, middle) != 0)
+		return share_by_copy(w, p, from, to, err);
+	atomic_fetch_add_explicit(&c->shared, middle, memory_order_relaxed);
+	if (share_by_copy(w, p, from, from + head, err) < 0)
+		return -1;
+	return share_by_copy(w, p, from + head + middle, to, err);
+}
+
+/* What of a place no piece covers: zeroes, unless it is zero already. */
+static int
+share_place(struct worker *w, const struct smd_place *p, struct smd_error *err)
+{
+	uint64_t end = smd_min_u64(p->offset + p->count, w->item.offset + w->item.count);
+	uint64_t at = p->offset;
+
+	for (size_t i = 0; i <= w->item.n_pieces; i++) {
+		bool last = i == w->item.n_pieces;
+		const struct smd_run *piece = last ? NULL : &w->item.pieces[i];
+		uint64_t to = last ? end : smd_min_u64(end, piece->offset);
+
+		if (at < to && !place_is_zero(w->copy, p) && share_by_copy(w, p, at, to, err) < 0)
+			return -1;
+		if (last)
+			break;
+		if (share_piece(w, p, piece, err) < 0)
+			return -1;
+		at = smd_max_u64(at, piece->offset + piece->count);
+	}
+	return 0;
+}
+
+static int
+copy_sharing(struct worker *w, struct smd_error *err)
+{
+	int r = turn_take(w, err);
+
+	if (r == 0)
+		r = segment_reserve(w, w->item.offset, w->item.count, err);
+	if (r == 0)
+		turn_pass(w);
+	for (size_t i = 0; r == 0 && i < w->segments[0].n; i++)
+		r = share_place(w, &w->segments[0].list[i], err);
+	return segments_end(w, r, err);
+}
+
+/* ---- Items ---- */
+
+static int
+item_next(struct worker *w, struct smd_error *err)
+{
+	LOCK_SCOPE(&w->copy->plan_lock);
+	if (atomic_load(&w->copy->crew.stop))
+		return 0;
+	w->had_turn = false;
+	return plan_next(&w->copy->plan, &w->item, err);
+}
+
+static int
+item_copy(struct worker *w, struct smd_error *err)
+{
+	struct copy *c = w->copy;
+	uint64_t gap = w->item.offset - w->item.gap_start;
+	int r;
+
+	crew_throttle(&c->crew, w->item.data);
+	if (gap > 0 && !c->target_is_zero &&
+	    smd_chain_zero(c->dst, w->item.gap_start, gap, true, err) < 0)
+		return -1;
+	if (w->hasher)
+		copy_hasher_begin(w->hasher);
+	if (c->share_block)
+		r = copy_sharing(w, err);
+	else if (c->plan.unit <= c->window)
+		r = copy_small(w, err);
+	else
+		r = copy_large(w, err);
+	if (r < 0)
+		return -1;
+	turn_pass(w);
+	if (w->hasher)
+		copy_hasher_end(w->hasher, &c->hashes, w->item.offset, w->item.count);
+	return crew_done(&c->crew, w->item.data, err);
+}
+
+static int
+copy_work(struct crew *crew, void *opaque, struct smd_error *err)
+{
+	struct copy *c = opaque;
+	struct worker w = { .copy = c };
+	int r;
+
+	(void)crew;
+	w.buf = aligned_alloc(COPY_PAGE, c->window);
+	if (!w.buf)
+		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
+	if (c->options->verify)
+		w.hasher = copy_hasher_new();
+	while ((r = item_next(&w, err)) > 0) {
+		r = item_copy(&w, err);
+		if (r < 0)
+			break;
+	}
+	if (r < 0)
+		turns_end(c, err);
+	for (size_t i = 0; i < w.room; i++)
+		chain_places_free(&w.segments[i]);
+	free(w.segments);
+	plan_item_free(&w.item);
+	copy_hasher_free(w.hasher);
+	free(w.buf);
+	return 0;
+}
+
+/* ---- Beginning and end ---- */
+
+/* The block size for sharing extents between two chains' files; 0: never. */
+static uint64_t
+share_block(struct smd_chain *src, struct smd_chain *dst)
+{
+	int fd = smd_io_fd(chain_leaf(dst)->io);
+	int from = smd_io_fd(chain_leaf(src)->io);
+	struct stat a, b;
+	struct statfs fs;
+
+	if (fd < 0 || from < 0 || fstat(fd, &a) < 0 || fstat(from, &b) < 0 ||
+	    a.st_dev != b.st_dev || !S_ISREG(a.st_mode) || fstatfs(fd, &fs) < 0)
+		return 0;
+	if (fs.f_type != MAGIC_XFS && fs.f_type != MAGIC_BTRFS)
+		return 0;
+	return smd_is_pow2_u64((uint64_t)fs.f_bsize) ? (uint64_t)fs.f_bsize : 0;
+}
+
+/* A window holds a whole encoded unit of the source, decoded once. */
+static uint64_t
+window_size(const struct smd_chain *src)
+{
+	uint64_t window = COPY_WINDOW;
+
+	for (size_t i = 0; i < src->n; i++) {
+		if (src->layers[i].info.flags & SMD_INFO_COMPRESSED)
+			window = smd_max_u64(window, src->layers[i].info.alloc_unit);
+	}
+	return window;
+}
+
+static int
+copy_plan(struct copy *c, struct smd_error *err)
+{
+	uint64_t unit = smd_max_u64(chain_leaf(c->dst)->info.alloc_unit, c->dst->unit);
+	uint64_t chunk = smd_max_u64(unit, c->window);
+
+	if (c->share_block)
+		chunk = smd_max_u64(chunk, SHARE_CHUNK);
+	while (c->options->verify && chunk < smd_chain_size(c->src) / HASHES_MAX)
+		chunk *= 2;
+	return plan_init(&c->plan, c->src, unit, chunk, smd_chain_size(c->dst), err);
+}
+
+static int
+copy_run(struct copy *c, struct smd_error *err)
+{
+	uint64_t end = smd_chain_size(c->dst);
+
+	c->crew.total = c->plan.total * (c->options->verify ? 2 : 1);
+	c->crew.options = c->options;
+	c->crew.work = copy_work;
+	c->crew.opaque = c;
+	if (c->options->progress && c->options->progress(c->options->opaque, 0, c->crew.total))
+		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
+	if (crew_run(&c->crew, crew_size(c->options, c->plan.total), err) < 0)
+		return -1;
+	if (!c->target_is_zero && c->plan.last_end < end &&
+	    smd_chain_zero(c->dst, c->plan.last_end, end - c->plan.last_end, true, err) < 0)
+		return -1;
+	if (smd_chain_flush(c->dst, err) < 0)
+		return -1;
+	return c->options->verify ? copy_verify(c->dst, &c->hashes, c->options, c->plan.total,
+						c->crew.total, err) : 0;
+}
+
+static void
+cleanup_copy(struct copy *c)
+{
+	plan_free(&c->plan);
+	free(c->hashes.list);
+	pthread_mutex_destroy(&c->plan_lock);
+	pthread_mutex_destroy(&c->turn_lock);
+	pthread_mutex_destroy(&c->hashes.lock);
+	pthread_cond_destroy(&c->turn_changed);
+}
+
+int
+smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_options *options,
+	 struct smd_copy_stats *ret_stats, struct smd_error *err)
+{
+	CLEANUP(cleanup_copy) struct copy c = {
+		.src = src, .dst = dst, .options = options,
+		.target_is_zero = options->target_is_zero,
+		.window = window_size(src),
+	};
+
+	pthread_mutex_init(&c.plan_lock, NULL);
+	pthread_mutex_init(&c.turn_lock, NULL);
+	pthread_mutex_init(&c.hashes.lock, NULL);
+	pthread_cond_init(&c.turn_changed, NULL);
+	if (options->compress)
+		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, chain_leaf(dst)->io->name,
+				      "this version does not compress");
+	if (smd_chain_size(dst) < smd_chain_size(src))
+		return smd_fail_VDI_TOO_SMALL(err, chain_leaf(dst)->io->name,
+				SMD_U64(smd_chain_size(src)), "the destination is smaller");
+	if (!options->verify)
+		c.share_block = share_block(src, dst);
+	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
+		return -1;
+	if (ret_stats)
+		*ret_stats = (struct smd_copy_stats){ c.plan.total, c.written, c.shared, c.zero };
+	return 0;
+}
