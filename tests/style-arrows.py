@@ -26,7 +26,7 @@ ARROWS = [
                            "daemon/(db|job|sr)/", "daemon/[^/]+$"]),
     (r"daemon/api/", ["common/(?!image/)", "schema/", "daemon/(db|job|sr|rpc|api)/",
                       "daemon/[^/]+$"]),
-    (r"daemon/rpc/", ["common/(?!image/)", "schema/", "daemon/(rpc|db|job)/",
+    (r"daemon/rpc/", ["common/(?!image/)", "schema/", "daemon/(rpc|api|db|job)/",
                       "daemon/[^/]+$"]),
     (r"daemon/", ["common/(?!image/)", "schema/", "daemon/"]),
     (r"tests/", ["common/", "plugins/", "schema/"]),
