@@ -30,3 +30,42 @@ librpc_la_LIBADD = \
 	$(XMLRPC_LIBS) \
 	$(CRYPT_LIBS) \
 	$(NULL)
+
+rpc_fake = \
+	api/session.c \
+	api/system.c \
+	rpc/fake.c \
+	rpc/fake.h \
+	$(NULL)
+
+if HAVE_CMOCKA
+check_PROGRAMS += \
+	test-dispatch \
+	test-wire \
+	$(NULL)
+TESTS += \
+	test-dispatch \
+	test-wire \
+	$(NULL)
+test_dispatch_SOURCES = $(rpc_fake) rpc/test-dispatch.c
+test_dispatch_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
+test_dispatch_LDADD = librpc.la $(CMOCKA_LIBS)
+test_wire_SOURCES = $(rpc_fake) rpc/test-wire.c
+test_wire_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
+test_wire_LDADD = librpc.la $(CMOCKA_LIBS)
+endif
+
+if FUZZERS
+noinst_PROGRAMS += \
+	fuzz-jsonrpc \
+	fuzz-xmlrpc \
+	$(NULL)
+fuzz_jsonrpc_SOURCES = $(rpc_fake) rpc/fuzz.c rpc/fuzz.h rpc/fuzz-jsonrpc.c
+fuzz_jsonrpc_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+fuzz_jsonrpc_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+fuzz_jsonrpc_LDADD = librpc.la
+fuzz_xmlrpc_SOURCES = $(rpc_fake) rpc/fuzz.c rpc/fuzz.h rpc/fuzz-xmlrpc.c
+fuzz_xmlrpc_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+fuzz_xmlrpc_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+fuzz_xmlrpc_LDADD = librpc.la
+endif

@@ -15,13 +15,14 @@
 /* Of one user, or, since all of root's programs are one user, of one originator
  * of a trusted peer. The one unused for longest makes room. */
 #define SESSIONS_PER_USER_MAX 500
+#define SECOND_NS INT64_C(1000000000)
 
 struct session {
 	char *ref, *uuid, *user, *originator, *last_active, *validation_time;
 	enum auth_role role;
 	bool trusted;			/* over the unix socket */
 	json *other_config;
-	time_t used;			/* CLOCK_BOOTTIME */
+	int64_t used_ns;		/* CLOCK_BOOTTIME */
 	unsigned n_holds;
 	bool gone;			/* read by waiters without the lock */
 	struct session *next_gone;
@@ -34,13 +35,20 @@ struct sessions {
 	struct session *gone;		/* ended, and still held */
 };
 
-static time_t
-now(void)
+static int64_t
+now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return ts.tv_sec;
+	return ts.tv_sec * SECOND_NS + ts.tv_nsec;
+}
+
+/* Sessions used before this have expired. */
+static int64_t
+expiry_ns(const struct sessions *sessions)
+{
+	return now_ns() - config_int(sessions->daemon->config, "session_idle_timeout") * SECOND_NS;
 }
 
 static int
@@ -122,9 +130,8 @@ static struct session *
 find_live(struct sessions *sessions, const char *ref, struct smd_error *err)
 {
 	struct session *s = find(sessions, ref);
-	int64_t idle_max = config_int(sessions->daemon->config, "session_idle_timeout");
 
-	if (s && s->n_holds == 0 && now() - s->used > idle_max) {
+	if (s && s->n_holds == 0 && s->used_ns < expiry_ns(sessions)) {
 		drop(sessions, s);
 		s = NULL;
 	}
@@ -138,7 +145,7 @@ find_live(struct sessions *sessions, const char *ref, struct smd_error *err)
 /* What a walk over all sessions looks for. */
 struct survey {
 	const struct session *like;	/* whose user is counted */
-	int64_t used_before;
+	int64_t expiry_ns;
 	size_t n_like;
 	struct session *oldest;		/* of those like it */
 	struct session *expired;	/* any one */
@@ -159,23 +166,22 @@ survey_one(const void *node, VISIT visit, void *opaque)
 
 	if (visit != postorder && visit != leaf)
 		return;
-	if (s->n_holds == 0 && s->used < survey->used_before)
+	if (s->n_holds == 0 && s->used_ns < survey->expiry_ns)
 		survey->expired = s;
 	if (!same_owner(s, survey->like))
 		return;
 	survey->n_like++;
-	if (!survey->oldest || s->used < survey->oldest->used)
+	if (!survey->oldest || s->used_ns < survey->oldest->used_ns)
 		survey->oldest = s;
 }
 
 static void
 make_room(struct sessions *sessions, const struct session *like)
 {
-	int64_t idle_max = config_int(sessions->daemon->config, "session_idle_timeout");
 	struct survey survey;
 
 	do {
-		survey = (struct survey){ .like = like, .used_before = now() - idle_max };
+		survey = (struct survey){ .like = like, .expiry_ns = expiry_ns(sessions) };
 		twalk_r(sessions->by_ref, survey_one, &survey);
 		if (survey.expired)
 			drop(sessions, survey.expired);
@@ -233,7 +239,7 @@ session_login(struct sessions *sessions, const struct peer *peer, const char *us
 	s->role = role;
 	s->trusted = peer->local;
 	s->other_config = json_object_new_object();
-	s->used = now();
+	s->used_ns = now_ns();
 	*ret_ref = smd_strdup(s->ref);
 	smd_log_fields(SMD_LOG_DEBUG, SMD_FIELDS("USER", user, "PEER", peer->address),
 		       "login of %.64s from %s", user, peer->address);
@@ -277,11 +283,11 @@ session_use(struct sessions *sessions, const char *ref, struct smd_error *err)
 	s = find_live(sessions, ref, err);
 	if (!s)
 		return -1;
-	if (s->used != now()) {
-		s->used = now();
+	if (now_ns() - s->used_ns >= SECOND_NS) {
 		free(s->last_active);
 		s->last_active = db_now();
 	}
+	s->used_ns = now_ns();
 	return 0;
 }
 
@@ -335,7 +341,7 @@ session_release(struct sessions *sessions, const char *ref)
 	s = find(sessions, ref);
 	if (s) {
 		s->n_holds--;
-		s->used = now();
+		s->used_ns = now_ns();
 		return;
 	}
 	for (struct session **p = &sessions->gone; *p; p = &(*p)->next_gone) {

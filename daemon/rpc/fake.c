@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/rpc/fake.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "common/uuid.h"
+#include "daemon/api/handlers.h"
+#include "daemon/config.h"
+#include "daemon/db/db.h"
+#include "daemon/job/task.h"
+#include "daemon/rpc/session.h"
+
+#define BINDINGS_MAX 128
+
+const struct peer fake_peer = { .local = true, .uid = 0, .address = "test" };
+const struct peer fake_stranger = { .local = false, .address = "elsewhere" };
+unsigned fake_tasks_made, fake_tasks_gone;
+char fake_task_label[128], fake_task_result[256], fake_task_error[64];
+char fake_generic_name[128];
+
+struct daemon *
+fake_daemon(void)
+{
+	struct daemon *daemon = smd_calloc(1, sizeof *daemon);
+
+	daemon->host_ref = smd_strdup("OpaqueRef:host");
+	daemon->sessions = sessions_new(daemon);
+	return daemon;
+}
+
+void
+fake_daemon_free(struct daemon *daemon)
+{
+	sessions_free(daemon->sessions);
+	free(daemon->host_ref);
+	free(daemon);
+}
+
+void
+fake_bind(call_handler *handler)
+{
+	static struct call_binding rest[BINDINGS_MAX];
+	static char names[BINDINGS_MAX][64];
+	const struct call_binding *const tables[] = {
+		rest, api_session_handlers, api_system_handlers, NULL,
+	};
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	size_t n = 0;
+
+	for (size_t i = 0; api_classes[i]; i++) {
+		const char *cls = api_classes[i]->name;
+
+		if (strcmp(cls, "session") == 0 || strcmp(cls, "system") == 0)
+			continue;
+		for (const struct api_method *m = api_classes[i]->methods; m->name; m++) {
+			assert(n < BINDINGS_MAX - 1);
+			snprintf(names[n], sizeof names[n], "%s.%s", cls, m->name);
+			rest[n] = (struct call_binding){ names[n], handler };
+			n++;
+		}
+	}
+	if (call_bind(tables, &err) < 0)
+		abort();
+}
+
+/* ---- What the daemon's other parts would do ---- */
+
+char *
+config_str(const struct config *config, const char *key)
+{
+	(void)config;
+	(void)key;
+	return smd_strdup("");
+}
+
+int64_t
+config_int(const struct config *config, const char *key)
+{
+	(void)config;
+	return strcmp(key, "session_idle_timeout") == 0 ? 86400 : 0;
+}
+
+char *
+db_new_ref(void)
+{
+	return smd_asprintf("OpaqueRef:%s", smd_uuid_new().text);
+}
+
+char *
+db_now(void)
+{
+	return smd_strdup("20261121T04:00:00Z");
+}
+
+void
+db_wake(struct db *db)
+{
+	(void)db;
+}
+
+int
+db_delete(struct db *db, const char *cls, const char *ref, struct smd_error *err)
+{
+	(void)db;
+	(void)cls;
+	(void)ref;
+	(void)err;
+	fake_tasks_gone++;
+	return 0;
+}
+
+int
+task_create(struct tasks *tasks, const char *name, const char *description, const char *owner,
+	    char **ret_ref, struct smd_error *err)
+{
+	(void)tasks;
+	(void)description;
+	(void)owner;
+	(void)err;
+	snprintf(fake_task_label, sizeof fake_task_label, "%s", name);
+	*ret_ref = smd_asprintf("OpaqueRef:task%u", ++fake_tasks_made);
+	fake_task_result[0] = fake_task_error[0] = '\0';
+	return 0;
+}
+
+void
+task_succeed(struct tasks *tasks, const char *ref, const char *result_xml)
+{
+	(void)tasks;
+	(void)ref;
+	snprintf(fake_task_result, sizeof fake_task_result, "%s", result_xml);
+}
+
+void
+task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error)
+{
+	(void)tasks;
+	(void)ref;
+	snprintf(fake_task_error, sizeof fake_task_error, "%s", error->code);
+}
+
+int
+api_generic(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)err;
+	snprintf(fake_generic_name, sizeof fake_generic_name, "%s", call->message->name);
+	if (call->message->result->kind != API_VOID)
+		*ret = api_value_default(call->message->result, NULL);
+	return 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/rpc/fuzz.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "daemon/rpc/fake.h"
+
+#define BODY_MAX (300 * 1024)
+
+static int
+handler(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)err;
+	if (call->message->result->kind != API_VOID)
+		*ret = api_value_default(call->message->result, NULL);
+	return 0;
+}
+
+int
+fuzz_request(http_rpc_fn *fn, const uint8_t *data, size_t size)
+{
+	static struct daemon *daemon;
+	CLEANUP_FREE char *body = NULL, *reply = NULL;
+	const char *type = NULL;
+	size_t len = 0;
+	unsigned status;
+
+	if (!daemon) {
+		daemon = fake_daemon();
+		fake_bind(handler);
+	}
+	if (size > BODY_MAX)
+		return 0;
+	body = smd_malloc(size + 1);	/* the server's bodies end with a NUL too */
+	memcpy(body, data, size);
+	body[size] = '\0';
+	status = fn(daemon, &fake_peer, body, size, &reply, &len, &type);
+	if ((status != 200 && status != 500) || strlen(reply) != len || !type)
+		abort();
+	return 0;
+}
