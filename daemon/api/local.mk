@@ -7,6 +7,7 @@ libapi_la_SOURCES = \
 	api/host.c \
 	api/pbd.c \
 	api/pool.c \
+	api/raw_vdi.c \
 	api/session.c \
 	api/sm.c \
 	api/sr.c \
