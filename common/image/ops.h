@@ -30,6 +30,10 @@ struct smd_source {
  * signature or an image has two. The descriptors are closed either way. */
 int smd_source_open(struct smd_source *source, struct smd_chain **ret, struct smd_error *err);
 
+/* The layers alone, not yet a chain; the caller closes their ios. */
+int smd_source_layers(struct smd_source *source, struct smd_layer *ret_layers,
+		      struct smd_error *err);
+
 /* Refuse an image whose bytes say something else than its declared format. */
 int smd_detect_refuse(struct smd_io *io, const struct smd_format *declared,
 		      struct smd_error *err);
@@ -44,7 +48,11 @@ struct smd_target {
 	uint8_t parent_uuid[16];
 	uint64_t parent_virtual_size;
 };
-/* Sizes are checked here: SIZE_LIMIT names the limit and the formats that fit. */
+/* The format's callbacks' view of a target: now, and with a new uuid. */
+void smd_target_params(const struct smd_target *target, struct smd_create *ret);
+/* Round its virtual size up to what the format can have; SIZE_LIMIT names the limit
+ * and the formats that fit. */
+int smd_target_round(struct smd_target *target, struct smd_error *err);
 int smd_op_create(struct smd_target *target, struct smd_error *err);
 
 /* create + copy + flush; the result has the source's exact size, rounded up to
@@ -53,10 +61,12 @@ int smd_op_create(struct smd_target *target, struct smd_error *err);
 int smd_op_convert(struct smd_source *source, struct smd_target *target,
 		   const struct smd_copy_options *options, json **ret, struct smd_error *err);
 
-/* qemu-img info --output=json plus "smd": {details}. */
+/* qemu-img info --output=json; "format-specific": {"type", "data": {the module's details}}.
+ * Only the leaf is opened: one that needs a parent needs none here. */
 int smd_op_info(struct smd_source *source, json **ret, struct smd_error *err);
 /* qemu-img check --output=json plus "findings": [{kind, reason, repairable, repaired, text}].
- * *ret_exit: 0 clean, 2 corruption, 3 leaks only. */
+ * *ret_exit: 0 clean, 2 corruption, 3 nothing worse than leaks or a damaged redundant
+ * copy, 63 the format has no checker. */
 int smd_op_check(int fd, const char *name, const char *format, uint32_t repair,
 		 json **ret, int *ret_exit, struct smd_error *err);
 int smd_op_map(struct smd_source *source, json **ret, struct smd_error *err);

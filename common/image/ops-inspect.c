@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Operations that only look: info, check, map, measure, the list of formats. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/image/io.h"
+#include "common/image/ops.h"
+#include "common/mem.h"
+#include "common/uuid.h"
+
+#define CHECK_FINDINGS_MAX 1000		/* reported one by one; the counts are exact */
+#define CHECK_NO_CHECKER 63		/* qemu-img's exit status */
+
+/* ---- info ---------------------------------------------------------------------------- */
+
+/* "key\tJSON\n" lines of a module's into an object; a line that is none is left out. */
+static json *
+details_object(char *details)
+{
+	json *object = json_object_new_object();
+
+	for (char *save = NULL, *line = strtok_r(details, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		char *tab = strchr(line, '\t');
+		json *value;
+
+		if (!tab)
+			continue;
+		*tab = '\0';
+		value = smd_json_parse(tab + 1, strlen(tab + 1), 8, &err);
+		if (value || !err.code)
+			smd_json_set(object, line, value);
+	}
+	return object;
+}
+
+static int64_t
+actual_size(struct smd_io *io)
+{
+	struct stat st;
+
+	if (smd_io_fd(io) < 0 || fstat(smd_io_fd(io), &st) != 0)
+		return (int64_t)io->size;
+	return st.st_blocks * 512;
+}
+
+static bool
+uuid_set(const uint8_t uuid[16])
+{
+	static const uint8_t none[16];
+
+	return memcmp(uuid, none, sizeof none) != 0;
+}
+
+static void
+set_if(json *object, const char *key, const char *text)
+{
+	if (*text)
+		smd_json_set_str(object, key, text);
+}
+
+/* A name in an image is bytes; what is no UTF-8 can't be told in JSON. */
+static void
+set_name(json *object, const char *key, const char *name)
+{
+	if (*name)
+		smd_json_set_str(object, key, smd_utf8_valid(name, strlen(name)) ? name :
+				 "(not UTF-8)");
+}
+
+static json *
+info_object(const struct smd_layer *layer, struct smd_image_info *info)
+{
+	json *object = json_object_new_object();
+	json *specific = json_object_new_object();
+
+	set_name(object, "filename", layer->io->name);
+	smd_json_set_str(object, "format", layer->format->name);
+	smd_json_set_int(object, "virtual-size", (int64_t)info->virtual_size);
+	smd_json_set_int(object, "actual-size", actual_size(layer->io));
+	smd_json_set_int(object, "cluster-size", (int64_t)info->alloc_unit);
+	smd_json_set_bool(object, "dirty-flag", info->flags & SMD_INFO_DIRTY);
+	smd_json_set_bool(object, "encrypted", false);
+	set_name(object, "backing-filename", info->parent_name);
+	set_if(object, "backing-filename-format", info->parent_format);
+	smd_json_set_bool(object, "has-parent", info->flags & SMD_INFO_HAS_PARENT);
+	smd_json_set_bool(object, "hidden", info->flags & SMD_INFO_HIDDEN);
+	smd_json_set_bool(object, "degraded", info->flags & SMD_INFO_DEGRADED);
+	smd_json_set_bool(object, "compressed", info->flags & SMD_INFO_COMPRESSED);
+	if (uuid_set(info->uuid))
+		smd_json_set_str(object, "uuid", smd_uuid_from_bytes(info->uuid).text);
+	if (uuid_set(info->parent_uuid))
+		smd_json_set_str(object, "parent-uuid",
+				 smd_uuid_from_bytes(info->parent_uuid).text);
+	smd_json_set_int(object, "snapshots", (int64_t)info->n_snapshots);
+	smd_json_set_str(specific, "type", layer->format->name);
+	if (info->details)
+		smd_json_set(specific, "data", details_object(info->details));
+	smd_json_set(object, "format-specific", specific);
+	return object;
+}
+
+/* The leaf alone is opened: what it says of a parent is worth knowing also where
+ * there is none. */
+int
+smd_op_info(struct smd_source *source, json **ret, struct smd_error *err)
+{
+	struct smd_layer layers[SMD_CHAIN_MAX];
+	struct smd_image_info info = { 0 };
+	const struct smd_format *format;
+	void *img;
+	int rc;
+
+	if (smd_source_layers(source, layers, err) != 0)
+		return -1;
+	format = layers[0].format;
+	rc = format->open(layers[0].io, source->foreign ? SMD_OPEN_FOREIGN : 0, &img, err);
+	if (rc == 0) {
+		rc = format->info(img, &info, err);
+		if (rc == 0)
+			*ret = info_object(&layers[0], &info);
+		free(info.details);
+		format->close(img);
+	}
+	for (size_t i = 0; i < source->n; i++)
+		smd_io_close(layers[i].io);
+	return rc;
+}
+
+/* ---- check --------------------------------------------------------------------------- */
+
+struct findings {
+	json *list;
+	int64_t corruptions, leaks, degraded;
+	int64_t corruptions_fixed, leaks_fixed, degraded_fixed;
+};
+
+static void
+findings_count(struct findings *f, const struct smd_finding *finding)
+{
+	switch (finding->kind) {
+	case SMD_FINDING_CORRUPTION:
+		finding->repaired ? f->corruptions_fixed++ : f->corruptions++;
+		break;
+	case SMD_FINDING_LEAK:
+		finding->repaired ? f->leaks_fixed++ : f->leaks++;
+		break;
+	case SMD_FINDING_DEGRADED:
+		finding->repaired ? f->degraded_fixed++ : f->degraded++;
+		break;
+	}
+}
+
+static void
+findings_add(void *opaque, const struct smd_finding *finding)
+{
+	static const char *const kinds[] = {
+		[SMD_FINDING_CORRUPTION] = "corruption",
+		[SMD_FINDING_LEAK] = "leak",
+		[SMD_FINDING_DEGRADED] = "degraded",
+	};
+	struct findings *f = opaque;
+	json *entry;
+
+	findings_count(f, finding);
+	if (json_object_array_length(f->list) >= CHECK_FINDINGS_MAX)
+		return;
+	entry = json_object_new_object();
+	smd_json_set_str(entry, "kind", kinds[finding->kind]);
+	smd_json_set_str(entry, "reason", smd_reason_name(finding->reason));
+	smd_json_set_bool(entry, "repairable", finding->repairable);
+	smd_json_set_bool(entry, "repaired", finding->repaired);
+	smd_json_set_str(entry, "text", finding->text);
+	json_object_array_add(f->list, entry);
+}
+
+static json *
+check_object(const struct smd_io *io, const struct smd_format *format,
+	     const struct smd_check *check, struct findings *f)
+{
+	json *object = json_object_new_object();
+
+	smd_json_set_str(object, "filename", io->name);
+	smd_json_set_str(object, "format", format->name);
+	smd_json_set_int(object, "check-errors", 0);
+	smd_json_set_int(object, "corruptions", f->corruptions);
+	smd_json_set_int(object, "leaks", f->leaks);
+	smd_json_set_int(object, "degraded", f->degraded);
+	smd_json_set_int(object, "corruptions-fixed", f->corruptions_fixed);
+	smd_json_set_int(object, "leaks-fixed", f->leaks_fixed);
+	smd_json_set_int(object, "degraded-fixed", f->degraded_fixed);
+	smd_json_set_int(object, "image-end-offset", (int64_t)check->image_end_offset);
+	smd_json_set_int(object, "total-clusters", (int64_t)check->total_units);
+	smd_json_set_int(object, "allocated-clusters", (int64_t)check->allocated_units);
+	smd_json_set_int(object, "fragmented-clusters", (int64_t)check->fragmented_units);
+	smd_json_set_int(object, "compressed-clusters", (int64_t)check->compressed_units);
+	smd_json_set(object, "findings", TAKE_PTR(f->list));
+	return object;
+}
+
+static int
+check_exit(const struct findings *f)
+{
+	if (f->corruptions > 0)
+		return 2;
+	return f->leaks > 0 || f->degraded > 0 ? 3 : 0;
+}
+
+int
+smd_op_check(int fd, const char *name, const char *format_name, uint32_t repair,
+	     json **ret, int *ret_exit, struct smd_error *err)
+{
+	bool write = repair != SMD_REPAIR_NONE && !(repair & SMD_REPAIR_DRY_RUN);
+	CLEANUP_CLOSE int own_fd = fd;
+	CLEANUP_IO struct smd_io *io = NULL;
+	struct findings f = { .list = json_object_new_array() };
+	const struct smd_format *format;
+	struct smd_check check = { 0 };
+	int rc = smd_format_get(format_name, &format, err);
+
+	if (rc == 0)
+		rc = smd_io_file(own_fd, name, write ? SMD_IO_WRITABLE : 0, &io, err);
+	if (rc == 0) {
+		own_fd = -1;
+		if (format->caps & SMD_CAP_CHECK)
+			rc = format->check(io, repair, findings_add, &f, &check, err);
+	}
+	if (rc == 0) {
+		*ret_exit = format->caps & SMD_CAP_CHECK ? check_exit(&f) : CHECK_NO_CHECKER;
+		*ret = check_object(io, format, &check, &f);
+	}
+	json_object_put(f.list);
+	return rc;
+}
+
+/* ---- map ----------------------------------------------------------------------------- */
+
+static int
+map_add(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	json *entry = json_object_new_object();
+
+	(void)err;
+	smd_json_set_int(entry, "start", (int64_t)run->offset);
+	smd_json_set_int(entry, "length", (int64_t)run->count);
+	smd_json_set_int(entry, "depth", (int64_t)run->layer);
+	smd_json_set_bool(entry, "present", run->kind != SMD_EXTENT_ZERO);
+	smd_json_set_bool(entry, "zero", run->kind == SMD_EXTENT_ZERO);
+	smd_json_set_bool(entry, "data", run->kind != SMD_EXTENT_ZERO);
+	smd_json_set_bool(entry, "compressed", run->kind == SMD_EXTENT_ENCODED);
+	if (run->kind == SMD_EXTENT_DATA)
+		smd_json_set_int(entry, "offset", (int64_t)run->host_offset);
+	json_object_array_add(opaque, entry);
+	return 0;
+}
+
+int
+smd_op_map(struct smd_source *source, json **ret, struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+	CLEANUP_JSON json *list = json_object_new_array();
+
+	if (smd_source_open(source, &chain, err) != 0 ||
+	    smd_chain_extents(chain, 0, smd_chain_size(chain), map_add, list, err) != 0)
+		return -1;
+	*ret = TAKE_PTR(list);
+	return 0;
+}
+
+/* ---- measure --------------------------------------------------------------------------- */
+
+int
+smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_target *target,
+	       json **ret, struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+	uint64_t bytes = 0, runs = 0;
+	const struct smd_format *format;
+	struct smd_measure measure;
+	struct smd_create params;
+
+	if (source) {
+		if (smd_source_open(source, &chain, err) != 0 ||
+		    smd_count_data(chain, &bytes, &runs, err) != 0)
+			return -1;
+		virtual_size = smd_chain_size(chain);
+	}
+	if (smd_format_get(target->format, &format, err) != 0)
+		return -1;
+	if (!(format->caps & SMD_CAP_CREATE))
+		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, target->name,
+				      "the module of %s makes no images", format->name);
+	target->virtual_size = virtual_size;
+	if (smd_target_round(target, err) != 0)
+		return -1;
+	smd_target_params(target, &params);
+	if (format->measure(&params, bytes, runs, &measure, err) != 0)
+		return -1;
+	*ret = json_object_new_object();
+	smd_json_set_int(*ret, "required", (int64_t)measure.required);
+	smd_json_set_int(*ret, "fully-allocated", (int64_t)measure.fully_allocated);
+	smd_json_set_int(*ret, "virtual-size", (int64_t)target->virtual_size);
+	smd_json_set_int(*ret, "data", (int64_t)bytes);
+	return 0;
+}
+
+/* ---- formats ---------------------------------------------------------------------------- */
+
+static json *
+caps_array(uint64_t caps)
+{
+	static const struct {
+		uint64_t cap;
+		const char *name;
+	} names[] = {
+		{ SMD_CAP_WRITE, "write" }, { SMD_CAP_CREATE, "create" },
+		{ SMD_CAP_RESIZE, "resize" }, { SMD_CAP_PARENT, "parent" },
+		{ SMD_CAP_CHECK, "check" }, { SMD_CAP_STREAM, "stream" },
+		{ SMD_CAP_HIDDEN, "hidden" }, { SMD_CAP_PROBE, "probe" },
+		{ SMD_CAP_SNAPSHOTS, "snapshots" },
+	};
+	json *list = json_object_new_array();
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		if (caps & names[i].cap)
+			json_object_array_add(list, json_object_new_string(names[i].name));
+	}
+	return list;
+}
+
+static json *
+options_array(const struct smd_option *options)
+{
+	static const char *const types[] = {
+		[SMD_OPTION_SIZE] = "size", [SMD_OPTION_INT] = "int",
+		[SMD_OPTION_BOOL] = "bool", [SMD_OPTION_ENUM] = "enum",
+	};
+	json *list = json_object_new_array();
+
+	for (const struct smd_option *o = options; o && o->name; o++) {
+		json *entry = json_object_new_object();
+
+		smd_json_set_str(entry, "name", o->name);
+		smd_json_set_str(entry, "type", types[o->type]);
+		smd_json_set_str(entry, "default", o->dflt);
+		smd_json_set_str(entry, "values", o->values);
+		smd_json_set_str(entry, "doc", o->doc);
+		json_object_array_add(list, entry);
+	}
+	return list;
+}
+
+json *
+smd_op_formats(void)
+{
+	json *list = json_object_new_array();
+
+	for (const struct smd_format *const *f = smd_formats(); *f; f++) {
+		json *entry = json_object_new_object();
+
+		smd_json_set_str(entry, "name", (*f)->name);
+		smd_json_set_str(entry, "alias", (*f)->alias);
+		smd_json_set_str(entry, "doc", (*f)->doc);
+		smd_json_set(entry, "caps", caps_array((*f)->caps));
+		smd_json_set_int(entry, "max-virtual-size", (int64_t)(*f)->max_virtual_size);
+		smd_json_set_int(entry, "size-unit", (int64_t)(*f)->size_unit);
+		smd_json_set_bool(entry, "needs-grow", (*f)->caps & SMD_CAP_NEEDS_GROW);
+		smd_json_set(entry, "options", options_array((*f)->options));
+		json_object_array_add(list, entry);
+	}
+	return list;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Operations that make or change images: create, convert, resize. */
+#include "common/image/ops.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "common/image/io.h"
+#include "common/mem.h"
+#include "common/uuid.h"
+
+/* ---- Opening ---------------------------------------------------------------------- */
+
+static void
+layers_close(struct smd_layer *layers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		smd_io_close(layers[i].io);
+}
+
+static int
+layer_open(struct smd_source *source, size_t i, struct smd_layer *ret, struct smd_error *err)
+{
+	uint32_t flags = source->write && i == 0 ? SMD_IO_WRITABLE : 0;
+
+	if (smd_format_get(source->layers[i].format, &ret->format, err) != 0 ||
+	    smd_io_file(source->layers[i].fd, source->layers[i].name, flags, &ret->io, err) != 0)
+		return -1;
+	source->layers[i].fd = -1;
+	return source->foreign ? smd_detect_refuse(ret->io, ret->format, err) : 0;
+}
+
+static void
+fds_close(struct smd_source *source)
+{
+	for (size_t i = 0; i < source->n; i++) {
+		if (source->layers[i].fd >= 0)
+			close(source->layers[i].fd);
+		source->layers[i].fd = -1;
+	}
+}
+
+int
+smd_source_layers(struct smd_source *source, struct smd_layer *ret_layers, struct smd_error *err)
+{
+	memset(ret_layers, 0, source->n * sizeof *ret_layers);
+	for (size_t i = 0; i < source->n; i++) {
+		if (layer_open(source, i, &ret_layers[i], err) != 0) {
+			layers_close(ret_layers, i + 1);
+			fds_close(source);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int
+smd_source_open(struct smd_source *source, struct smd_chain **ret, struct smd_error *err)
+{
+	struct smd_layer layers[SMD_CHAIN_MAX];
+	uint32_t flags = (source->write ? SMD_CHAIN_WRITE : 0) |
+			 (source->foreign ? SMD_CHAIN_FOREIGN : 0);
+
+	if (smd_source_layers(source, layers, err) != 0)
+		return -1;
+	if (smd_chain_open(layers, source->n, flags, ret, err) != 0) {
+		layers_close(layers, source->n);
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- Sizes ------------------------------------------------------------------------ */
+
+/* "raw, qcow2": the formats loaded that can hold so much; the caller frees. */
+static char *
+formats_for(uint64_t size)
+{
+	char *names = smd_strdup("");
+
+	for (const struct smd_format *const *f = smd_formats(); *f; f++) {
+		char *longer;
+
+		if (!((*f)->caps & SMD_CAP_CREATE) || size > (*f)->max_virtual_size)
+			continue;
+		longer = smd_asprintf("%s%s%s", names, *names ? ", " : "", (*f)->name);
+		free(names);
+		names = longer;
+	}
+	return names;
+}
+
+static int
+size_check(const struct smd_format *format, const char *name, uint64_t size,
+	   struct smd_error *err)
+{
+	CLEANUP_FREE char *fit = NULL;
+
+	if (size <= format->max_virtual_size)
+		return 0;
+	fit = formats_for(size);
+	return smd_image_fail(err, SMD_REASON_SIZE_LIMIT, name,
+			      "a disk of %" PRIu64 " bytes passes the limit of %s, %" PRIu64
+			      "; formats that can hold it: %s", size, format->name,
+			      format->max_virtual_size, *fit ? fit : "none");
+}
+
+/* The size a new image gets for a disk of so many bytes. */
+static int
+size_round(const struct smd_format *format, const char *name, uint64_t size, uint64_t *ret,
+	   struct smd_error *err)
+{
+	uint64_t unit = format->size_unit ? format->size_unit : 1;
+
+	if (size > UINT64_MAX - unit)
+		return size_check(format, name, UINT64_MAX, err);
+	*ret = (size + unit - 1) / unit * unit;
+	return size_check(format, name, *ret, err);
+}
+
+int
+smd_target_round(struct smd_target *target, struct smd_error *err)
+{
+	const struct smd_format *format;
+
+	if (smd_format_get(target->format, &format, err) != 0)
+		return -1;
+	return size_round(format, target->name, target->virtual_size, &target->virtual_size, err);
+}
+
+/* ---- Making ----------------------------------------------------------------------- */
+
+void
+smd_target_params(const struct smd_target *target, struct smd_create *ret)
+{
+	*ret = (struct smd_create){
+		.virtual_size = target->virtual_size,
+		.n_options = target->options.n,
+		.option_names = target->options.names,
+		.option_values = target->options.values,
+		.parent_name = target->parent_name,
+		.parent_format = target->parent_format,
+		.parent_virtual_size = target->parent_virtual_size,
+		.timestamp_unix = (uint32_t)time(NULL),
+	};
+	memcpy(ret->parent_uuid, target->parent_uuid, sizeof ret->parent_uuid);
+	smd_uuid_new_bytes(ret->uuid);
+}
+
+/* Write an empty image over the target's file, which *ret_io then serves. */
+static int
+target_create(struct smd_target *target, const struct smd_format **ret_format,
+	      struct smd_io **ret_io, struct smd_error *err)
+{
+	CLEANUP_IO struct smd_io *io = NULL;
+	const struct smd_format *format;
+	struct smd_create params;
+
+	if (smd_format_get(target->format, &format, err) != 0)
+		return -1;
+	if (!(format->caps & SMD_CAP_CREATE))
+		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, target->name,
+				      "the module of %s makes no images", format->name);
+	if (smd_target_round(target, err) != 0 ||
+	    smd_io_file(target->fd, target->name, SMD_IO_WRITABLE, &io, err) != 0)
+		return -1;
+	target->fd = -1;
+	smd_target_params(target, &params);
+	if (format->create(io, &params, err) != 0)
+		return -1;
+	*ret_format = format;
+	*ret_io = TAKE_PTR(io);
+	return 0;
+}
+
+static void
+target_close(struct smd_target *target)
+{
+	if (target->fd >= 0)
+		close(target->fd);
+	target->fd = -1;
+}
+
+int
+smd_op_create(struct smd_target *target, struct smd_error *err)
+{
+	CLEANUP_IO struct smd_io *io = NULL;
+	const struct smd_format *format;
+	int rc = target_create(target, &format, &io, err);
+
+	target_close(target);
+	return rc == 0 ? smd_io_flush(io, err) : -1;
+}
+
+/* The empty image just made, opened to be filled. */
+static int
+target_open(struct smd_target *target, struct smd_chain **ret, struct smd_error *err)
+{
+	struct smd_layer layer = { NULL, NULL };
+
+	if (target_create(target, &layer.format, &layer.io, err) != 0)
+		return -1;
+	if (smd_chain_open(&layer, 1, SMD_CHAIN_WRITE, ret, err) != 0) {
+		smd_io_close(layer.io);
+		return -1;
+	}
+	return 0;
+}
+
+static double
+seconds_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static json *
+convert_result(uint64_t size, const struct smd_copy_stats *stats, double seconds)
+{
+	json *result = json_object_new_object();
+
+	smd_json_set_int(result, "virtual-size", (int64_t)size);
+	smd_json_set_int(result, "data", (int64_t)stats->bytes_data);
+	smd_json_set_int(result, "written", (int64_t)stats->bytes_written);
+	smd_json_set_int(result, "shared", (int64_t)stats->bytes_shared);
+	smd_json_set_int(result, "zero", (int64_t)stats->bytes_zero);
+	smd_json_set(result, "seconds", json_object_new_double(seconds));
+	return result;
+}
+
+int
+smd_op_convert(struct smd_source *source, struct smd_target *target,
+	       const struct smd_copy_options *options, json **ret, struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *from = NULL;
+	CLEANUP_CHAIN struct smd_chain *to = NULL;
+	struct smd_copy_options fresh = *options;
+	struct smd_copy_stats stats = { 0 };
+	double started = seconds_now();
+	int rc;
+
+	fresh.target_is_zero = true;
+	rc = smd_source_open(source, &from, err);
+	if (rc == 0) {
+		target->virtual_size = smd_max_u64(target->virtual_size, smd_chain_size(from));
+		rc = target_open(target, &to, err);
+	}
+	target_close(target);
+	if (rc != 0 || smd_copy(from, to, &fresh, &stats, err) != 0)
+		return -1;
+	*ret = convert_result(smd_chain_size(to), &stats, seconds_now() - started);
+	return 0;
+}
+
+int
+smd_op_resize(struct smd_source *source, uint64_t size, bool shrink, struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+
+	source->write = true;
+	if (smd_source_open(source, &chain, err) != 0 ||
+	    size_round(smd_chain_format(chain, 0), smd_chain_io(chain, 0)->name, size, &size,
+		       err) != 0)
+		return -1;
+	return smd_chain_resize(chain, size, shrink, err);
+}
