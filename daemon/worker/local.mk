@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-EXTRA_DIST += \
+libexec_PROGRAMS += smd-worker
+smd_worker_SOURCES = \
 	worker/main.c \
 	worker/protocol.h \
 	worker/request.c \
 	worker/request.h \
 	worker/sandbox.c \
 	worker/sandbox.h \
-	worker/smd-worker.pod \
 	$(NULL)
+smd_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SECCOMP_CFLAGS)
+smd_worker_LDADD = $(top_builddir)/common/image/libimage.la $(SECCOMP_LIBS)
+
+man8_MANS += worker/smd-worker.8
+EXTRA_DIST += worker/smd-worker.pod
+CLEANFILES += worker/smd-worker.8

@@ -190,7 +190,7 @@ static int
 parent_add(const struct img_options *o, int dir, struct smd_source *source,
 	   struct smd_error *err)
 {
-	const char *child = source->layers[source->n - 1].name, *name;
+	const char *child = source->layers[source->n - 1].name, *name = NULL;
 	struct smd_image_info info;
 	const struct smd_format *format;
 	int fd;
@@ -242,7 +242,7 @@ int
 img_source(const struct img_options *o, const char *path, const char *format, bool write,
 	   struct smd_source *ret, struct smd_error *err)
 {
-	const char *name;
+	const char *name = NULL;
 	int fd;
 
 	memset(ret, 0, sizeof *ret);
