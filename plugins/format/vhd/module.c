@@ -5,14 +5,22 @@ static const struct smd_format vhd_format = {
 	.name = "vhd",
 	.alias = "vpc",
 	.doc = "Virtual Hard Disk, as XenServer, Microsoft and others write it",
-	.caps = SMD_CAP_PROBE,
+	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
 	.max_virtual_size = VHD_MAX_SIZE,
 	.size_unit = VHD_SECTOR,
+	.options = vhd_options,
 	.probe = vhd_probe,
+	.create = vhd_create,
+	.measure = vhd_measure,
 	.open = vhd_open,
 	.close = vhd_close,
 	.info = vhd_info,
 	.extents = vhd_extents,
+	.reserve = vhd_reserve,
+	.commit = vhd_commit,
+	.abandon = vhd_abandon,
+	.zero = vhd_zero,
+	.flush = vhd_flush,
 };
 
 SMD_REGISTER_FORMAT(vhd_format)
