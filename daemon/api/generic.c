@@ -5,7 +5,6 @@
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
-#include "daemon/rpc/session.h"
 
 /* An object's uuid for an error's parameters; "" for one that is gone. */
 static char *
@@ -123,15 +122,13 @@ get_by_uuid(struct call *call, json **ret, struct smd_error *err)
 	return 0;
 }
 
-int
-api_generic(struct call *call, json **ret, struct smd_error *err)
+static int
+generic(struct call *call, json **ret, struct smd_error *err)
 {
 	const struct api_message *m = call->message;
 	struct db *db = call->daemon->db;
 	const char *cls = m->cls->name;
 
-	if (m->cls->flags & API_IN_MEMORY)
-		return session_generic(call, ret, err);
 	switch (m->kind) {
 	case API_M_GET_RECORD:
 		return db_get_record(db, cls, call_str(call, 0), ret, err);
@@ -162,3 +159,8 @@ api_generic(struct call *call, json **ret, struct smd_error *err)
 	return smd_fail_MESSAGE_METHOD_UNKNOWN(err, m->name, "%s is no message of every class",
 					       m->name);
 }
+
+const struct call_binding api_generic_handlers[] = {
+	{ "*", generic },
+	{ 0 },
+};

@@ -7,6 +7,7 @@
 #include "daemon/rpc/http.h"
 
 extern const struct call_binding api_event_handlers[];
+extern const struct call_binding api_generic_handlers[];	/* get_record, set_X … */
 extern const struct call_binding api_host_handlers[];
 extern const struct call_binding api_pbd_handlers[];
 extern const struct call_binding api_pool_handlers[];
@@ -21,9 +22,6 @@ extern const struct call_binding api_vdi_handlers[];
  * brought up to date at each. They set daemon->host_ref and daemon->pool_ref. */
 int api_host_start(struct daemon *daemon, struct smd_error *err);
 int api_pool_start(struct daemon *daemon, struct smd_error *err);
-
-/* The messages every class has (get_record, set_X …). */
-call_handler api_generic;
 
 /* GET /export_raw_vdi, PUT /import_raw_vdi. */
 extern const struct http_stream api_export_raw_vdi;

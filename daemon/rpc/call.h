@@ -40,7 +40,7 @@ typedef int call_handler(struct call *call, json **ret, struct smd_error *err);
 
 /* A class's handlers; daemon/api/CLASS.c has one table each, {0}-terminated. */
 struct call_binding {
-	const char *method;		/* "VDI.snapshot" */
+	const char *method;		/* "VDI.snapshot"; "*": the messages every class has */
 	call_handler *handler;
 };
 

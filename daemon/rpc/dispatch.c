@@ -10,7 +10,6 @@
 
 #include "common/log.h"
 #include "common/mem.h"
-#include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/call.h"
@@ -24,6 +23,7 @@ struct bound {
 };
 static struct bound *bindings;	/* by message; const after call_bind */
 static size_t n_bindings;
+static call_handler *generic;	/* bound to "*" */
 
 static int
 compare_bound(const void *a, const void *b)
@@ -39,7 +39,7 @@ find_handler(const struct api_message *message)
 	struct bound key = { .message = message }, *found;
 
 	if (message->kind != API_M_METHOD)
-		return message->cls->flags & API_IN_MEMORY ? session_generic : api_generic;
+		return message->cls->flags & API_IN_MEMORY ? session_generic : generic;
 	found = n_bindings ? bsearch(&key, bindings, n_bindings, sizeof key, compare_bound) : NULL;
 	return found ? found->handler : NULL;
 }
@@ -50,6 +50,10 @@ bind_table(const struct call_binding *table, struct smd_error *err)
 	for (const struct call_binding *b = table; b->method; b++) {
 		const struct api_message *message = api_message_find(b->method);
 
+		if (strcmp(b->method, "*") == 0) {
+			generic = b->handler;
+			continue;
+		}
 		if (!message || message->kind != API_M_METHOD)
 			return smd_fail_INTERNAL_ERROR(err, b->method,
 						       "the handler of %s has no method", b->method);
@@ -77,6 +81,7 @@ call_bind(const struct call_binding *const *tables, struct smd_error *err)
 	free(bindings);
 	bindings = NULL;
 	n_bindings = 0;
+	generic = NULL;
 	for (; *tables; tables++) {
 		if (bind_table(*tables, err) < 0)
 			return -1;
@@ -89,6 +94,8 @@ call_bind(const struct call_binding *const *tables, struct smd_error *err)
 		if (bindings[i - 1].message == bindings[i].message)
 			return smd_fail_INTERNAL_ERROR(err, name, "%s has two handlers", name);
 	}
+	if (!generic)
+		return smd_fail_INTERNAL_ERROR(err, "*", "the messages of every class have no handler");
 	for (size_t i = 0; api_classes[i]; i++) {
 		if (check_class_bound(api_classes[i], err) < 0)
 			return -1;

@@ -38,13 +38,24 @@ fake_daemon_free(struct daemon *daemon)
 	free(daemon);
 }
 
+static int
+generic(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)err;
+	snprintf(fake_generic_name, sizeof fake_generic_name, "%s", call->message->name);
+	if (call->message->result->kind != API_VOID)
+		*ret = api_value_default(call->message->result, NULL);
+	return 0;
+}
+
 void
 fake_bind(call_handler *handler)
 {
 	static struct call_binding rest[BINDINGS_MAX];
 	static char names[BINDINGS_MAX][64];
+	static const struct call_binding every[] = { { "*", generic }, { 0 } };
 	const struct call_binding *const tables[] = {
-		rest, api_session_handlers, api_system_handlers, NULL,
+		rest, every, api_session_handlers, api_system_handlers, NULL,
 	};
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	size_t n = 0;
@@ -139,14 +150,4 @@ task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error)
 	(void)tasks;
 	(void)ref;
 	snprintf(fake_task_error, sizeof fake_task_error, "%s", error->code);
-}
-
-int
-api_generic(struct call *call, json **ret, struct smd_error *err)
-{
-	(void)err;
-	snprintf(fake_generic_name, sizeof fake_generic_name, "%s", call->message->name);
-	if (call->message->result->kind != API_VOID)
-		*ret = api_value_default(call->message->result, NULL);
-	return 0;
 }

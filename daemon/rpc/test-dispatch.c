@@ -226,7 +226,7 @@ test_bindings(void **state)
 	static const struct call_binding twice[] = {
 		{ "SR.scan", handler }, { "SR.scan", handler }, { 0 },
 	};
-	static const struct call_binding few[] = { { "SR.scan", handler }, { 0 } };
+	static const struct call_binding few[] = { { "SR.scan", handler }, { "*", handler }, { 0 } };
 	const struct call_binding *const tables[][2] = { { wrong }, { twice }, { few } };
 
 	(void)state;
