@@ -178,7 +178,7 @@ static int
 run_resize(json *request, json **ret, struct smd_error *err)
 {
 	struct smd_source source;
-	uint64_t size;
+	uint64_t size = 0;
 
 	(void)ret;
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
@@ -194,7 +194,7 @@ run_check(json *request, json **ret, struct smd_error *err)
 	json *layer = json_object_array_get_idx(
 		smd_json_member(smd_json_member(request, "source"), "layers"), 0);
 	uint32_t repair = SMD_REPAIR_NONE;
-	int fd, verdict;
+	int fd = -1, verdict;
 
 	if (parse_fd(layer, &fd, err) != 0)
 		return -1;
@@ -246,7 +246,7 @@ run_export(json *request, json **ret, struct smd_error *err)
 	struct smd_create params = { 0 };
 	struct smd_copy_options options;
 	struct smd_source source;
-	int fd;
+	int fd = -1;
 
 	(void)ret;
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
@@ -313,8 +313,8 @@ run_import_raw(json *request, json **ret, struct smd_error *err)
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
 	CLEANUP_FREE uint8_t *buf = smd_malloc(IMPORT_CHUNK);
 	struct smd_source source;
-	uint64_t size, done = 0;
-	int fd;
+	uint64_t size = 0, done = 0;
+	int fd = -1;
 
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
 	    parse_fd(request, &fd, err) != 0 || parse_size(request, "size", &size, err) != 0 ||

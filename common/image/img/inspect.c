@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "common/image/io.h"
-#include "common/image/smd-img/img.h"
+#include "common/image/img/img.h"
 #include "common/mem.h"
 
 static void

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "common/image/io.h"
-#include "common/image/smd-img/img.h"
+#include "common/image/img/img.h"
 #include "common/mem.h"
 
 #define PROBE_BYTES 4096	/* of the head and of the tail */

@@ -2,7 +2,7 @@
 #include <getopt.h>
 #include <string.h>
 
-#include "common/image/smd-img/img.h"
+#include "common/image/img/img.h"
 #include "common/mem.h"
 
 #define READ_OPTIONS "[-f FORMAT] [--chain] [-U] [--output=json|human]"

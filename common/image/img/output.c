@@ -3,7 +3,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/image/smd-img/img.h"
+#include "common/image/img/img.h"
 #include "common/mem.h"
 
 #define BAR_WIDTH 30

@@ -8,7 +8,7 @@
 
 #include "common/checked.h"
 #include "common/image/io.h"
-#include "common/image/smd-img/img.h"
+#include "common/image/img/img.h"
 #include "common/mem.h"
 
 static void
