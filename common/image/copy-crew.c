@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "common/image/copy-impl.h"
 
+#include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/mem.h"
 
@@ -13,11 +13,11 @@
 unsigned
 crew_size(const struct smd_copy_options *options, uint64_t total)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	uint64_t n = options->n_threads;
+	cpu_set_t cores;
 
 	if (n == 0)
-		n = cores > 0 ? (uint64_t)cores : 1;
+		n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? (uint64_t)CPU_COUNT(&cores) : 1;
 	n = smd_min_u64(n, COPY_THREADS_MAX);
 	return (unsigned)smd_min_u64(n, total / COPY_WINDOW + 1);	/* no thread without work */
 }
