@@ -178,6 +178,17 @@ http_authenticate(struct http_request *request, char **ret_session_ref, struct s
 	return 0;
 }
 
+/* Time we spent is not time the client was idle: without this, MHD hangs up on one
+ * that waited for a long call. Taking the limit away and setting it again is how
+ * MHD is told of activity. */
+static void
+note_activity(struct http_request *request)
+{
+	MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+	MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+				  (unsigned)IDLE_TIMEOUT_S);
+}
+
 /* ---- Replies ---- */
 
 /* Only reads from what it is given; the response owns a copy of body or body itself. */
@@ -273,6 +284,7 @@ rpc_end(struct http_request *request)
 	request->body[request->n_body] = '\0';
 	status = request->route->rpc(request->http->daemon, request->peer, request->body,
 				     request->n_body, &reply, &len, &type);
+	note_activity(request);
 	return reply_rpc(request, status, reply, len, type);
 }
 
@@ -292,6 +304,7 @@ stream_read(void *opaque, uint64_t pos, char *buf, size_t max)
 	int64_t n = request->route->stream->read(request->state, buf, max);
 
 	(void)pos;
+	note_activity(request);
 	if (n > 0)
 		return n;
 	request->broken = n < 0;
@@ -337,6 +350,7 @@ stream_headers(struct http_request *request)
 	char *text = NULL;
 	unsigned status = request->route->stream->begin(request, &request->state, &text);
 
+	note_activity(request);
 	if (status != 0)
 		return stream_refuse(request, status, text);
 	request->begun = true;
@@ -411,6 +425,7 @@ stream_body(struct http_request *request, const char *data, size_t *len)
 	if (request->refused == 0 && request->begun &&
 	    request->route->stream->write(request->state, data, *len) != 0)
 		return stream_break(request);
+	note_activity(request);
 	*len = 0;
 	return MHD_YES;
 }
@@ -425,6 +440,7 @@ stream_complete(struct http_request *request)
 		return reply_text(request, request->refused,
 				  request->refusal ? request->refusal : "");
 	status = stream_end(request, true, &text);
+	note_activity(request);
 	return reply_text(request, status, text ? text : "");
 }
 
