@@ -1,5 +1,26 @@
 # SPDX-License-Identifier: BSD-2-Clause
-EXTRA_DIST += \
+sbin_PROGRAMS += smd
+smd_SOURCES = \
+	config.c \
+	config.def \
 	config.h \
 	daemon.h \
+	main.c \
+	$(NULL)
+smd_CPPFLAGS = $(AM_CPPFLAGS) \
+	-DSMD_STATEDIR='"$(smd_statedir)"' \
+	-DSMD_SYSCONFDIR='"$(sysconfdir)"' \
+	-DSMD_PLUGINDIR='"$(pkglibdir)"' \
+	-DSMD_WORKER='"$(libexecdir)/smd-worker"' \
+	$(NULL)
+smd_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SYSTEMD_CFLAGS)
+smd_LDADD = \
+	libapi.la \
+	librpc.la \
+	libsr.la \
+	libjob.la \
+	libdb.la \
+	$(top_builddir)/schema/libschema.la \
+	$(top_builddir)/common/libcommon.la \
+	$(SYSTEMD_LIBS) \
 	$(NULL)
