@@ -8,19 +8,19 @@ smd_SOURCES = \
 	main.c \
 	$(NULL)
 smd_CPPFLAGS = $(AM_CPPFLAGS) \
-	-DSMD_STATEDIR='"$(smd_statedir)"' \
-	-DSMD_SYSCONFDIR='"$(sysconfdir)"' \
 	-DSMD_PLUGINDIR='"$(pkglibdir)"' \
-	-DSMD_WORKER='"$(libexecdir)/smd-worker"' \
-	$(NULL)
+	-DSMD_STATEDIR='"$(localstatedir)/lib/smd"' \
+	-DSMD_SYSCONFDIR='"$(sysconfdir)/smd"' \
+	-DSMD_WORKER='"$(libexecdir)/smd-worker"'
 smd_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SYSTEMD_CFLAGS)
 smd_LDADD = \
 	libapi.la \
-	librpc.la \
 	libsr.la \
 	libjob.la \
+	librpc.la \
 	libdb.la \
 	$(top_builddir)/schema/libschema.la \
 	$(top_builddir)/common/libcommon.la \
 	$(SYSTEMD_LIBS) \
+	$(JSON_C_LIBS) \
 	$(NULL)
