@@ -168,6 +168,7 @@ target_create(struct smd_target *target, const struct smd_format **ret_format,
 	    smd_io_file(target->fd, target->name, SMD_IO_WRITABLE, &io, err) != 0)
 		return -1;
 	target->fd = -1;
+	smd_io_set_no_flush(io, target->no_flush);
 	smd_target_params(target, &params);
 	if (format->create(io, &params, err) != 0)
 		return -1;
@@ -242,15 +243,19 @@ smd_op_convert(struct smd_source *source, struct smd_target *target,
 	struct smd_copy_options fresh = *options;
 	struct smd_copy_stats stats = { 0 };
 	double started = seconds_now();
+	uint64_t data = 0, runs;
 	int rc;
 
-	fresh.target_is_zero = true;
 	rc = smd_source_open(source, &from, err);
 	if (rc == 0) {
 		target->virtual_size = smd_max_u64(target->virtual_size, smd_chain_size(from));
 		rc = target_open(target, &to, err);
 	}
 	target_close(target);
+	/* A new image holds nothing, unless its store did (raw on a block device). */
+	if (rc == 0)
+		rc = smd_count_data(to, &data, &runs, err);
+	fresh.target_is_zero = data == 0;
 	if (rc != 0 || smd_copy(from, to, &fresh, &stats, err) != 0)
 		return -1;
 	*ret = convert_result(smd_chain_size(to), &stats, seconds_now() - started);

@@ -47,6 +47,7 @@ struct smd_target {
 	const char *parent_name, *parent_format;	/* overlay; NULL: none */
 	uint8_t parent_uuid[16];
 	uint64_t parent_virtual_size;
+	bool no_flush;		/* rather fast than safe: see smd_io_set_no_flush */
 };
 /* The format's callbacks' view of a target: now, and with a new uuid. */
 void smd_target_params(const struct smd_target *target, struct smd_create *ret);

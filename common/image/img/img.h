@@ -42,6 +42,7 @@ struct img_options {
 	bool verify;			/* --verify */
 	bool dry_run;			/* --dry-run */
 	bool unsafe;			/* -u */
+	bool durable;			/* -t, and not "unsafe" */
 	char **args;			/* what is left, NULL-terminated */
 	size_t n_args;
 };

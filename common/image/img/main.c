@@ -16,7 +16,7 @@ const struct img_verb img_verbs[] = {
 	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
 	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, img_compare },
 	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-p] [-m THREADS] [-W]\n"
-	  "         [--rate BYTES] [--verify] [--chain] [-U] [--output=json|human] IN OUT",
+	  "         [-t CACHE] [--rate BYTES] [--verify] [--chain] [-U] [--output=json|human] IN OUT",
 	  "Copy a disk into a new image of another, or the same, format.", 2, 2, img_convert },
 	{ "create", "[-f FORMAT] [-o OPTION=VALUE,...] [-b PARENT -F FORMAT] FILE [SIZE]",
 	  "Make an empty image, or an overlay over PARENT.", 1, 2, img_create },
@@ -68,6 +68,8 @@ usage(FILE *to)
 	      "  -o OPTION=VALUE  a create option; more after commas (smd-format-NAME(7))\n"
 	      "  -b PARENT        make an overlay over this image\n"
 	      "  -r leaks|all     what to repair\n"
+	      "  -t CACHE         unsafe (as qemu-img, the default: what is written need not be on\n"
+	      "                   the disk yet) or writeback (it is)\n"
 	      "  -m THREADS       how many threads copy\n"
 	      "  -W               accepted for qemu-img's sake: order never matters here\n"
 	      "  -p               show progress\n"
@@ -134,6 +136,20 @@ parse_number(const char *option, const char *text, unsigned max, unsigned *ret,
 	return 0;
 }
 
+/* qemu-img's cache modes; what matters here is whether the end is flushed. */
+static int
+parse_cache(struct img_options *o, const char *text, struct smd_error *err)
+{
+	static const char *const durable[] = { "writeback", "writethrough", "none", "directsync" };
+
+	o->durable = false;
+	for (size_t i = 0; i < sizeof durable / sizeof *durable; i++)
+		o->durable |= strcmp(text, durable[i]) == 0;
+	if (!o->durable && strcmp(text, "unsafe") != 0)
+		return smd_fail_INVALID_VALUE(err, "-t", text, "-t is \"%s\", no cache mode", text);
+	return 0;
+}
+
 /* One option; 0, -1, or 2 for one that is not ours. */
 static int
 parse_option(struct img_options *o, int c, char *arg, const char **plugins,
@@ -146,6 +162,7 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 	case 'o': return parse_create(o, arg, err);
 	case 'b': o->backing = arg; return 0;
 	case 'r': o->repair = arg; return 0;
+	case 't': return parse_cache(o, arg, err);
 	case 'm': return parse_number("-m", arg, 64, &o->n_threads, err);
 	case 'W': return 0;
 	case 'p': o->progress = true; return 0;
@@ -207,7 +224,7 @@ main(int argc, char **argv)
 		return asked ? 0 : 1;
 	}
 	argv[1] = argv[0];
-	while (rc == 0 && (c = getopt_long(argc - 1, argv + 1, "f:F:O:o:b:r:m:WpqsU",
+	while (rc == 0 && (c = getopt_long(argc - 1, argv + 1, "f:F:O:o:b:r:t:m:WpqsU",
 					   long_options, NULL)) != -1) {
 		if (c == OPT_HELP) {
 			printf("Usage: smd-img %s %s\n%s\n", verb->name, verb->usage, verb->doc);
