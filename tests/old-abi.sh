@@ -23,12 +23,13 @@ build newer "$old/1" -DABI_SAYS=2
 build broken "$old/1" -DNO_INFO -Wno-unused-function
 build now "$SMD_SRC/plugins"
 
+seq 100000 >"$t/want.raw"
+truncate -s 524288 "$t/want.raw"
 {
 	printf 'OLDDISK\0'
 	head -c 4088 /dev/zero
-	seq 100000 | head -c 524288
+	cat "$t/want.raw"
 } >"$t/disk.old"
-seq 100000 | head -c 524288 >"$t/want.raw"
 
 img()
 {
