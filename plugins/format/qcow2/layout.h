@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * qcow2 on disk: where each field lies and which bits mean what, after QEMU's
+ * docs/interop/qcow2. Everything is big-endian. Offsets are within the
+ * structure that the name's middle says.
+ */
+#ifndef QCOW2_LAYOUT_H
+#define QCOW2_LAYOUT_H
+
+#include <stdint.h>
+
+/* "Header" */
+#define QCOW2_MAGIC 0x514649fbu
+#define QCOW2_HEADER_MAGIC 0
+#define QCOW2_HEADER_VERSION 4
+#define QCOW2_HEADER_BACKING_OFFSET 8
+#define QCOW2_HEADER_BACKING_SIZE 16
+#define QCOW2_HEADER_CLUSTER_BITS 20
+#define QCOW2_HEADER_SIZE 24
+#define QCOW2_HEADER_CRYPT_METHOD 32
+#define QCOW2_HEADER_L1_SIZE 36
+#define QCOW2_HEADER_L1_OFFSET 40
+#define QCOW2_HEADER_RT_OFFSET 48
+#define QCOW2_HEADER_RT_CLUSTERS 56
+#define QCOW2_HEADER_N_SNAPSHOTS 60
+#define QCOW2_HEADER_SNAPSHOTS_OFFSET 64
+#define QCOW2_HEADER_V2_LENGTH 72
+#define QCOW2_HEADER_INCOMPATIBLE 72	/* from here on: version 3 */
+#define QCOW2_HEADER_COMPATIBLE 80
+#define QCOW2_HEADER_AUTOCLEAR 88
+#define QCOW2_HEADER_REFCOUNT_ORDER 96
+#define QCOW2_HEADER_LENGTH 100
+#define QCOW2_HEADER_V3_LENGTH 104
+#define QCOW2_HEADER_COMPRESSION 104	/* if header_length is past it */
+#define QCOW2_HEADER_OUR_LENGTH 112	/* what we write, as QEMU does */
+
+#define QCOW2_INCOMPAT_DIRTY 0x1u
+#define QCOW2_INCOMPAT_CORRUPT 0x2u
+#define QCOW2_INCOMPAT_DATA_FILE 0x4u
+#define QCOW2_INCOMPAT_COMPRESSION 0x8u
+#define QCOW2_INCOMPAT_EXTENDED_L2 0x10u
+#define QCOW2_INCOMPAT_KNOWN 0x1fu
+#define QCOW2_COMPAT_LAZY_REFCOUNTS 0x1u
+#define QCOW2_AUTOCLEAR_BITMAPS 0x1u
+#define QCOW2_AUTOCLEAR_RAW_EXTERNAL 0x2u
+
+#define QCOW2_COMPRESSION_ZLIB 0
+#define QCOW2_COMPRESSION_ZSTD 1
+
+/* "Header extensions": u32 type, u32 length, data, padding to 8 */
+#define QCOW2_EXT_END 0u
+#define QCOW2_EXT_BACKING_FORMAT 0xe2792acau
+#define QCOW2_EXT_BITMAPS 0x23852875u
+#define QCOW2_EXT_HIDDEN 0x76617465u	/* XenServer's: 8 bytes, the first is 1 on inner nodes */
+#define QCOW2_EXT_HIDDEN_LENGTH 8u
+
+/* "L1 table entry", "Standard / compressed cluster descriptor" */
+#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ull
+#define QCOW2_COPIED (1ull << 63)
+#define QCOW2_COMPRESSED (1ull << 62)
+#define QCOW2_L1_RESERVED 0x7f000000000001ffull
+#define QCOW2_L2_RESERVED 0x3f000000000001feull
+#define QCOW2_L2_ZERO 1ull
+#define QCOW2_SUBCLUSTERS 32u
+
+/* "Refcounts" */
+#define QCOW2_RT_RESERVED 0x1ffull
+
+/* "Snapshots" */
+#define QCOW2_SNAPSHOT_L1_OFFSET 0
+#define QCOW2_SNAPSHOT_L1_SIZE 8
+#define QCOW2_SNAPSHOT_ID_SIZE 12
+#define QCOW2_SNAPSHOT_NAME_SIZE 14
+#define QCOW2_SNAPSHOT_DATE_SEC 16
+#define QCOW2_SNAPSHOT_DATE_NSEC 20
+#define QCOW2_SNAPSHOT_VM_CLOCK 24
+#define QCOW2_SNAPSHOT_VM_STATE_SIZE 32
+#define QCOW2_SNAPSHOT_EXTRA_SIZE 36
+#define QCOW2_SNAPSHOT_FIXED 40
+#define QCOW2_SNAPSHOT_EXTRA_VM_STATE 0
+#define QCOW2_SNAPSHOT_EXTRA_DISK_SIZE 8
+#define QCOW2_SNAPSHOT_EXTRA_ICOUNT 16
+#define QCOW2_SNAPSHOT_EXTRA_LENGTH 24	/* what we write */
+
+/* "Bitmaps" */
+#define QCOW2_BITMAPS_EXT_LENGTH 24u
+#define QCOW2_BITMAPS_EXT_COUNT 0
+#define QCOW2_BITMAPS_EXT_RESERVED 4
+#define QCOW2_BITMAPS_EXT_DIR_SIZE 8
+#define QCOW2_BITMAPS_EXT_DIR_OFFSET 16
+#define QCOW2_BITMAP_TABLE_OFFSET 0
+#define QCOW2_BITMAP_TABLE_SIZE 8
+#define QCOW2_BITMAP_FLAGS 12
+#define QCOW2_BITMAP_TYPE 16
+#define QCOW2_BITMAP_GRANULARITY 17
+#define QCOW2_BITMAP_NAME_SIZE 18
+#define QCOW2_BITMAP_EXTRA_SIZE 20
+#define QCOW2_BITMAP_FIXED 24
+#define QCOW2_BITMAP_FLAGS_KNOWN 0x7u
+#define QCOW2_BITMAP_FLAG_EXTRA_COMPATIBLE 0x4u
+#define QCOW2_BITMAP_ENTRY_RESERVED 0xff000000000001feull
+
+/* Limits: QEMU's, except the virtual size, which is smd's policy. */
+#define QCOW2_MIN_CLUSTER_BITS 9u
+#define QCOW2_MAX_CLUSTER_BITS 21u
+#define QCOW2_MIN_EXTENDED_L2_BITS 14u
+#define QCOW2_MAX_REFCOUNT_ORDER 6u
+#define QCOW2_MAX_VIRTUAL_SIZE (64ull << 40)
+#define QCOW2_MAX_L1_BYTES (32u << 20)
+#define QCOW2_MAX_RT_BYTES (8u << 20)
+#define QCOW2_MAX_SNAPSHOTS 65536u
+#define QCOW2_MAX_SNAPSHOT_TABLE (64u << 20)
+#define QCOW2_MAX_SNAPSHOT_EXTRA 1024u
+#define QCOW2_MAX_SNAPSHOT_NAME 1023u		/* of those we make */
+#define QCOW2_MAX_BITMAPS 65535u
+#define QCOW2_MAX_BITMAP_DIR (64u << 20)
+#define QCOW2_MAX_BITMAP_BYTES (512u << 20)
+#define QCOW2_MAX_BITMAP_NAME 1023u
+#define QCOW2_MIN_BITMAP_GRANULARITY 9u
+#define QCOW2_MAX_BITMAP_GRANULARITY 31u
+#define QCOW2_MAX_EXTENSIONS 256u
+#define QCOW2_MAX_BACKING_NAME 1023u
+#define QCOW2_MAX_BACKING_FORMAT 15u
+
+#endif
