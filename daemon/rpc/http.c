@@ -24,7 +24,7 @@
 #include "daemon/rpc/session.h"
 
 #define RPC_BODY_MAX (300 * 1024)	/* xapi's */
-#define DRAIN_MAX (1024 * 1024)		/* of a refused body read before the answer */
+#define DRAIN_MAX (16 * 1024 * 1024)	/* of a refused body read before the answer */
 #define DRAIN_MS 1000
 #define IDLE_TIMEOUT_S 300
 #define CONNECTION_MEMORY (256 * 1024)	/* a piece of an upload is up to half of it */
@@ -248,6 +248,33 @@ reply_options(struct http_request *request)
 	return reply_text(request, MHD_HTTP_OK, "");
 }
 
+/* Answer a request without its body. A small one is read first all the same, so
+ * that a client that only listens when it has sent all hears the answer. */
+static enum MHD_Result
+refuse(struct http_request *request, unsigned status, char *text)
+{
+	uint64_t len = http_content_length(request);
+	enum MHD_Result r;
+
+	if (len > 0 && len <= DRAIN_MAX && !http_header(request, MHD_HTTP_HEADER_EXPECT)) {
+		request->refused = status;
+		request->refusal = text;
+		return MHD_YES;
+	}
+	r = reply_text(request, status, text);
+	free(text);
+	return r;
+}
+
+static enum MHD_Result
+refused_body(struct http_request *request, size_t *len)
+{
+	if (*len == 0)
+		return reply_text(request, request->refused, request->refusal);
+	*len = 0;
+	return MHD_YES;
+}
+
 /* ---- RPC ---- */
 
 static enum MHD_Result
@@ -256,7 +283,7 @@ rpc_headers(struct http_request *request)
 	uint64_t len = http_content_length(request);
 
 	if (len > RPC_BODY_MAX || http_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING))
-		return reply_text(request, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL);
+		return refuse(request, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL);
 	request->body_size = (size_t)len;
 	request->body = smd_malloc((size_t)len + 1);
 	return MHD_YES;
@@ -326,24 +353,6 @@ stream_reply(struct http_request *request)
 	return queue(request, MHD_HTTP_OK, response);
 }
 
-/* A small body is read before a refusal is sent, so that a client that only
- * listens when it has sent all hears it. */
-static enum MHD_Result
-stream_refuse(struct http_request *request, unsigned status, char *text)
-{
-	uint64_t len = http_content_length(request);
-	enum MHD_Result r;
-
-	if (len > 0 && len <= DRAIN_MAX && !http_header(request, MHD_HTTP_HEADER_EXPECT)) {
-		request->refused = status;
-		request->refusal = text;
-		return MHD_YES;
-	}
-	r = reply_text(request, status, text ? text : "");
-	free(text);
-	return r;
-}
-
 static enum MHD_Result
 stream_headers(struct http_request *request)
 {
@@ -352,7 +361,7 @@ stream_headers(struct http_request *request)
 
 	note_activity(request);
 	if (status != 0)
-		return stream_refuse(request, status, text);
+		return refuse(request, status, text ? text : smd_strdup(""));
 	request->begun = true;
 	return request->route->stream->read ? stream_reply(request) : MHD_YES;
 }
@@ -382,7 +391,7 @@ drain(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char buf[65536];
-	size_t left = 64 * DRAIN_MAX;
+	size_t left = 4 * DRAIN_MAX;
 	struct timespec start, now;
 
 	shutdown(fd, SHUT_WR);
@@ -422,8 +431,7 @@ stream_break(struct http_request *request)
 static enum MHD_Result
 stream_body(struct http_request *request, const char *data, size_t *len)
 {
-	if (request->refused == 0 && request->begun &&
-	    request->route->stream->write(request->state, data, *len) != 0)
+	if (request->route->stream->write(request->state, data, *len) != 0)
 		return stream_break(request);
 	note_activity(request);
 	*len = 0;
@@ -436,9 +444,6 @@ stream_complete(struct http_request *request)
 	CLEANUP_FREE char *text = NULL;
 	unsigned status;
 
-	if (request->refused != 0)
-		return reply_text(request, request->refused,
-				  request->refusal ? request->refusal : "");
 	status = stream_end(request, true, &text);
 	note_activity(request);
 	return reply_text(request, status, text ? text : "");
@@ -491,8 +496,7 @@ serve_headers(struct http_request *request, const char *method, const char *path
 		return reply_options(request);
 	request->route = find_route(request->http, method, path, &any);
 	if (!request->route)
-		return reply_text(request, any ? MHD_HTTP_FORBIDDEN : MHD_HTTP_NOT_IMPLEMENTED,
-				  NULL);
+		return refuse(request, any ? MHD_HTTP_FORBIDDEN : MHD_HTTP_NOT_IMPLEMENTED, NULL);
 	request->method = request->route->method;
 	return request->route->rpc ? rpc_headers(request) : stream_headers(request);
 }
@@ -508,6 +512,8 @@ serve(void *opaque, struct MHD_Connection *connection, const char *path, const c
 		request = *con_cls = request_new(opaque, connection);
 		return serve_headers(request, method, path);
 	}
+	if (request->refused != 0)
+		return refused_body(request, len);
 	if (*len > 0)
 		return request->route->rpc ? rpc_body(request, data, len) :
 		       stream_body(request, data, len);
