@@ -49,7 +49,6 @@ void
 vhd_batmap_header_make(uint8_t header[VHD_SECTOR], uint64_t map_offset, uint32_t n_entries,
 		       const uint8_t *map, uint32_t n_sectors)
 {
-	memset(header, 0, VHD_SECTOR);
 	memcpy(header, VHD_BATMAP_COOKIE, 8);
 	smd_store_be64(header + BATMAP_MAP_OFFSET, map_offset);
 	smd_store_be32(header + BATMAP_SIZE, vhd_batmap_room(n_entries));

@@ -208,18 +208,18 @@ journal_encode(const struct vhd_footer *after, const struct vhd_record *records,
 /* Past the old and the new end where the store grows, else in the slack before
  * the footer. */
 static int
-journal_place(struct smd_io *io, uint32_t size, uint64_t data_end, uint64_t *ret,
+journal_place(struct smd_io *io, uint32_t size, uint64_t busy_end, uint64_t *ret,
 	      struct smd_error *err)
 {
 	uint64_t at;
 
 	if (io->flags & SMD_IO_CAN_GROW) {
-		at = smd_max_u64(io->size, data_end + VHD_FOOTER_SIZE);
+		at = smd_max_u64(io->size, busy_end + VHD_FOOTER_SIZE);
 		*ret = (at + VHD_SECTOR - 1) / VHD_SECTOR * VHD_SECTOR;
 		return 0;
 	}
 	at = (io->size - VHD_FOOTER_SIZE) / VHD_SECTOR * VHD_SECTOR;
-	if (at < data_end || at - data_end < size)
+	if (at < busy_end || at - busy_end < size)
 		return smd_fail(err, SMD_REASON_IO, io->name,
 				"no room: a change of the metadata needs %" PRIu32
 				" bytes of slack before the footer", size);
@@ -230,7 +230,8 @@ journal_place(struct smd_io *io, uint32_t size, uint64_t data_end, uint64_t *ret
 int
 vhd_journal_commit(struct smd_io *io, const struct vhd_footer *before,
 		   const struct vhd_footer *after, const struct vhd_record *records,
-		   uint32_t n_records, uint64_t data_end, struct smd_error *err)
+		   uint32_t n_records, uint64_t busy_end, uint64_t data_end,
+		   struct smd_error *err)
 {
 	struct vhd_journal j = { .footer = *after, .n_records = n_records };
 	CLEANUP_FREE uint8_t *bytes = NULL;
@@ -242,7 +243,8 @@ vhd_journal_commit(struct smd_io *io, const struct vhd_footer *before,
 		j.records[i] = records[i];
 	}
 	size = (size + VHD_SECTOR - 1) / VHD_SECTOR * VHD_SECTOR;
-	if (journal_place(io, (uint32_t)size, data_end, &j.offset, err) < 0)
+	busy_end = smd_max_u64(busy_end, data_end);
+	if (journal_place(io, (uint32_t)size, busy_end, &j.offset, err) < 0)
 		return -1;
 	bytes = journal_encode(after, records, n_records, (uint32_t)size);
 	if (!bytes)

@@ -5,7 +5,8 @@ static const struct smd_format vhd_format = {
 	.name = "vhd",
 	.alias = "vpc",
 	.doc = "Virtual Hard Disk, as XenServer, Microsoft and others write it",
-	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
+	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_RESIZE | SMD_CAP_PARENT |
+		SMD_CAP_HIDDEN | SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
 	.max_virtual_size = VHD_MAX_SIZE,
 	.size_unit = VHD_SECTOR,
 	.options = vhd_options,
@@ -21,6 +22,9 @@ static const struct smd_format vhd_format = {
 	.abandon = vhd_abandon,
 	.zero = vhd_zero,
 	.flush = vhd_flush,
+	.resize = vhd_resize,
+	.set_parent = vhd_set_parent,
+	.set_hidden = vhd_set_hidden,
 };
 
 SMD_REGISTER_FORMAT(vhd_format)

@@ -205,10 +205,12 @@ int vhd_journal_apply(struct smd_io *io, const struct vhd_journal *j, uint64_t d
 		      struct smd_error *err);
 
 /* Change footer and records as one: after a crash all of it is there, or
- * nothing. Durable on return. */
+ * nothing. Durable on return. Nothing in use lies at or after busy_end before,
+ * or data_end afterwards, but the footer. */
 int vhd_journal_commit(struct smd_io *io, const struct vhd_footer *before,
 		       const struct vhd_footer *after, const struct vhd_record *records,
-		       uint32_t n_records, uint64_t data_end, struct smd_error *err);
+		       uint32_t n_records, uint64_t busy_end, uint64_t data_end,
+		       struct smd_error *err);
 
 /* ---- BAT ---- */
 
@@ -257,6 +259,7 @@ uint64_t vhd_batmap_offset(uint64_t bat_offset, uint32_t n_entries);
 uint32_t vhd_batmap_sectors(uint64_t size);
 /* Sectors of the file it has room for. */
 uint32_t vhd_batmap_room(uint32_t n_entries);
+/* Over zeroes, or over a header whose marker and key hash stay. */
 void vhd_batmap_header_make(uint8_t header[VHD_SECTOR], uint64_t map_offset, uint32_t n_entries,
 			    const uint8_t *map, uint32_t n_sectors);
 /* Leaves valid false where there is none or it is damaged; text says why. */
@@ -385,6 +388,22 @@ int vhd_bat_write(struct vhd *v, struct smd_error *err);
 
 /* The place of a new block at the end, data on a 4 KiB boundary, zeroed. */
 int vhd_block_place(struct vhd *v, uint32_t *ret_bat_sector, struct smd_error *err);
+
+/* Changes of the metadata wait for writes that have a place only. */
+static inline int
+vhd_no_pending(const struct vhd *v, struct smd_error *err)
+{
+	if (v->n_pending == 0)
+		return 0;
+	return smd_fail(err, SMD_REASON_IO, v->io->name, "busy: %zu blocks are being written",
+			v->n_pending);
+}
+
+/* Have no block in [start, end): those there move to the end. Durable. */
+int vhd_blocks_move_away(struct vhd *v, uint64_t start, uint64_t end, struct smd_error *err);
+/* v->footer and header as the journal has left them on disk. */
+void vhd_metadata_changed(struct vhd *v, const struct vhd_footer *footer,
+			  const struct vhd_header *header, uint64_t data_end);
 
 /* ---- Parent locators ---- */
 
