@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/cli/errors.h"
+
+#include <string.h>
+
+#include "common/mem.h"
+
+#define BACKEND_FAILURE "SR_BACKEND_FAILURE"
+
+static char *
+param_text(const char *param, struct names *names)
+{
+	char *known = NULL;
+
+	if (names && strncmp(param, "OpaqueRef:", strlen("OpaqueRef:")) == 0)
+		known = names_describe_ref(names, param);
+	return known ? known : smd_strdup(param);
+}
+
+/* The name of the i-th parameter. Codes with any number of parameters have one name
+ * for all; "vdi_and_operation" is two. The caller frees. */
+static char *
+param_name(const struct smd_error_decl *decl, size_t i)
+{
+	const char *name = decl->params[0], *and;
+
+	if (decl->n_params >= 0)
+		return smd_strdup((int)i < decl->n_params ? decl->params[i] : "<extra>");
+	and = strstr(name, "_and_");
+	if (!and)
+		return smd_strdup(name);
+	return i == 0 ? smd_strndup(name, (size_t)(and - name)) : smd_strdup(and + strlen("_and_"));
+}
+
+static void
+print_params(FILE *out, const struct smd_error *err, const struct smd_error_decl *decl,
+	     struct names *names)
+{
+	for (size_t i = 0; err->params && err->params[i]; i++) {
+		CLEANUP_FREE char *name = param_name(decl, i);
+		CLEANUP_FREE char *text = param_text(err->params[i], names);
+
+		fprintf(out, "%s: %s\n", name, text);
+	}
+}
+
+void
+errors_print(FILE *out, const struct smd_error *err, struct names *names)
+{
+	const struct smd_error_decl *decl = smd_error_decl_find(err->code);
+
+	if (err->message && err->message[0]) {
+		fprintf(out, "%s\n", err->message);
+	} else if (strncmp(err->code, BACKEND_FAILURE, strlen(BACKEND_FAILURE)) == 0) {
+		fprintf(out, "Error code: %s\nError parameters: ", err->code);
+		for (size_t i = 0; err->params && err->params[i]; i++)
+			fprintf(out, "%s%s", i ? ", " : "", err->params[i]);
+		fputc('\n', out);
+	} else {
+		fprintf(out, "%s\n", decl->text);
+		print_params(out, err, decl, names);
+	}
+}
