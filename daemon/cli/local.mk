@@ -1,29 +1,42 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # smctl, the client: of ours it knows common/ and the wire only.
+bin_PROGRAMS += smctl
 noinst_LTLIBRARIES += libcli.la
 libcli_la_SOURCES = \
 	cli/args.c \
 	cli/args.h \
+	cli/call.c \
+	cli/cli.h \
 	cli/columns.c \
 	cli/columns.h \
+	cli/commands.c \
+	cli/commands.h \
+	cli/complete.c \
 	cli/describe.c \
 	cli/describe.h \
 	cli/errors.c \
 	cli/errors.h \
+	cli/help.c \
 	cli/http.c \
 	cli/http.h \
+	cli/list.c \
 	cli/names.c \
 	cli/names.h \
+	cli/params.c \
+	cli/passwd.c \
 	cli/password.c \
 	cli/password.h \
 	cli/print.c \
 	cli/print.h \
 	cli/progress.c \
 	cli/progress.h \
+	cli/resolve.c \
 	cli/server.c \
 	cli/server.h \
 	cli/spelling.c \
 	cli/spelling.h \
+	cli/task.c \
+	cli/transfer.c \
 	cli/values.c \
 	cli/values.h \
 	$(NULL)
@@ -34,3 +47,8 @@ libcli_la_LIBADD = \
 	$(CURL_LIBS) \
 	$(CRYPT_LIBS) \
 	$(NULL)
+
+smctl_SOURCES = cli/main.c
+smctl_CPPFLAGS = $(AM_CPPFLAGS) -DSMCTL_VERSION='"$(VERSION)"'
+smctl_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+smctl_LDADD = libcli.la
