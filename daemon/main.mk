@@ -24,3 +24,7 @@ smd_LDADD = \
 	$(SYSTEMD_LIBS) \
 	$(JSON_C_LIBS) \
 	$(NULL)
+
+man8_MANS += smd.8
+EXTRA_DIST += smd.pod
+CLEANFILES += smd.8
