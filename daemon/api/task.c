@@ -39,6 +39,22 @@ set_field(struct call *call, const char *field, struct smd_error *err)
 	return db_set(call->daemon->db, "task", call_str(call, 0), field, call_arg(call, 1), err);
 }
 
+/* A task that smd works on is ended by that work alone. */
+static int
+check_own(struct call *call, struct smd_error *err)
+{
+	CLEANUP_JSON json *allowed = NULL;
+
+	if (db_get(call->daemon->db, "task", call_str(call, 0), "allowed_operations", &allowed,
+		   err) != 0)
+		return -1;
+	if (json_object_array_length(allowed) > 0)
+		return smd_fail_OPERATION_NOT_ALLOWED(err, call_str(call, 0),
+						      "task %s is under way in smd: cancel it",
+						      call_str(call, 0));
+	return 0;
+}
+
 /* A client that ends its task also stamps it. */
 static int
 task_do_set_status(struct call *call, json **ret, struct smd_error *err)
@@ -52,7 +68,9 @@ task_do_set_status(struct call *call, json **ret, struct smd_error *err)
 	(void)ret;
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	rc = set_field(call, "status", err);
+	rc = check_own(call, err);
+	if (rc == 0)
+		rc = set_field(call, "status", err);
 	if (rc == 0 && ended)
 		rc = db_set_str(db, "task", ref, "finished", now, err);
 	if (rc != 0) {
@@ -69,7 +87,13 @@ task_do_set_status(struct call *call, json **ret, struct smd_error *err)
 static int
 task_do_set_progress(struct call *call, json **ret, struct smd_error *err)
 {
+	double progress = json_object_get_double(call_arg(call, 1));
+
 	(void)ret;
+	if (!(progress >= 0 && progress <= 1))
+		return smd_fail_INVALID_VALUE(err, "value",
+					      json_object_get_string(call_arg(call, 1)),
+					      "progress goes from 0 to 1");
 	return set_field(call, "progress", err);
 }
 
