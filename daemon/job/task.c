@@ -113,9 +113,10 @@ string_array(const char *const *items)
 	return array;
 }
 
+/* message: for a person, beside the error's code and parameters; NULL: none. */
 static int
 row_finish(struct db *db, const char *ref, const char *status, const char *result,
-	   const char *const *error_info, struct smd_error *err)
+	   const char *const *error_info, const char *message, struct smd_error *err)
 {
 	CLEANUP_JSON json *info = string_array(error_info);
 	CLEANUP_JSON json *none = json_object_new_array();
@@ -131,7 +132,9 @@ row_finish(struct db *db, const char *ref, const char *status, const char *resul
 	    db_set(db, "task", ref, "allowed_operations", none, err) != 0 ||
 	    db_set(db, "task", ref, "current_operations", no_operations, err) != 0 ||
 	    (result && db_set_str(db, "task", ref, "result", result, err) != 0) ||
-	    (error_info && db_set(db, "task", ref, "error_info", info, err) != 0)) {
+	    (error_info && db_set(db, "task", ref, "error_info", info, err) != 0) ||
+	    (message && db_map_set(db, "task", ref, "other_config", "error_message", message,
+				   err) != 0)) {
 		db_rollback(db);
 		return -1;
 	}
@@ -140,7 +143,7 @@ row_finish(struct db *db, const char *ref, const char *status, const char *resul
 
 static void
 finish(struct tasks *tasks, const char *ref, const char *status, const char *result,
-       const char *const *error_info)
+       const char *const *error_info, const char *message)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct db *db = tasks->daemon->db;
@@ -148,14 +151,14 @@ finish(struct tasks *tasks, const char *ref, const char *status, const char *res
 
 	running_remove(tasks, ref, &destroy);
 	if ((destroy ? db_delete(db, "task", ref, &err)
-		     : row_finish(db, ref, status, result, error_info, &err)) != 0)
+		     : row_finish(db, ref, status, result, error_info, message, &err)) != 0)
 		log_trouble(ref, &err);
 }
 
 void
 task_succeed(struct tasks *tasks, const char *ref, const char *result_xml)
 {
-	finish(tasks, ref, "success", result_xml, NULL);
+	finish(tasks, ref, "success", result_xml, NULL, NULL);
 }
 
 void
@@ -166,7 +169,7 @@ task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error)
 	size_t n = 0;
 
 	if (cancelled) {	/* whatever the one who noticed called it */
-		finish(tasks, ref, "cancelled", NULL, SMD_PARAMS(error->code, ref));
+		finish(tasks, ref, "cancelled", NULL, SMD_PARAMS(error->code, ref), NULL);
 		return;
 	}
 	while (error->params && error->params[n])
@@ -175,7 +178,7 @@ task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error)
 	info[0] = error->code;
 	for (size_t i = 0; i < n; i++)
 		info[i + 1] = error->params[i];
-	finish(tasks, ref, "failure", NULL, info);
+	finish(tasks, ref, "failure", NULL, info, error->message);
 }
 
 /* ---- Making -------------------------------------------------------------------- */
@@ -191,7 +194,7 @@ fail_pending(struct tasks *tasks, struct smd_error *err)
 	for (size_t i = 0; i < json_object_array_length(refs); i++) {
 		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));
 
-		if (row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref),
+		if (row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref), NULL,
 			       err) != 0)
 			return -1;
 	}

@@ -29,7 +29,9 @@ void task_progress(struct tasks *tasks, const char *ref, double progress);
 void task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 		   uint64_t done, uint64_t total);
 
-/* End it. result_xml: "<value>…</value>" or "". TASK_CANCELLED makes it cancelled. */
+/* End it. result_xml: "<value>…</value>" or "". TASK_CANCELLED makes it cancelled. A
+ * failure's message, which xapi's errors have no room for, is other_config's
+ * "error_message". */
 void task_succeed(struct tasks *tasks, const char *ref, const char *result_xml);
 void task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error);
 
