@@ -5,8 +5,12 @@ AM_CPPFLAGS = -I$(top_srcdir) -I$(top_builddir) -D_GNU_SOURCE -DSMD_VERSION='"$(
 AM_CFLAGS = $(SMD_CFLAGS) -pthread
 AM_LDFLAGS = -pthread
 
-# A module leaves no symbol undefined and exports only its init function.
-smd_module_ldflags = -module -avoid-version -shared -no-undefined -Wl,-z,defs -Wl,-z,now $(AM_LDFLAGS)
+# A module leaves no symbol undefined and exports only its init function. (clang's
+# sanitizers, which the fuzzers use, are in the program only.)
+smd_module_ldflags = -module -avoid-version -shared -no-undefined -Wl,-z,now $(AM_LDFLAGS)
+if !FUZZERS
+smd_module_ldflags += -Wl,-z,defs
+endif
 
 # Unit tests are cmocka programs that speak TAP. SMD_VALGRIND, empty or the command
 # they and the daemons of the end-to-end tests run under, is check-valgrind's.
