@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/cli/errors.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/mem.h"
@@ -44,14 +45,26 @@ print_params(FILE *out, const struct smd_error *err, const struct smd_error_decl
 	}
 }
 
+/* An error of this program's own is its message; one of the server's is its code and
+ * parameters, and the server's message, where a task had one, comes after them. */
+static bool
+is_own(const struct smd_error *err)
+{
+	return smd_error_is(err, SMD_E_INTERNAL_ERROR) || smd_error_is(err, SMD_E_INVALID_VALUE) ||
+	       !err->params || !err->params[0];
+}
+
 void
 errors_print(FILE *out, const struct smd_error *err, struct names *names)
 {
 	const struct smd_error_decl *decl = smd_error_decl_find(err->code);
+	bool has_message = err->message && err->message[0];
 
-	if (err->message && err->message[0]) {
+	if (has_message && is_own(err)) {
 		fprintf(out, "%s\n", err->message);
-	} else if (strncmp(err->code, BACKEND_FAILURE, strlen(BACKEND_FAILURE)) == 0) {
+		return;
+	}
+	if (strncmp(err->code, BACKEND_FAILURE, strlen(BACKEND_FAILURE)) == 0) {
 		fprintf(out, "Error code: %s\nError parameters: ", err->code);
 		for (size_t i = 0; err->params && err->params[i]; i++)
 			fprintf(out, "%s%s", i ? ", " : "", err->params[i]);
@@ -60,4 +73,6 @@ errors_print(FILE *out, const struct smd_error *err, struct names *names)
 		fprintf(out, "%s\n", decl->text);
 		print_params(out, err, decl, names);
 	}
+	if (has_message)
+		fprintf(out, "message: %s\n", err->message);
 }

@@ -155,6 +155,7 @@ static int
 task_outcome(json *record, struct smd_error *err)
 {
 	json *info = smd_json_member(record, "error_info");
+	json *config = smd_json_member(record, "other_config");
 	const char *code = NULL;
 
 	if (strcmp(smd_json_str(record, "status", ""), "success") == 0)
@@ -163,7 +164,12 @@ task_outcome(json *record, struct smd_error *err)
 		code = json_object_get_string(json_object_array_get_idx(info, 0));
 	if (!code)
 		return cli_fail(err, "The task ended and does not say how");
-	return server_fail(code, info, 1, err);
+	server_fail(code, info, 1, err);
+	if (*smd_json_str(config, "error_message", "") && !*err->message) {
+		free(err->message);
+		err->message = smd_strdup(smd_json_str(config, "error_message", ""));
+	}
+	return -1;
 }
 
 static void
