@@ -96,7 +96,8 @@ struct smd_error;			/* opaque here */
 	X(LOCATOR_BOUNDS, "a parent locator is outside the file or too large")	\
 	X(FORMAT_MISMATCH, "declared format and contents differ")		\
 	X(NOT_REGULAR, "not a regular file or block device")			\
-	X(NEEDS_REPAIR, "readable, but must be repaired before it is written")
+	X(NEEDS_REPAIR, "readable, but must be repaired before it is written")	\
+	X(LEAK, "space is counted as used that nothing uses")
 
 enum smd_reason {
 #define SMD_REASON_ENUM(name, text) SMD_REASON_##name,
