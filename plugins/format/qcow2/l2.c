@@ -4,6 +4,8 @@
  * looked at, so that a bad one is an error and never a read of something else.
  */
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/bytes.h"
@@ -11,44 +13,57 @@
 #include "plugins/format/qcow2/qcow2.h"
 
 int
-qcow2_l1_decode(const struct qcow2_image *img, uint64_t l1_entry, uint64_t *ret,
-		struct smd_error *err)
+qcow2_fault(struct qcow2_fault *fault, enum smd_reason reason, const char *fmt, ...)
+{
+	va_list ap;
+
+	fault->reason = reason;
+	va_start(ap, fmt);
+	vsnprintf(fault->text, sizeof fault->text, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+int
+qcow2_l1_parse(const struct qcow2_image *img, uint64_t l1_entry, uint64_t *ret,
+	       struct qcow2_fault *fault)
 {
 	uint64_t offset = l1_entry & QCOW2_OFFSET_MASK;
 
 	if (l1_entry & QCOW2_L1_RESERVED)
-		return smd_fail(err, SMD_REASON_RESERVED_BITS, img->io->name,
-				"L1 entry 0x%016" PRIx64 " has reserved bits set", l1_entry);
+		return qcow2_fault(fault, SMD_REASON_RESERVED_BITS,
+				   "L1 entry 0x%016" PRIx64 " has reserved bits set", l1_entry);
 	if (offset % img->g.cluster_size != 0)
-		return smd_fail(err, SMD_REASON_TABLE_MISALIGNED, img->io->name,
-				"L2 table offset %" PRIu64 " is no multiple of %" PRIu64, offset,
-				img->g.cluster_size);
+		return qcow2_fault(fault, SMD_REASON_TABLE_MISALIGNED,
+				   "L2 table offset %" PRIu64 " is no multiple of %" PRIu64, offset,
+				   img->g.cluster_size);
 	*ret = offset;
 	return 0;
 }
 
 /* "Compressed Clusters Descriptor": x bits of offset, then additional sectors. */
 static int
-decode_compressed(const struct qcow2_image *img, uint64_t word, struct qcow2_entry *ret,
-		  struct smd_error *err)
+parse_compressed(const struct qcow2_image *img, uint64_t word, struct qcow2_entry *ret,
+		 struct qcow2_fault *fault)
 {
 	unsigned x = 62 - (img->g.cluster_bits - 8);
 	uint64_t host = word & ((UINT64_C(1) << x) - 1);
 	uint64_t sectors = ((word & (QCOW2_COMPRESSED - 1)) >> x) + 1;
 
 	if (word & QCOW2_COPIED)
-		return smd_fail(err, SMD_REASON_BAD_L2_ENTRY, img->io->name,
-				"compressed L2 entry 0x%016" PRIx64 " has the copied flag", word);
+		return qcow2_fault(fault, SMD_REASON_BAD_L2_ENTRY,
+				   "compressed L2 entry 0x%016" PRIx64 " has the copied flag", word);
 	if (host >> 56 != 0)
-		return smd_fail(err, SMD_REASON_RESERVED_BITS, img->io->name,
-				"compressed L2 entry 0x%016" PRIx64 " has reserved bits set", word);
+		return qcow2_fault(fault, SMD_REASON_RESERVED_BITS,
+				   "compressed L2 entry 0x%016" PRIx64 " has reserved bits set",
+				   word);
 	/* The last sector may be cut by the end of the file. */
 	if (host < img->g.cluster_size ||
 	    (host & ~511ull) + (sectors - 1) * 512 >= img->io->size)
-		return smd_fail(err, SMD_REASON_DATA_BOUNDS, img->io->name,
-				"compressed data at %" PRIu64 ", %" PRIu64
-				" sectors, are outside the file of %" PRIu64, host, sectors,
-				img->io->size);
+		return qcow2_fault(fault, SMD_REASON_DATA_BOUNDS,
+				   "compressed data at %" PRIu64 ", %" PRIu64
+				   " sectors, are outside the file of %" PRIu64, host, sectors,
+				   img->io->size);
 	ret->host = host;
 	ret->compressed_size = sectors * 512 - (host & 511);
 	return 0;
@@ -56,32 +71,32 @@ decode_compressed(const struct qcow2_image *img, uint64_t word, struct qcow2_ent
 
 static int
 check_standard(const struct qcow2_image *img, uint64_t word, const struct qcow2_entry *entry,
-	       struct smd_error *err)
+	       struct qcow2_fault *fault)
 {
 	uint64_t reserved = QCOW2_L2_RESERVED;
 
 	if (img->h.version == 2 || img->g.n_sub > 1)
 		reserved |= QCOW2_L2_ZERO;
 	if (word & reserved)
-		return smd_fail(err, SMD_REASON_RESERVED_BITS, img->io->name,
-				"L2 entry 0x%016" PRIx64 " has reserved bits set", word);
+		return qcow2_fault(fault, SMD_REASON_RESERVED_BITS,
+				   "L2 entry 0x%016" PRIx64 " has reserved bits set", word);
 	if (entry->host % img->g.cluster_size != 0)
-		return smd_fail(err, SMD_REASON_DATA_MISALIGNED, img->io->name,
-				"data offset %" PRIu64 " is no multiple of %" PRIu64, entry->host,
-				img->g.cluster_size);
+		return qcow2_fault(fault, SMD_REASON_DATA_MISALIGNED,
+				   "data offset %" PRIu64 " is no multiple of %" PRIu64, entry->host,
+				   img->g.cluster_size);
 	if (entry->host == 0 && (entry->copied || entry->alloc))
-		return smd_fail(err, SMD_REASON_BAD_L2_ENTRY, img->io->name,
-				"L2 entry 0x%016" PRIx64 " claims data and has no offset", word);
+		return qcow2_fault(fault, SMD_REASON_BAD_L2_ENTRY,
+				   "L2 entry 0x%016" PRIx64 " claims data and has no offset", word);
 	if (entry->alloc != 0 && entry->host >= img->io->size)
-		return smd_fail(err, SMD_REASON_DATA_BOUNDS, img->io->name,
-				"data at %" PRIu64 " are past the end, %" PRIu64, entry->host,
-				img->io->size);
+		return qcow2_fault(fault, SMD_REASON_DATA_BOUNDS,
+				   "data at %" PRIu64 " are past the end, %" PRIu64, entry->host,
+				   img->io->size);
 	return 0;
 }
 
 int
-qcow2_entry_decode(const struct qcow2_image *img, const uint8_t *p, struct qcow2_entry *ret,
-		   struct smd_error *err)
+qcow2_entry_parse(const struct qcow2_image *img, const uint8_t *p, struct qcow2_entry *ret,
+		  struct qcow2_fault *fault)
 {
 	uint64_t word = smd_load_be64(p);
 	uint64_t bitmap = img->g.n_sub > 1 ? smd_load_be64(p + 8) : 0;
@@ -89,9 +104,10 @@ qcow2_entry_decode(const struct qcow2_image *img, const uint8_t *p, struct qcow2
 	memset(ret, 0, sizeof *ret);
 	if (word & QCOW2_COMPRESSED) {
 		if (bitmap != 0)
-			return smd_fail(err, SMD_REASON_BAD_L2_ENTRY, img->io->name,
-					"compressed cluster with subclusters 0x%016" PRIx64, bitmap);
-		return decode_compressed(img, word, ret, err);
+			return qcow2_fault(fault, SMD_REASON_BAD_L2_ENTRY,
+					   "compressed cluster with subclusters 0x%016" PRIx64,
+					   bitmap);
+		return parse_compressed(img, word, ret, fault);
 	}
 	ret->host = word & QCOW2_OFFSET_MASK;
 	ret->copied = word & QCOW2_COPIED;
@@ -99,14 +115,39 @@ qcow2_entry_decode(const struct qcow2_image *img, const uint8_t *p, struct qcow2
 		ret->alloc = (uint32_t)bitmap;
 		ret->zero = (uint32_t)(bitmap >> 32);
 		if (ret->alloc & ret->zero)
-			return smd_fail(err, SMD_REASON_BAD_L2_ENTRY, img->io->name,
-					"subclusters 0x%08" PRIx32 " both have data and are zero",
-					ret->alloc & ret->zero);
+			return qcow2_fault(fault, SMD_REASON_BAD_L2_ENTRY,
+					   "subclusters 0x%08" PRIx32
+					   " both have data and are zero",
+					   ret->alloc & ret->zero);
 	} else {
 		ret->zero = word & QCOW2_L2_ZERO;
 		ret->alloc = ret->host != 0 && ret->zero == 0;
 	}
-	return check_standard(img, word, ret, err);
+	return check_standard(img, word, ret, fault);
+}
+
+static int
+fail_fault(const struct qcow2_image *img, const struct qcow2_fault *fault, struct smd_error *err)
+{
+	return smd_fail(err, fault->reason, img->io->name, "%s", fault->text);
+}
+
+int
+qcow2_l1_decode(const struct qcow2_image *img, uint64_t l1_entry, uint64_t *ret,
+		struct smd_error *err)
+{
+	struct qcow2_fault fault;
+
+	return qcow2_l1_parse(img, l1_entry, ret, &fault) < 0 ? fail_fault(img, &fault, err) : 0;
+}
+
+int
+qcow2_entry_decode(const struct qcow2_image *img, const uint8_t *p, struct qcow2_entry *ret,
+		   struct smd_error *err)
+{
+	struct qcow2_fault fault;
+
+	return qcow2_entry_parse(img, p, ret, &fault) < 0 ? fail_fault(img, &fault, err) : 0;
 }
 
 void
@@ -132,8 +173,9 @@ qcow2_entry_clusters(const struct qcow2_image *img, const struct qcow2_entry *en
 			*ret + 1;
 }
 
-static int
-get_l2(struct qcow2_image *img, uint64_t offset, struct qcow2_table **ret, struct smd_error *err)
+int
+qcow2_l2_get(struct qcow2_image *img, uint64_t offset, struct qcow2_table **ret,
+	     struct smd_error *err)
 {
 	*ret = qcow2_cache_find(&img->l2_cache, offset);
 	if (*ret)
@@ -159,7 +201,7 @@ qcow2_lookup(struct qcow2_image *img, uint64_t guest_cluster, struct qcow2_entry
 		return -1;
 	if (offset == 0)
 		return 0;
-	if (get_l2(img, offset, &table, err) < 0)
+	if (qcow2_l2_get(img, offset, &table, err) < 0)
 		return -1;
 	return qcow2_entry_decode(img, table->data + guest_cluster % img->g.l2_entries *
 				  img->g.l2_entry_size, ret, err);
@@ -177,10 +219,10 @@ l2_for_write(struct qcow2_image *img, uint64_t l1_index, struct qcow2_table **re
 	if (qcow2_l1_decode(img, l1_entry, &old, err) < 0)
 		return -1;
 	if (old != 0 && (l1_entry & QCOW2_COPIED))
-		return get_l2(img, old, ret, err);
+		return qcow2_l2_get(img, old, ret, err);
 	if (qcow2_alloc_run(img, 1, &host, err) < 0)
 		return -1;
-	if ((old != 0 && get_l2(img, old, &copy, err) < 0) ||
+	if ((old != 0 && qcow2_l2_get(img, old, &copy, err) < 0) ||
 	    qcow2_cache_new(&img->l2_cache, img->io, host, copy ? copy->data : NULL, ret,
 			    err) < 0) {
 		qcow2_cache_drop(&img->l2_cache, host);

@@ -164,7 +164,7 @@ static const struct smd_format qcow2_format = {
 	.name = "qcow2",
 	.doc = "QEMU's copy-on-write format, versions 2 and 3",
 	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_RESIZE | SMD_CAP_PARENT |
-		SMD_CAP_HIDDEN | SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
+		SMD_CAP_HIDDEN | SMD_CAP_CHECK | SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
 	.max_virtual_size = QCOW2_MAX_VIRTUAL_SIZE,
 	.size_unit = SMD_SECTOR,
 	.options = qcow2_options,
@@ -184,6 +184,7 @@ static const struct smd_format qcow2_format = {
 	.resize = resize,
 	.set_parent = set_parent,
 	.set_hidden = set_hidden,
+	.check = qcow2_check,
 	.snapshot_list = snapshot_list,
 };
 SMD_REGISTER_FORMAT(qcow2_format)

@@ -244,6 +244,9 @@ void qcow2_refcount_store(uint8_t *rb, unsigned order, uint64_t index, uint64_t 
 int qcow2_rt_load(struct qcow2_image *img, struct smd_error *err);
 int qcow2_refcount_get(struct qcow2_image *img, uint64_t cluster, uint64_t *ret,
 		       struct smd_error *err);
+/* Set the count of a cluster that a block counts. */
+int qcow2_refcount_set(struct qcow2_image *img, uint64_t cluster, uint64_t value,
+		       struct smd_error *err);
 /* Add delta (+1 or -1) to the counts of n clusters; a count that would leave its
  * range fails with nothing changed for it. */
 int qcow2_refcount_add(struct qcow2_image *img, uint64_t cluster, uint64_t n, int delta,
@@ -269,8 +272,18 @@ struct qcow2_entry {
 	uint32_t zero;		/* subclusters that read as zeroes */
 };
 
-int qcow2_entry_decode(const struct qcow2_image *img, const uint8_t *p, struct qcow2_entry *ret,
-		       struct smd_error *err);
+/* What is wrong with an entry: the check reports it and goes on, others fail. */
+struct qcow2_fault {
+	enum smd_reason reason;
+	char text[200];
+};
+/* Always -1. */
+__attribute__((format(printf, 3, 4)))
+int qcow2_fault(struct qcow2_fault *fault, enum smd_reason reason, const char *fmt, ...);
+int qcow2_l1_parse(const struct qcow2_image *img, uint64_t l1_entry, uint64_t *ret,
+		   struct qcow2_fault *fault);
+int qcow2_entry_parse(const struct qcow2_image *img, const uint8_t *p, struct qcow2_entry *ret,
+		      struct qcow2_fault *fault);
 void qcow2_entry_encode(const struct qcow2_image *img, const struct qcow2_entry *entry,
 			uint8_t *p);
 /* All subclusters. */
@@ -282,6 +295,11 @@ qcow2_sub_all(const struct qcow2_image *img)
 /* Check an L1 entry and give the L2 table's offset, 0: none. */
 int qcow2_l1_decode(const struct qcow2_image *img, uint64_t l1_entry, uint64_t *ret,
 		    struct smd_error *err);
+/* The L2 table at offset, with its bounds checked. */
+int qcow2_l2_get(struct qcow2_image *img, uint64_t offset, struct qcow2_table **ret,
+		 struct smd_error *err);
+int qcow2_entry_decode(const struct qcow2_image *img, const uint8_t *p, struct qcow2_entry *ret,
+		       struct smd_error *err);
 /* The entry of a guest cluster. */
 int qcow2_lookup(struct qcow2_image *img, uint64_t guest_cluster, struct qcow2_entry *ret,
 		 struct smd_error *err);
@@ -344,6 +362,17 @@ int qcow2_snapshots_check(struct qcow2_image *img, uint64_t *ret_size, struct sm
 int qcow2_snapshot_list(struct qcow2_image *img, smd_snapshot_fn *add, void *opaque,
 			struct smd_error *err);
 
+/* ---- copied.c -------------------------------------------------------------------------------- */
+
+/* Add delta to the counts of all that an L1 table reaches: each L2 table and
+ * each cluster it names. */
+int qcow2_tree_count(struct qcow2_image *img, const struct qcow2_array *l1, int delta,
+		     struct smd_error *err);
+/* Make the copied flags of an L1 table and of the L2 tables below it say whether
+ * the refcount is one. */
+int qcow2_copied_refresh(struct qcow2_image *img, struct qcow2_array *l1,
+			 struct smd_error *err);
+
 /* ---- snapshot.c ---------------------------------------------------------------------------- */
 
 int qcow2_snapshot_create(struct qcow2_image *img, const char *name, uint64_t date_ns,
@@ -357,10 +386,10 @@ int qcow2_snapshot_apply(struct qcow2_image *img, const char *id_or_name,
 
 /* Told of every run of bytes the bitmaps occupy. */
 typedef int qcow2_range_fn(void *opaque, uint64_t offset, uint64_t count, struct smd_error *err);
-/* Check the bitmaps extension, directory and tables; nothing to do, and 0, where
- * the image has none that are valid. Fails with BITMAP_DIR. */
+/* Check the bitmaps extension, directory and tables; nothing to do where the
+ * image has none that are valid. Returns 1 with fault set where they are not. */
 int qcow2_bitmaps_walk(struct qcow2_image *img, qcow2_range_fn *range, void *opaque,
-		       struct smd_error *err);
+		       struct qcow2_fault *fault, struct smd_error *err);
 
 /* ---- create.c, stream.c ------------------------------------------------------------------------ */
 

@@ -115,6 +115,21 @@ rb_set(struct qcow2_image *img, struct qcow2_table *rb, uint64_t cluster, uint64
 			  img->g.refcount_order > 3 ? UINT64_C(1) << (img->g.refcount_order - 3) : 1);
 }
 
+int
+qcow2_refcount_set(struct qcow2_image *img, uint64_t cluster, uint64_t value,
+		   struct smd_error *err)
+{
+	struct qcow2_table *rb;
+
+	if (rb_get(img, cluster / img->g.rb_entries, &rb, err) < 0)
+		return -1;
+	if (!rb)
+		return smd_fail(err, SMD_REASON_REFCOUNT_LOW, img->io->name,
+				"no refcount block counts host cluster %" PRIu64, cluster);
+	rb_set(img, rb, cluster, value);
+	return 0;
+}
+
 static int
 add_one(struct qcow2_image *img, uint64_t cluster, int delta, struct smd_error *err)
 {
