@@ -32,6 +32,9 @@
 #define READ_BLOCK (256 * 1024)
 #define REPLY_HEADERS_MAX 16
 #define UNKNOWN_LENGTH UINT64_MAX
+/* Clients that do not know the length of an upload declare this, and hang up at its
+ * end (npm xen-api). They send only once they have read the head of an answer. */
+#define ENDLESS_LENGTH (UINT64_C(1) << 50)
 
 struct http {
 	struct daemon *daemon;
@@ -55,6 +58,7 @@ struct http_request {
 	/* Stream. */
 	void *state;
 	bool begun, ended, broken;
+	bool answered;		/* before the body */
 	uint64_t reply_size;
 	struct {
 		char *name, *value;
@@ -65,6 +69,13 @@ struct http_request {
 	unsigned refused;	/* status; 0: none */
 	char *refusal;
 };
+
+static int
+connection_fd(struct http_request *request)
+{
+	return MHD_get_connection_info(request->connection,
+				       MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
 
 /* ---- What streams ask ---- */
 
@@ -353,19 +364,6 @@ stream_reply(struct http_request *request)
 	return queue(request, MHD_HTTP_OK, response);
 }
 
-static enum MHD_Result
-stream_headers(struct http_request *request)
-{
-	char *text = NULL;
-	unsigned status = request->route->stream->begin(request, &request->state, &text);
-
-	note_activity(request);
-	if (status != 0)
-		return refuse(request, status, text ? text : smd_strdup(""));
-	request->begun = true;
-	return request->route->stream->read ? stream_reply(request) : MHD_YES;
-}
-
 static void
 send_all(int fd, const char *text)
 {
@@ -382,6 +380,45 @@ send_all(int fd, const char *text)
 			len -= (size_t)n;
 		}
 	}
+}
+
+/* MHD answers after the body only; the socket is ours meanwhile. */
+static void
+answer_early(struct http_request *request)
+{
+	char *head = NULL;
+	size_t len;
+	FILE *out = open_memstream(&head, &len);
+
+	if (!out)
+		abort();
+	fputs("HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: no-cache, no-store\r\n", out);
+	for (size_t i = 0; i < request->n_headers; i++)
+		fprintf(out, "%s: %s\r\n", request->headers[i].name, request->headers[i].value);
+	fputs("\r\n", out);
+	fclose(out);
+	send_all(connection_fd(request), head);
+	free(head);
+	request->answered = true;
+}
+
+static enum MHD_Result
+stream_headers(struct http_request *request)
+{
+	char *text = NULL;
+	unsigned status = request->route->stream->begin(request, &request->state, &text);
+
+	note_activity(request);
+	if (status != 0)
+		return refuse(request, status, text ? text : smd_strdup(""));
+	request->begun = true;
+	if (request->route->stream->read)
+		return stream_reply(request);
+	if (http_content_length(request) != UNKNOWN_LENGTH &&
+	    http_content_length(request) >= ENDLESS_LENGTH &&
+	    !http_header(request, MHD_HTTP_HEADER_EXPECT))
+		answer_early(request);
+	return MHD_YES;
 }
 
 /* Closing with unread data resets the connection, and the client may lose the
@@ -411,11 +448,11 @@ drain(int fd)
 static enum MHD_Result
 stream_break(struct http_request *request)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-		request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	CLEANUP_FREE char *text = NULL, *reply = NULL;
 	unsigned status = stream_end(request, false, &text);
 
+	if (request->answered)
+		return MHD_NO;
 	if (status < 400)
 		status = MHD_HTTP_INTERNAL_SERVER_ERROR;
 	reply = smd_asprintf("HTTP/1.1 %u %s\r\nConnection: close\r\n"
@@ -423,8 +460,8 @@ stream_break(struct http_request *request)
 			     "Content-Length: %zu\r\n\r\n%s", status,
 			     MHD_get_reason_phrase_for(status), text ? strlen(text) : 0,
 			     text ? text : "");
-	send_all(info->connect_fd, reply);
-	drain(info->connect_fd);
+	send_all(connection_fd(request), reply);
+	drain(connection_fd(request));
 	return MHD_NO;
 }
 
@@ -525,11 +562,8 @@ static void
 reset_connection(struct http_request *request)
 {
 	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-		request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
-	if (info)
-		setsockopt(info->connect_fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+	setsockopt(connection_fd(request), SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
 static void
