@@ -6,7 +6,8 @@ static const struct smd_format vhd_format = {
 	.alias = "vpc",
 	.doc = "Virtual Hard Disk, as XenServer, Microsoft and others write it",
 	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_RESIZE | SMD_CAP_PARENT |
-		SMD_CAP_HIDDEN | SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
+		SMD_CAP_CHECK | SMD_CAP_STREAM | SMD_CAP_HIDDEN | SMD_CAP_PROBE |
+		SMD_CAP_NEEDS_GROW,
 	.max_virtual_size = VHD_MAX_SIZE,
 	.size_unit = VHD_SECTOR,
 	.options = vhd_options,
@@ -25,6 +26,8 @@ static const struct smd_format vhd_format = {
 	.resize = vhd_resize,
 	.set_parent = vhd_set_parent,
 	.set_hidden = vhd_set_hidden,
+	.check = vhd_check,
+	.stream = vhd_stream,
 };
 
 SMD_REGISTER_FORMAT(vhd_format)
