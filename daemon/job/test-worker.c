@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Running a worker, which here is a shell script: descriptors, answers, odd ends,
+ * cancelling, the queue. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/mem.h"
+#include "daemon/config.h"
+#include "daemon/job/task.h"
+#include "daemon/job/worker.h"
+#include "daemon/sr/sr.h"
+
+static char script[64];
+static struct daemon daemon_ = { 0 };
+static uint64_t seen_done, seen_total, seen_begin;
+
+/* ---- What worker.c needs of the daemon ---- */
+
+char *
+config_str(const struct config *config, const char *key)
+{
+	(void)config;
+	assert_string_equal(key, "worker");
+	return smd_strdup(script);
+}
+
+int64_t
+config_int(const struct config *config, const char *key)
+{
+	(void)config;
+	assert_string_equal(key, "max_workers");
+	return 1;
+}
+
+const char *
+storage_format_dirs(struct daemon *daemon)
+{
+	(void)daemon;
+	return "/nowhere";
+}
+
+static pthread_mutex_t cancel_lock = PTHREAD_MUTEX_INITIALIZER;
+static void (*cancel_hook)(void *opaque);
+static void *cancel_opaque;
+static bool cancel_asked;
+
+void
+task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque), void *opaque)
+{
+	LOCK_SCOPE(&cancel_lock);
+	(void)tasks;
+	assert_string_equal(ref, "the task");
+	cancel_hook = cancel;
+	cancel_opaque = opaque;
+	if (cancel && cancel_asked)
+		cancel(opaque);
+}
+
+void
+task_transfer(struct tasks *tasks, const char *ref, double from, double to, uint64_t done,
+	      uint64_t total)
+{
+	(void)tasks;
+	(void)ref;
+	(void)from;
+	(void)to;
+	seen_done = done;
+	seen_total = total;
+}
+
+static void
+begin(void *opaque, uint64_t size)
+{
+	(void)opaque;
+	seen_begin = size;
+}
+
+/* ---- The tests ---- */
+
+static void
+write_script(const char *text)
+{
+	FILE *f = fopen(script, "w");
+
+	assert_non_null(f);
+	fprintf(f, "#!/bin/sh\nread request\n%s\n", text);
+	assert_int_equal(fchmod(fileno(f), 0700), 0);
+	fclose(f);
+}
+
+static int
+run(struct worker_job *job, json **ret, struct smd_error *err)
+{
+	json *request = json_object_new_object();
+	int r;
+
+	smd_json_set_str(request, "op", "test");
+	job->request = request;
+	r = worker_run(&daemon_, job, ret, err);
+	json_object_put(request);
+	return r;
+}
+
+static int
+setup(void **state)
+{
+	int fd;
+
+	(void)state;
+	strcpy(script, "/tmp/smd-test-worker-XXXXXX");
+	fd = mkstemp(script);
+	close(fd);
+	cancel_asked = false;
+	return fd < 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	return unlink(script);
+}
+
+static void
+test_answer(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .task_ref = "the task", .begin = begin };
+	CLEANUP_JSON json *result = NULL;
+
+	(void)state;
+	write_script("echo '{\"progress\":{\"done\":5,\"total\":10}}'\n"
+		     "echo '{\"begin\":{\"size\":77}}'\n"
+		     "echo '{\"result\":{\"a\":1}}'");
+	assert_int_equal(run(&job, &result, &err), 0);
+	assert_int_equal(smd_json_int(result, "a", 0), 1);
+	assert_int_equal(seen_done, 5);
+	assert_int_equal(seen_total, 10);
+	assert_int_equal(seen_begin, 77);
+	assert_null(cancel_hook);
+}
+
+static void
+test_error(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .urgent = true };
+	json *result = NULL;
+
+	(void)state;
+	write_script("echo '{\"error\":{\"code\":\"IMAGE_CORRUPT\",\"params\":[\"x\",\"BAD_MAGIC\"],"
+		     "\"message\":\"why\",\"errno\":0}}'");
+	assert_int_equal(run(&job, &result, &err), -1);
+	assert_true(smd_error_is(&err, SMD_E_IMAGE_CORRUPT));
+	assert_string_equal(err.params[1], "BAD_MAGIC");
+	assert_null(result);
+}
+
+/* The worker has the descriptors it was given, from 3 up, and no others. */
+static void
+test_descriptors(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	int pair[2], stray = open("/dev/null", O_RDONLY);
+
+	(void)state;
+	assert_int_equal(pipe(pair), 0);
+	assert_int_equal(write(pair[1], "7\n", 2), 2);
+	assert_int_equal(worker_fd(&job, pair[1]), 3);
+	assert_int_equal(worker_fd(&job, pair[0]), 4);
+	write_script("read n <&4\n"
+		     "set -- /proc/$$/fd/*\n"
+		     "for f; do case $(readlink $f) in /dev/null) n=stray ;; esac; done\n"
+		     "echo \"{\\\"result\\\":{\\\"n\\\":\\\"$n\\\"}}\"");
+	assert_int_equal(run(&job, &result, &err), 0);
+	assert_string_equal(smd_json_str(result, "n", ""), "7");
+	assert_int_equal(job.n_fds, 0);
+	close(stray);
+}
+
+static void
+expect_odd_end(const char *text, const char *how, const char *said)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .urgent = true };
+	json *result = NULL;
+
+	write_script(text);
+	assert_int_equal(run(&job, &result, &err), -1);
+	assert_true(smd_error_is(&err, SMD_E_JOB_WORKER_FAILED));
+	assert_non_null(strstr(err.params[1], how));
+	assert_non_null(strstr(err.message, said));
+}
+
+static void
+test_odd_ends(void **state)
+{
+	(void)state;
+	expect_odd_end("echo some last words >&2; kill -SEGV $$", "signal 11", "last words");
+	expect_odd_end("echo oops >&2; exit 3", "status 3", "oops");
+	expect_odd_end("exit 0", "status 0", "");
+	/* An answer does not count where the end is odd. */
+	expect_odd_end("echo '{\"result\":{}}'; kill -9 $$", "signal 9", "");
+	expect_odd_end("head -c 3000000 /dev/zero | tr '\\0' x", "signal 9", "too long");
+}
+
+static void *
+cancel_soon(void *opaque)
+{
+	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+
+	for (;;) {
+		nanosleep(&pause, NULL);
+		LOCK_SCOPE(&cancel_lock);
+		if (cancel_hook) {
+			cancel_hook(cancel_opaque);
+			return opaque;
+		}
+	}
+}
+
+static void
+test_cancel(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .task_ref = "the task", .urgent = true };
+	json *result = NULL;
+	pthread_t thread;
+
+	(void)state;
+	write_script("exec sleep 1000");
+	assert_int_equal(pthread_create(&thread, NULL, cancel_soon, NULL), 0);
+	assert_int_equal(run(&job, &result, &err), -1);
+	assert_true(smd_error_is(&err, SMD_E_TASK_CANCELLED));
+	assert_string_equal(err.params[0], "the task");
+	pthread_join(thread, NULL);
+}
+
+static void *
+run_long(void *opaque)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .urgent = false };
+	CLEANUP_JSON json *result = NULL;
+
+	assert_int_equal(worker_fd(&job, *(int *)opaque), 3);
+	run(&job, &result, &err);
+	return NULL;
+}
+
+/* One at a time: the second is cancelled while it waits for the first. */
+static void
+test_queue(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .task_ref = "the task" };
+	json *result = NULL;
+	pthread_t thread;
+	int release[2];
+
+	(void)state;
+	assert_int_equal(pipe(release), 0);
+	write_script("read go <&3; echo '{\"result\":{}}'");
+	assert_int_equal(pthread_create(&thread, NULL, run_long, &release[0]), 0);
+	cancel_asked = true;
+	/* Whether it waited or came first, it must not run to an answer. */
+	assert_int_equal(run(&job, &result, &err), -1);
+	assert_true(smd_error_is(&err, SMD_E_TASK_CANCELLED));
+	assert_int_equal(write(release[1], "\n", 1), 1);
+	pthread_join(thread, NULL);
+	close(release[1]);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_error, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_descriptors, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_queue, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
+}

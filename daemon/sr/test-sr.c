@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Formats, operations and scans over a database of the test's own and a driver
+ * that keeps its volumes in a list. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "daemon/sr/internal.h"
+
+#include "daemon/db/test-db.h"
+
+#include "daemon/config.h"
+#include "daemon/job/job.h"
+#include "daemon/sr/volume.h"
+
+#define TIB (UINT64_C(1) << 40)
+
+static struct daemon daemon_;
+static char *sr_name, *pbd_name;
+
+/* ---- What daemon/sr needs of the rest ---- */
+
+static const char *preferred = "vhd,qcow2,raw";
+
+char *
+config_str(const struct config *config, const char *key)
+{
+	(void)config;
+	assert_string_equal(key, "preferred_image_formats");
+	return smd_strdup(preferred);
+}
+
+int
+worker_fd(struct worker_job *job, int fd)
+{
+	close(fd);
+	(void)job;
+	return 3;
+}
+
+void
+worker_job_done(struct worker_job *job)
+{
+	(void)job;
+}
+
+/* An image whose name has "bad" in it is broken; all others have 1 MiB. */
+int
+worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err)
+{
+	json *layer = json_object_array_get_idx(
+		smd_json_member(smd_json_member(job->request, "source"), "layers"), 0);
+
+	(void)daemon;
+	if (strstr(smd_json_str(layer, "name", ""), "bad"))
+		return smd_fail_IMAGE_CORRUPT(err, "x", "BAD_MAGIC", "it is bad");
+	*ret = json_object_new_object();
+	smd_json_set_int(*ret, "virtual-size", 1 << 20);
+	return 0;
+}
+
+static const char *busy_volume;
+
+bool
+job_has_volume(struct jobs *jobs, const char *uuid, const char *volume)
+{
+	(void)jobs;
+	(void)uuid;
+	return busy_volume && strcmp(volume, busy_volume) == 0;
+}
+
+void
+job_recover(struct daemon *daemon, struct sr *sr)
+{
+	(void)daemon;
+	(void)sr;
+}
+
+void
+job_plan_add(json **list, const char *uuid, const char *volume)
+{
+	(void)list;
+	(void)uuid;
+	(void)volume;
+}
+
+int
+job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id, struct smd_error *err)
+{
+	(void)daemon;
+	(void)plan;
+	(void)ret_id;
+	return smd_fail_NOT_IMPLEMENTED(err, "job_begin", "not in this test");
+}
+
+int
+job_committed(struct daemon *daemon, const char *id, struct smd_error *err)
+{
+	(void)daemon;
+	(void)id;
+	return smd_fail_NOT_IMPLEMENTED(err, "job_committed", "not in this test");
+}
+
+void
+job_end(struct daemon *daemon, const char *id)
+{
+	(void)daemon;
+	(void)id;
+}
+
+/* ---- The driver ---- */
+
+static const char *volumes[8];
+static char *kept_records;
+static unsigned n_deleted;
+
+static int
+fake_attach(const char *uuid, const struct smd_sr_config *config, void **ret, struct smd_error *err)
+{
+	(void)uuid;
+	(void)config;
+	(void)err;
+	*ret = volumes;
+	return 0;
+}
+
+static void
+fake_detach(void *sr)
+{
+	assert_ptr_equal(sr, volumes);
+}
+
+static int
+fake_stat(void *sr, struct smd_sr_stat *ret, struct smd_error *err)
+{
+	(void)sr;
+	(void)err;
+	*ret = (struct smd_sr_stat){ .total = 1000, .free = 400 };
+	return 0;
+}
+
+static int
+fake_scan(void *sr, smd_sr_volume_fn *add, void *opaque, struct smd_error *err)
+{
+	(void)sr;
+	for (const char **v = volumes; *v; v++) {
+		const struct smd_sr_volume volume = { *v, 10, 20 };
+
+		if (add(opaque, &volume, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+fake_find(const char *name, struct smd_error *err)
+{
+	for (const char **v = volumes; *v; v++) {
+		if (strcmp(*v, name) == 0)
+			return 0;
+	}
+	smd_fail_SR_BACKEND_FAILURE_46(err, "", "", "", "no %s", name);
+	err->errnum = ENOENT;
+	return -1;
+}
+
+static int
+fake_open(void *sr, const char *name, uint32_t flags, int *ret_fd, struct smd_error *err)
+{
+	(void)sr;
+	(void)flags;
+	if (fake_find(name, err) < 0)
+		return -1;
+	*ret_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return 0;
+}
+
+static int
+fake_volume_stat(void *sr, const char *name, struct smd_sr_volume *ret, struct smd_error *err)
+{
+	(void)sr;
+	*ret = (struct smd_sr_volume){ name, 10, 20 };
+	return fake_find(name, err);
+}
+
+static int
+fake_delete(void *sr, const char *name, struct smd_error *err)
+{
+	(void)sr;
+	(void)name;
+	(void)err;
+	n_deleted++;
+	return 0;
+}
+
+static int
+fake_load(void *sr, char **ret_text, struct smd_error *err)
+{
+	(void)sr;
+	(void)err;
+	*ret_text = kept_records ? strdup(kept_records) : NULL;
+	return 0;
+}
+
+static int
+fake_save(void *sr, const char *text, struct smd_error *err)
+{
+	(void)sr;
+	(void)err;
+	free(kept_records);
+	kept_records = strdup(text);
+	return 0;
+}
+
+static const char *const all_formats[] = { NULL };
+static struct driver driver = {
+	.d = {
+		.type = "fake", .formats = all_formats, .caps = SMD_SR_CAN_GROW,
+		.attach = fake_attach, .detach = fake_detach, .stat = fake_stat, .scan = fake_scan,
+		.volume_open = fake_open, .volume_stat = fake_volume_stat,
+		.volume_delete = fake_delete, .records_load = fake_load, .records_save = fake_save,
+	},
+};
+
+/* ---- The world ---- */
+
+static json *
+format(const char *name, uint64_t max)
+{
+	json *f = json_object_new_object();
+
+	smd_json_set_str(f, "name", name);
+	smd_json_set_int(f, "max-virtual-size", (int64_t)max);
+	smd_json_set_int(f, "size-unit", 512);
+	return f;
+}
+
+static void
+insert(const char *cls, const char *ref, const char *text)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *record = smd_json_parse(text, strlen(text), 10, &err);
+
+	assert_non_null(record);
+	smd_json_set_str(record, "uuid", smd_uuid_new().text);
+	assert_ok(db_insert(daemon_.db, cls, ref, record, &err), &err);
+}
+
+static int
+setup(void **state)
+{
+	struct storage *storage = smd_calloc(1, sizeof *storage);
+	CLEANUP_FREE char *text = NULL;
+
+	if (test_db_setup(state) != 0)
+		return -1;
+	daemon_.db = ((struct test_db *)*state)->db;
+	daemon_.storage = storage;
+	daemon_.host_ref = db_new_ref();
+	storage->drivers = &driver;
+	storage->formats = json_object_new_array();
+	json_object_array_add(storage->formats, format("vhd", 2040ull << 30));
+	json_object_array_add(storage->formats, format("raw", UINT64_MAX));
+	json_object_array_add(storage->formats, format("qcow2", 16 * TIB));
+	memset(volumes, 0, sizeof volumes);
+	n_deleted = 0;
+	busy_volume = NULL;
+	preferred = "vhd,qcow2,raw";
+	driver.d.formats = all_formats;
+	sr_name = db_new_ref();
+	pbd_name = db_new_ref();
+	insert("SR", sr_name, "{\"type\":\"fake\",\"name_label\":\"sr\"}");
+	text = smd_asprintf("{\"SR\":\"%s\",\"host\":\"%s\",\"device_config\":{}}", sr_name,
+			    daemon_.host_ref);
+	insert("PBD", pbd_name, text);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	daemon_.storage->drivers = NULL;
+	storage_stop(&daemon_);
+	free(daemon_.host_ref);
+	free(sr_name);
+	free(pbd_name);
+	free(kept_records);
+	kept_records = NULL;
+	return test_db_teardown(state);
+}
+
+/* ---- Formats ---- */
+
+static void
+expect_formats(json *names, const char *text)
+{
+	CLEANUP_FREE char *printed = smd_json_print(names);
+
+	assert_string_equal(printed, text);
+	json_object_put(names);
+}
+
+static void
+test_formats(void **state)
+{
+	static const char *const some[] = { "vhd", "other", "raw", NULL };
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	json *names;
+
+	(void)state;
+	expect_formats(formats_of_driver(daemon_.storage, &driver.d), "[\"qcow2\",\"raw\",\"vhd\"]");
+	assert_ok(sr_formats(&daemon_, sr_name, &names, &err), &err);
+	expect_formats(names, "[\"vhd\",\"qcow2\",\"raw\"]");
+	assert_ok(db_map_set(daemon_.db, "PBD", pbd_name, "device_config", "preferred-image-formats",
+			     "raw, nosuch,QCOW2", &err), &err);
+	assert_ok(sr_formats(&daemon_, sr_name, &names, &err), &err);
+	expect_formats(names, "[\"raw\",\"qcow2\",\"vhd\"]");
+	/* A driver's own list, less what is not loaded. */
+	driver.d.formats = some;
+	expect_formats(formats_of_driver(daemon_.storage, &driver.d), "[\"vhd\",\"raw\"]");
+	driver.d.formats = NULL;
+	assert_null(formats_of_driver(daemon_.storage, &driver.d));
+	assert_ok(sr_formats(&daemon_, sr_name, &names, &err), &err);
+	expect_formats(names, "[]");
+}
+
+static void
+expect_choice(const char *asked, uint64_t size, const char *wanted)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *chosen = NULL;
+	int r = sr_choose_format(&daemon_, sr_name, asked, size, "", &chosen, &err);
+
+	if (r < 0)
+		assert_string_equal(err.code, wanted);
+	else
+		assert_string_equal(chosen, wanted);
+}
+
+static void
+test_choice(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *chosen = NULL;
+
+	(void)state;
+	expect_choice("", 1 << 20, "vhd");
+	expect_choice("", 2040ull << 30, "vhd");
+	expect_choice("", (2040ull << 30) + 512, "qcow2");
+	expect_choice("", 17 * TIB, "raw");
+	expect_choice("QCow2", 1 << 20, "qcow2");
+	expect_choice("vmdk", 1 << 20, "VDI_INCOMPATIBLE_TYPE");
+	assert_int_equal(sr_choose_format(&daemon_, sr_name, "vhd", 3 * TIB, "OpaqueRef:v", &chosen,
+					  &err), -1);
+	assert_string_equal(err.code, "VDI_TOO_LARGE");
+	assert_string_equal(err.params[0], "OpaqueRef:v");
+	assert_string_equal(err.params[1], "2190433320960");
+	assert_non_null(strstr(err.message, "what would fit: qcow2, raw"));
+}
+
+/* ---- Operations ---- */
+
+static int
+begin(const char *cls, const char *ref, const char *operation, const char *key)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	int r = op_begin(&daemon_, cls, ref, operation, key, &err);
+
+	if (r < 0) {
+		assert_string_equal(err.code, "OTHER_OPERATION_IN_PROGRESS");
+		assert_string_equal(err.params[0], cls);
+		assert_string_equal(err.params[1], ref);
+	}
+	return r;
+}
+
+static void
+test_operations(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *allowed = NULL;
+	CLEANUP_FREE char *text = smd_asprintf("{\"SR\":\"%s\",\"virtual_size\":1}", sr_name);
+	CLEANUP_FREE char *vdi = db_new_ref();
+
+	(void)state;
+	insert("VDI", vdi, text);
+	assert_int_equal(begin("VDI", vdi, "copy", "a"), 0);
+	assert_int_equal(begin("VDI", vdi, "copy", "b"), 0);
+	assert_int_equal(begin("VDI", vdi, "mirror", "c"), -1);
+	assert_int_equal(begin("VDI", vdi, "destroy", "c"), -1);
+	assert_ok(db_get(daemon_.db, "VDI", vdi, "allowed_operations", &allowed, &err), &err);
+	expect_formats(TAKE_PTR(allowed), "[\"copy\"]");
+	op_end(&daemon_, "VDI", vdi, "a");
+	op_end(&daemon_, "VDI", vdi, "b");
+	assert_int_equal(begin("VDI", vdi, "mirror", "c"), 0);
+	assert_int_equal(begin("VDI", vdi, "copy", "d"), -1);
+
+	assert_int_equal(begin("SR", sr_name, "vdi_create", "a"), 0);
+	assert_int_equal(begin("SR", sr_name, "vdi_mirror", "b"), 0);
+	assert_int_equal(begin("SR", sr_name, "scan", "c"), 0);
+	assert_int_equal(begin("SR", sr_name, "scan", "d"), -1);
+	assert_int_equal(begin("SR", sr_name, "unplug", "d"), -1);
+	/* An earlier run's end with it. */
+	assert_ok(ops_reset(&daemon_, "SR", &err), &err);
+	assert_int_equal(begin("SR", sr_name, "unplug", "d"), 0);
+	assert_int_equal(begin("SR", sr_name, "vdi_create", "e"), -1);
+	op_end(&daemon_, "SR", sr_name, "d");
+	/* An object that is gone has no operations to end. */
+	op_end(&daemon_, "VDI", "OpaqueRef:gone", "x");
+}
+
+/* ---- Attach, scan, records ---- */
+
+static json *
+vdi_of(const char *location)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *all = NULL;
+	json *found = NULL;
+
+	assert_ok(db_all_records(daemon_.db, "VDI", NULL, &all, &err), &err);
+	json_object_object_foreach(all, ref, record) {
+		(void)ref;
+		if (strcmp(smd_json_str(record, "location", ""), location) == 0)
+			found = json_object_get(record);
+	}
+	return found;
+}
+
+#define GOOD "11111111-1111-4111-8111-111111111111.vhd"
+#define BAD "0000bad0-1111-4111-8111-111111111111.raw"
+#define MAKING "22222222-1111-4111-8111-111111111111.vhd"
+
+static void
+test_scan(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *good = NULL, *bad = NULL;
+	int64_t size;
+
+	(void)state;
+	volumes[0] = GOOD;
+	volumes[1] = "readme.txt";
+	volumes[2] = BAD;
+	volumes[3] = "tmp-33333333-1111-4111-8111-111111111111.vhd";
+	volumes[4] = MAKING;
+	busy_volume = MAKING;
+	assert_int_equal(sr_scan(&daemon_, sr_name, &err), -1);
+	assert_string_equal(err.code, "SR_NOT_ATTACHED");
+	smd_error_clear(&err);
+	assert_ok(pbd_attach(&daemon_, pbd_name, &err), &err);
+	assert_int_equal(n_deleted, 1);		/* what a job left under its temporary name */
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	good = vdi_of(GOOD);
+	assert_int_equal(smd_json_int(good, "virtual_size", 0), 1 << 20);
+	assert_int_equal(smd_json_int(good, "physical_utilisation", 0), 20);
+	assert_string_equal(smd_json_str(smd_json_member(good, "sm_config"), "image-format", ""), "vhd");
+	bad = vdi_of(BAD);
+	assert_non_null(strstr(smd_json_str(smd_json_member(bad, "sm_config"), "image-error", ""),
+			       "BAD_MAGIC"));
+	assert_null(vdi_of("readme.txt"));
+	assert_null(vdi_of(MAKING));
+	assert_null(vdi_of(volumes[3]));
+	assert_ok(db_get_int(daemon_.db, "SR", sr_name, "physical_utilisation", &size, &err), &err);
+	assert_int_equal(size, 600);
+	/* What is gone goes. */
+	volumes[0] = BAD;
+	volumes[1] = NULL;
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	assert_null(vdi_of(GOOD));
+}
+
+static void
+test_records(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *rows = NULL, *back = NULL;
+	const char *ref;
+
+	(void)state;
+	volumes[0] = GOOD;
+	assert_ok(pbd_attach(&daemon_, pbd_name, &err), &err);
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	assert_ok(db_all(daemon_.db, "VDI", &rows, &err), &err);
+	ref = json_object_get_string(json_object_array_get_idx(rows, 0));
+	assert_ok(db_set_str(daemon_.db, "VDI", ref, "name_label", "a name", &err), &err);
+	assert_ok(pbd_detach(&daemon_, pbd_name, &err), &err);
+	assert_non_null(strstr(kept_records, "a name"));
+	assert_ok(db_delete(daemon_.db, "VDI", ref, &err), &err);
+	/* As elsewhere, with what the SR says of itself. */
+	assert_ok(pbd_attach(&daemon_, pbd_name, &err), &err);
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	back = vdi_of(GOOD);
+	assert_string_equal(smd_json_str(back, "name_label", ""), "a name");
+}
+
+/* Records are input: nonsense in them is left out. */
+static void
+test_bad_records(void **state)
+{
+	static const char *const texts[] = {
+		"", "{", "[]", "{\"vdis\":3}", "{\"vdis\":{\"" GOOD "\":7}}",
+		"{\"vdis\":{\"" GOOD "\":{\"name_label\":7,\"tags\":\"x\",\"managed\":{}}}}",
+	};
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	(void)state;
+	volumes[0] = GOOD;
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		CLEANUP_JSON json *row = NULL, *rows = NULL;
+
+		free(kept_records);
+		kept_records = strdup(texts[i]);
+		assert_ok(pbd_attach(&daemon_, pbd_name, &err), &err);
+		assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+		row = vdi_of(GOOD);
+		assert_non_null(row);
+		assert_ok(pbd_detach(&daemon_, pbd_name, &err), &err);
+		assert_ok(db_all(daemon_.db, "VDI", &rows, &err), &err);
+		assert_ok(db_delete(daemon_.db, "VDI", json_object_get_string(
+					    json_object_array_get_idx(rows, 0)), &err), &err);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_operations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_records, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("sr", tests, NULL, NULL);
+}
