@@ -550,6 +550,7 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 	const char *vdi = call_str(call, 0), *sr = call_str(call, 1);
 	const char *into = call_str(call, 3);
 	bool has_into = db_exists(call->daemon->db, "VDI", into);
+	CLEANUP_FREE char *to = NULL;
 	struct disk source CLEANUP_DISK = DISK_INIT;
 	struct op_set ops CLEANUP_OPS = { 0 };
 
@@ -558,12 +559,16 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 						"disks only: leave base_vdi out");
 	if (!has_into && !db_exists(call->daemon->db, "SR", sr))
 		return smd_fail_HANDLE_INVALID(err, "SR", sr, "there is no SR %s", sr);
+	if (!has_into)
+		to = smd_strdup(sr);
+	else if (db_get_str(call->daemon->db, "VDI", into, "SR", &to, err) < 0)
+		return -1;
 	op_set_init(&ops, call->daemon, call->task_ref);
 	if (op_set_begin(&ops, "VDI", vdi, "copy", err) < 0 ||
 	    (has_into && op_set_begin(&ops, "VDI", into, "mirror", err) < 0) ||
 	    disk_find(call->daemon, vdi, &source, err) < 0 ||
 	    op_set_begin(&ops, "SR", sr_ref(source.sr), "vdi_copy", err) < 0 ||
-	    (!has_into && op_set_begin(&ops, "SR", sr, "vdi_create", err) < 0) ||
+	    op_set_begin(&ops, "SR", to, "vdi_copy", err) < 0 ||
 	    disk_open(call->daemon, &source, false, "copy", err) < 0)
 		return -1;
 	return has_into ? copy_into(call, &source, into, ret, err)

@@ -22,6 +22,7 @@ struct sr {
 	void *handle;
 	unsigned uses;			/* guarded by storage.lock */
 	bool closing;			/* guarded by storage.lock */
+	pthread_mutex_t scan_lock;	/* one scan at a time */
 	pthread_mutex_t records_lock;	/* guards what follows */
 	json *records;			/* {location: record}, see records.c */
 	char *records_text;		/* as saved last */
@@ -56,6 +57,7 @@ int ops_reset(struct daemon *daemon, const char *cls, struct smd_error *err);
 /* records.c */
 void records_load(struct sr *sr);
 void records_save(struct sr *sr);
+bool records_have(struct sr *sr, const char *location);
 void keeper_start(struct daemon *daemon);
 void keeper_stop(struct storage *storage);
 

@@ -15,3 +15,11 @@ libsr_la_SOURCES = \
 	$(NULL)
 libsr_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 libsr_la_LIBADD = -ldl
+
+if HAVE_CMOCKA
+check_PROGRAMS += sr/test-sr
+TESTS += sr/test-sr
+sr_test_sr_SOURCES = sr/test-sr.c
+sr_test_sr_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
+sr_test_sr_LDADD = libsr.la libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
+endif

@@ -141,6 +141,13 @@ records_apply(struct sr *sr, const char *location, json *row)
 	smd_json_set_str(row, "snapshot_of", smd_json_str(record, "snapshot_of", ""));
 }
 
+bool
+records_have(struct sr *sr, const char *location)
+{
+	LOCK_SCOPE(&sr->records_lock);
+	return json_object_object_get_ex(sr->records, location, NULL);
+}
+
 void
 records_forget(struct sr *sr, const char *location)
 {

@@ -165,8 +165,7 @@ introduce(struct sr *sr, const char *location, int64_t allocated, struct smd_err
 	int r;
 
 	if (!volume_name_parse(location, &uuid, &format) ||
-	    (!storage_format(sr->daemon, format) &&
-	     !json_object_object_get_ex(sr->records, location, NULL))) {
+	    (!storage_format(sr->daemon, format) && !records_have(sr, location))) {
 		smd_log(SMD_LOG_DEBUG, "SR %s: %s is left alone", sr->uuid, location);
 		return 0;
 	}
@@ -267,6 +266,7 @@ scan_used(struct sr *sr, struct smd_error *err)
 	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", sr->ref);
 	CLEANUP_JSON json *volumes = json_object_new_object();
 	CLEANUP_JSON json *rows = NULL;
+	LOCK_SCOPE(&sr->scan_lock);
 
 	if (sr->driver->scan(sr->handle, note_volume, volumes, err) < 0 ||
 	    db_all_records(sr->daemon->db, "VDI", expr, &rows, err) < 0 ||
