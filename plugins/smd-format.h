@@ -274,7 +274,7 @@ struct smd_create {
 
 /* What an image of this size with this much data would need. */
 struct smd_measure {
-	uint64_t required;		/* bytes of file for data_size of data */
+	uint64_t required;		/* bytes taken for data_size of data, holes taking none */
 	uint64_t fully_allocated;	/* bytes of file when every byte is written */
 };
 

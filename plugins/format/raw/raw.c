@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/checked.h"
 #include "plugins/smd-format.h"
 
 #define RAW_SIZE_MAX ((uint64_t)INT64_MAX - SMD_SECTOR)
 #define RAW_ZEROES 65536u
+#define RAW_PAGE 4096u		/* of the file system: what a run of data takes at least */
 
 struct raw {
 	struct smd_io *io;
@@ -78,11 +80,15 @@ static int
 raw_measure(const struct smd_create *params, uint64_t data_size, uint64_t n_extents,
 	    struct smd_measure *ret, struct smd_error *err)
 {
-	(void)data_size;
-	(void)n_extents;
+	uint64_t taken;
+
 	(void)err;
-	ret->required = params->virtual_size;
-	ret->fully_allocated = params->virtual_size;
+	ret->fully_allocated = ret->required = params->virtual_size;
+	/* Holes take nothing; a run of data takes whole pages of the file. */
+	if (strcmp(raw_option(params, "preallocation", "off"), "off") == 0 &&
+	    smd_mul_u64(n_extents, 2 * RAW_PAGE, &taken) &&
+	    smd_add_u64(taken, data_size, &taken))
+		ret->required = smd_min_u64(taken, params->virtual_size);
 	return 0;
 }
 
