@@ -75,7 +75,7 @@ usage(FILE *to)
 	      "  -p               show progress\n"
 	      "  -q               say nothing\n"
 	      "  -s               sizes must be equal too\n"
-	      "  -U               do not lock: somebody else may have the image open\n"
+	      "  -U, --force-share  do not lock: somebody else may have the image open\n"
 	      "  --chain          the image is ours: take its format at its word and follow its\n"
 	      "                   parents, plain names in its own directory\n"
 	      "  --dry-run        say what a repair would do\n"
