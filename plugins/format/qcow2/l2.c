@@ -310,6 +310,24 @@ join_cut(struct qcow2_image *img, struct joiner *j, uint64_t offset, uint64_t ho
 	return join(j, SMD_EXTENT_ZERO, offset + here, size - here, 0, err);
 }
 
+/* A subcluster of data, of which the end of the file may cut all or a part: qemu
+ * leaves a file's last cluster as short as its last allocated subcluster. */
+static int
+join_subcluster_data(struct qcow2_image *img, struct joiner *j, uint64_t offset, uint64_t host,
+		     struct smd_error *err)
+{
+	uint64_t size = img->g.sub_size;
+	uint64_t here = host < img->io->size ? smd_min_u64(img->io->size - host, size) : 0;
+
+	if (here % SMD_SECTOR != 0)
+		return smd_fail(err, SMD_REASON_DATA_BOUNDS, img->io->name,
+				"the subcluster at %" PRIu64 " is cut amid a sector by the end, %"
+				PRIu64, host, img->io->size);
+	if (here > 0 && join(j, SMD_EXTENT_DATA, offset, here, host, err) < 0)
+		return -1;
+	return here == size ? 0 : join(j, SMD_EXTENT_ZERO, offset + here, size - here, 0, err);
+}
+
 static int
 join_subclusters(struct qcow2_image *img, struct joiner *j, uint64_t offset,
 		 const struct qcow2_entry *entry, struct smd_error *err)
@@ -321,7 +339,9 @@ join_subclusters(struct qcow2_image *img, struct joiner *j, uint64_t offset,
 		enum smd_extent_kind kind = entry->alloc & bit ? SMD_EXTENT_DATA :
 			entry->zero & bit ? SMD_EXTENT_ZERO : unallocated_kind(img);
 
-		if (join(j, kind, offset + i * size, size, entry->host + i * size, err) < 0)
+		if (kind == SMD_EXTENT_DATA ?
+		    join_subcluster_data(img, j, offset + i * size, entry->host + i * size, err) < 0 :
+		    join(j, kind, offset + i * size, size, 0, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -338,9 +358,7 @@ join_cluster(struct qcow2_image *img, struct joiner *j, uint64_t offset,
 		return join(j, SMD_EXTENT_ENCODED, offset, size, 0, err);
 	if (entry->alloc != 0 && img->io->size - entry->host < size) {
 		if (img->g.n_sub > 1)
-			return smd_fail(err, SMD_REASON_DATA_BOUNDS, img->io->name,
-					"data at %" PRIu64 " are cut by the end, %" PRIu64,
-					entry->host, img->io->size);
+			return join_subclusters(img, j, offset, entry, err);
 		return join_cut(img, j, offset, entry->host, err);
 	}
 	if (entry->alloc == all)
