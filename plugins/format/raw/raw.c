@@ -59,8 +59,6 @@ raw_create(struct smd_io *io, const struct smd_create *params, struct smd_error 
 
 	if (params->parent_name)
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, io->name, "raw has no parents");
-	if (size == 0)
-		return smd_fail(err, SMD_REASON_BAD_SIZE, io->name, "a disk of 0 bytes");
 	if (!(io->flags & SMD_IO_CAN_GROW)) {
 		if (io->size < size)
 			return smd_fail(err, SMD_REASON_SIZE_LIMIT, io->name,
