@@ -160,11 +160,39 @@ snapshot_list(void *opaque, smd_snapshot_fn *add, void *add_opaque, struct smd_e
 	return qcow2_snapshot_list(img, add, add_opaque, err);
 }
 
+static int
+snapshot_create(void *opaque, const char *name, uint64_t date_ns, struct smd_error *err)
+{
+	struct qcow2_image *img = opaque;
+	LOCK_SCOPE(&img->lock);
+
+	return qcow2_snapshot_create(img, name, date_ns, err);
+}
+
+static int
+snapshot_delete(void *opaque, const char *id_or_name, struct smd_error *err)
+{
+	struct qcow2_image *img = opaque;
+	LOCK_SCOPE(&img->lock);
+
+	return qcow2_snapshot_delete(img, id_or_name, err);
+}
+
+static int
+snapshot_apply(void *opaque, const char *id_or_name, struct smd_error *err)
+{
+	struct qcow2_image *img = opaque;
+	LOCK_SCOPE(&img->lock);
+
+	return qcow2_snapshot_apply(img, id_or_name, err);
+}
+
 static const struct smd_format qcow2_format = {
 	.name = "qcow2",
 	.doc = "QEMU's copy-on-write format, versions 2 and 3",
 	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_RESIZE | SMD_CAP_PARENT |
-		SMD_CAP_HIDDEN | SMD_CAP_CHECK | SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
+		SMD_CAP_HIDDEN | SMD_CAP_CHECK | SMD_CAP_STREAM | SMD_CAP_SNAPSHOTS |
+		SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
 	.max_virtual_size = QCOW2_MAX_VIRTUAL_SIZE,
 	.size_unit = SMD_SECTOR,
 	.options = qcow2_options,
@@ -185,6 +213,10 @@ static const struct smd_format qcow2_format = {
 	.set_parent = set_parent,
 	.set_hidden = set_hidden,
 	.check = qcow2_check,
+	.stream = qcow2_stream,
 	.snapshot_list = snapshot_list,
+	.snapshot_create = snapshot_create,
+	.snapshot_delete = snapshot_delete,
+	.snapshot_apply = snapshot_apply,
 };
 SMD_REGISTER_FORMAT(qcow2_format)
