@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,6 +48,7 @@ struct server {
 	char *state_dir;
 	int lock_fd;
 	int ready_fd;		/* background start: the waiting parent; -1: none */
+	atomic_bool scanning;	/* the round of scans before has not ended */
 };
 
 static void
@@ -417,24 +419,41 @@ scan_due(struct daemon *d)
 static void
 scan_in_background(void *opaque)
 {
-	scan_due(opaque);
+	struct server *s = opaque;
+
+	scan_due(&s->daemon);
+	s->scanning = false;
 }
 
-/* Once a second. */
+static void
+start_scans(struct server *s)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (atomic_exchange(&s->scanning, true))
+		return;
+	if (call_in_background(&s->daemon, scan_in_background, s, &err) != 0) {
+		s->scanning = false;
+		smd_log(SMD_LOG_DEBUG, "no scan now: %s", err.message);
+	}
+}
+
+/* Once a second. The watchdog is fed by who has just got an answer from the
+ * database: a lock that nobody gives back ends in a restart. */
 static void
 tick(struct server *s, uint64_t second)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct daemon *d = &s->daemon;
 
-	sd_notify(0, "WATCHDOG=1");
+	if (db_exists(d->db, "pool", d->pool_ref))
+		sd_notify(0, "WATCHDOG=1");
 	if (second % 10 == 0)
 		tasks_collect(d->tasks);
-	if (second % POOL_TOUCH_S == 0)
-		db_touch(d->db, "pool", d->pool_ref, &err);
-	if (second % (uint64_t)config_int(s->config, "scan_interval") == 0 &&
-	    call_in_background(d, scan_in_background, d, &err) != 0)
-		smd_log(SMD_LOG_DEBUG, "no scan now: %s", err.message);
+	if (second % POOL_TOUCH_S == 0 && db_touch(d->db, "pool", d->pool_ref, &err) != 0)
+		smd_log(SMD_LOG_WARNING, "the pool's row: %s", err.message);
+	if (second % (uint64_t)config_int(s->config, "scan_interval") == 0)
+		start_scans(s);
 }
 
 static void
