@@ -13,7 +13,9 @@
  *
  * Layout: "smdvhdj1", size u32, n_records u32, checksum u32, 4 bytes 0, the
  * uuid; from 64, 16 bytes a record: offset u64, count u32, fill byte + 1 or 0;
- * at 512 the footer to be, at 1024 the data of records that have some.
+ * at 512 the footer to be, at 1024 the data of records that have some. The
+ * footer is without its cookie: a file that ends after a torn write of the
+ * journal must not end with one.
  */
 #include <stdlib.h>
 
@@ -37,6 +39,16 @@ enum {
 	JOURNAL_FOOTER = 512,
 	JOURNAL_DATA = 1024,
 };
+
+static bool
+footer_decode(const uint8_t *p, struct vhd_footer *ret)
+{
+	uint8_t raw[VHD_FOOTER_SIZE];
+
+	memcpy(raw, p, sizeof raw);
+	memcpy(raw, "conectix", 8);
+	return vhd_footer_parse(raw, ret) == -1;
+}
 
 static int
 broken(struct vhd_fault *fault, uint64_t offset)
@@ -96,7 +108,7 @@ vhd_journal_read(struct smd_io *io, const struct vhd_footer *head, struct vhd_jo
 	    memcmp(j->bytes + JOURNAL_UUID, head->uuid, 16) != 0 ||
 	    smd_load_be32(j->bytes + JOURNAL_CHECKSUM) !=
 		    vhd_checksum(j->bytes, j->size, JOURNAL_CHECKSUM) ||
-	    vhd_footer_parse(j->bytes + JOURNAL_FOOTER, &j->footer) != -1 ||
+	    !footer_decode(j->bytes + JOURNAL_FOOTER, &j->footer) ||
 	    !records_decode(j, io->size))
 		return broken(fault, j->offset);
 	return 0;
@@ -189,7 +201,7 @@ journal_encode(const struct vhd_footer *after, const struct vhd_record *records,
 	smd_store_be32(p + JOURNAL_SIZE, size);
 	smd_store_be32(p + JOURNAL_N_RECORDS, n_records);
 	memcpy(p + JOURNAL_UUID, after->uuid, 16);
-	memcpy(p + JOURNAL_FOOTER, after->raw, VHD_FOOTER_SIZE);
+	memcpy(p + JOURNAL_FOOTER + 8, after->raw + 8, VHD_FOOTER_SIZE - 8);
 	for (uint32_t i = 0; i < n_records; i++) {
 		uint8_t *r = p + JOURNAL_RECORDS + i * JOURNAL_RECORD_STEP;
 
