@@ -13,6 +13,8 @@
 struct http_client {
 	CURL *curl;
 	char *base;		/* "http://host:port" */
+	char *label;		/* of the server, in messages */
+	bool over_socket;
 	http_tick_fn *tick;
 	void *tick_opaque;
 	char curl_error[CURL_ERROR_SIZE];
@@ -35,12 +37,16 @@ http_client_new(const char *socket_path, const char *host, const char *port)
 	c->curl = curl_easy_init();
 	if (socket_path) {
 		c->base = smd_strdup("http://localhost");
+		c->label = smd_strdup(socket_path);
+		c->over_socket = true;
 		curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, socket_path);
 	} else if (strchr(host, ':') && host[0] != '[') {	/* a bare IPv6 address */
 		c->base = smd_asprintf("http://[%s]:%s", host, port);
 	} else {
 		c->base = smd_asprintf("http://%s:%s", host, port);
 	}
+	if (!c->label)
+		c->label = smd_strdup(c->base);
 	return c;
 }
 
@@ -52,6 +58,7 @@ http_client_free(struct http_client *client)
 	curl_easy_cleanup(client->curl);
 	curl_global_cleanup();
 	free(client->base);
+	free(client->label);
 	free(client);
 }
 
@@ -149,8 +156,10 @@ http_perform(struct http_client *c, struct smd_error *err)
 	rc = curl_easy_perform(c->curl);
 	if (rc == CURLE_OK)
 		return 0;
-	return smd_fail_INTERNAL_ERROR(err, "", "%s: %s", c->base,
-				       c->curl_error[0] ? c->curl_error : curl_easy_strerror(rc));
+	/* over the socket, curl's own words are of a host and a port that are none */
+	return smd_fail_INTERNAL_ERROR(err, "", "%s: %s", c->label,
+				       c->curl_error[0] && !c->over_socket ?
+				       c->curl_error : curl_easy_strerror(rc));
 }
 
 static int

@@ -145,7 +145,9 @@ wait_to_end(struct wait *w, const char *ref, struct progress *bar, struct smd_er
 				      err) < 0)
 				return -1;
 		}
-		if (w->record)
+		/* a task that failed has progress 1, which is not how far it came */
+		if (w->record && strcmp(smd_json_str(w->record, "status", ""), "failure") != 0 &&
+		    strcmp(smd_json_str(w->record, "status", ""), "cancelled") != 0)
 			wait_show(bar, w->record);
 	}
 	return 0;
