@@ -104,8 +104,8 @@ is_zero(const char *data, size_t len)
 	return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
 }
 
-/* Pieces that end on multiples of HOLE_UNIT in the file; a whole unit of zeros is
- * skipped. */
+/* Pieces that end on multiples of HOLE_UNIT in the file; one of zeros is skipped,
+ * which in a new file reads the same. */
 static int
 transfer_write(void *opaque, const void *data, size_t len)
 {
@@ -118,7 +118,7 @@ transfer_write(void *opaque, const void *data, size_t len)
 		size_t room = HOLE_UNIT - (size_t)(t->written % HOLE_UNIT);
 		size_t n = len < room ? len : room;
 
-		if (n == HOLE_UNIT && is_zero(p, n)) {
+		if (is_zero(p, n)) {
 			if (lseek(t->fd, (off_t)n, SEEK_CUR) < 0) {
 				t->errnum = errno;
 				return -1;
