@@ -52,3 +52,24 @@ smctl_SOURCES = cli/main.c
 smctl_CPPFLAGS = $(AM_CPPFLAGS) -DSMCTL_VERSION='"$(VERSION)"'
 smctl_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 smctl_LDADD = libcli.la
+
+man1_MANS += cli/smctl.1
+EXTRA_DIST += cli/smctl.pod
+CLEANFILES += cli/smctl.1
+
+if HAVE_CMOCKA
+check_PROGRAMS += \
+	test-smctl-print \
+	test-smctl-words \
+	$(NULL)
+TESTS += \
+	test-smctl-print \
+	test-smctl-words \
+	$(NULL)
+test_smctl_print_SOURCES = cli/test-api.c cli/test-api.h cli/test-print.c
+test_smctl_print_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
+test_smctl_print_LDADD = libcli.la $(CMOCKA_LIBS)
+test_smctl_words_SOURCES = cli/test-api.c cli/test-api.h cli/test-words.c
+test_smctl_words_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
+test_smctl_words_LDADD = libcli.la $(CMOCKA_LIBS)
+endif
