@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Errors: the sentence, the parameters with uuids for references, exit status 1.
+source "$(dirname "$0")/functions.sh"
+
+start_smd
+sr=$(make_sr one)
+vdi=$(smctl vdi-create sr-uuid="$sr" name-label=d virtual-size=1MiB)
+
+# refused EXPECTED WORD...
+refused()
+{
+	local wanted=$1
+
+	shift
+	expect_fail smctl "$@"
+	expect_eq "$output" "$wanted" "smctl $*"
+}
+
+refused "The SR is attached: unplug its PBDs first.
+sr: $sr (one)" sr-destroy uuid=one
+expect_fail smctl vdi-pool-migrate uuid="$vdi" sr-uuid="$sr" dest-img-format=zip
+[[ $output == "The operation cannot be done on this kind of VDI.
+vdi: Image format zip is not supported by $sr
+message: "*"it supports: "* ]] || fail "a format that is none: $output"
+refused "No object has this uuid.
+type: VDI
+uuid: nobody" vdi-destroy uuid=nobody
+refused "Unknown command: vdi-frob
+For the commands there are, run: smctl help" vdi-frob
+refused "Required parameter not found: sr-uuid" vdi-create name-label=x virtual-size=1MiB
+refused "Required parameter not found: uuid" vdi-destroy
+refused "Unknown parameter: typo" vdi-destroy uuid="$vdi" typo=1
+refused "sharable: \"maybe\" is neither true nor false" vdi-create sr-uuid="$sr" virtual-size=1MiB sharable=maybe
+refused "\"extra\" is no WORD=VALUE" vdi-destroy extra uuid="$vdi"
+refused "$t/none: Couldn't connect to server" --socket "$t/none" vdi-list
+refused "$t/none: No such file or directory" vdi-import uuid="$vdi" filename="$t/none"
+expect_fail smctl vdi-export uuid="$vdi" filename="$t/out" format=zip
+[ ! -e "$t/out" ] || fail "an export that failed left a file"
+
+# A name that two have is no name.
+smctl vdi-create sr-uuid="$sr" name-label=d virtual-size=1MiB >/dev/null
+refused "2 objects of class VDI have the name \"d\": give the uuid" vdi-destroy uuid=d
+expect_eq "$(smctl vdi-list --minimal | tr ',' '\n' | wc -l)" 2 "the disks there are"
