@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/mem.h"
 
@@ -50,8 +51,21 @@ print_params(FILE *out, const struct smd_error *err, const struct smd_error_decl
 static bool
 is_own(const struct smd_error *err)
 {
-	return smd_error_is(err, SMD_E_INTERNAL_ERROR) || smd_error_is(err, SMD_E_INVALID_VALUE) ||
-	       !err->params || !err->params[0];
+	return (smd_error_is(err, SMD_E_INTERNAL_ERROR) || smd_error_is(err, SMD_E_INVALID_VALUE)) &&
+	       (!err->params || !err->params[0] || !err->params[0][0]);
+}
+
+/* Whether a message says what the sentence or a parameter has said already. */
+static bool
+is_repeated(const struct smd_error *err, const struct smd_error_decl *decl)
+{
+	if (strncasecmp(decl->text, err->message, strlen(err->message)) == 0)
+		return true;
+	for (size_t i = 0; err->params && err->params[i]; i++) {
+		if (strcmp(err->params[i], err->message) == 0)
+			return true;
+	}
+	return false;
 }
 
 void
@@ -73,6 +87,6 @@ errors_print(FILE *out, const struct smd_error *err, struct names *names)
 		fprintf(out, "%s\n", decl->text);
 		print_params(out, err, decl, names);
 	}
-	if (has_message)
+	if (has_message && !is_repeated(err, decl))
 		fprintf(out, "message: %s\n", err->message);
 }
