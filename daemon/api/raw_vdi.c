@@ -454,8 +454,9 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 		return status;
 	t->declared = http_content_length(request);
 	r = import_check(t, request, &err);
-	/* npm xen-api first asks with an empty body whether it may. */
-	if (r == 0 && t->declared == 0)
+	/* npm xen-api first asks without a task whether it may: with an empty body, or
+	 * with the length it declares where it knows none, and no body either. */
+	if (r == 0 && (t->declared == 0 || (!t->task_ref && length_is_open(t))))
 		return 200;
 	if (r == 0)
 		r = strcmp(t->format, RAW) == 0 ? import_start_raw(t, &err) :
