@@ -15,10 +15,12 @@
 #include "daemon/daemon.h"
 #include "schema/api.h"
 
+#define PEER_NOT_LOCAL ((unsigned)-1)
+
 /* Where a request came from; who it may be is decided from it. */
 struct peer {
 	bool local;		/* the unix socket, and the peer's uid is trusted */
-	unsigned uid;		/* unix socket only */
+	unsigned uid;		/* PEER_NOT_LOCAL but for the unix socket */
 	char address[64];	/* for the log */
 };
 

@@ -15,7 +15,9 @@
 #define BINDINGS_MAX 128
 
 const struct peer fake_peer = { .local = true, .uid = 0, .address = "test" };
-const struct peer fake_stranger = { .local = false, .address = "elsewhere" };
+const struct peer fake_stranger = {
+	.local = false, .uid = PEER_NOT_LOCAL, .address = "elsewhere",
+};
 unsigned fake_tasks_made, fake_tasks_gone;
 char fake_task_label[128], fake_task_result[256], fake_task_error[64];
 char fake_generic_name[128];

@@ -402,21 +402,33 @@ answer_early(struct http_request *request)
 	request->answered = true;
 }
 
+static bool
+is_endless(struct http_request *request)
+{
+	uint64_t len = http_content_length(request);
+
+	return len != UNKNOWN_LENGTH && len >= ENDLESS_LENGTH;
+}
+
 static enum MHD_Result
 stream_headers(struct http_request *request)
 {
 	char *text = NULL;
-	unsigned status = request->route->stream->begin(request, &request->state, &text);
+	unsigned status;
 
+	/* When the other end of a unix socket closes, poll says POLLHUP at once, and MHD
+	 * leaves what is still to be read: the end of the data would be lost unseen. */
+	if (is_endless(request) && request->peer->uid != PEER_NOT_LOCAL)
+		return reply_text(request, MHD_HTTP_LENGTH_REQUIRED,
+				  "an upload over the unix socket declares its length\n");
+	status = request->route->stream->begin(request, &request->state, &text);
 	note_activity(request);
 	if (status != 0)
 		return refuse(request, status, text ? text : smd_strdup(""));
 	request->begun = true;
 	if (request->route->stream->read)
 		return stream_reply(request);
-	if (http_content_length(request) != UNKNOWN_LENGTH &&
-	    http_content_length(request) >= ENDLESS_LENGTH &&
-	    !http_header(request, MHD_HTTP_HEADER_EXPECT))
+	if (is_endless(request) && !http_header(request, MHD_HTTP_HEADER_EXPECT))
 		answer_early(request);
 	return MHD_YES;
 }
