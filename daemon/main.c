@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -34,6 +35,7 @@
 
 #define STOP_GRACE_MS 5000u	/* for requests that are running when we stop */
 #define POOL_TOUCH_S 300	/* idle watchers of events see a sign of life */
+#define TRIM_S 30		/* what a large reply took goes back to the system */
 
 struct options {
 	bool foreground;
@@ -450,6 +452,8 @@ tick(struct server *s, uint64_t second)
 		sd_notify(0, "WATCHDOG=1");
 	if (second % 10 == 0)
 		tasks_collect(d->tasks);
+	if (second % TRIM_S == 0)
+		malloc_trim(0);
 	if (second % POOL_TOUCH_S == 0 && db_touch(d->db, "pool", d->pool_ref, &err) != 0)
 		smd_log(SMD_LOG_WARNING, "the pool's row: %s", err.message);
 	if (second % (uint64_t)config_int(s->config, "scan_interval") == 0)

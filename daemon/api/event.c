@@ -14,6 +14,9 @@
 /* A client that went away is noticed when its wait is over: it is not long. */
 #define EVENT_WAIT_MAX_S 120.0
 #define EVENT_INTERESTS_MAX 1000
+/* Changes come in bursts; who was woken by the first takes the rest with it, so
+ * that many watchers of one busy object do not ask for each state of it. */
+#define EVENT_GATHER_MS 20
 #define TOKEN_DIGITS 20
 
 /* ---- Tokens: 20 digits of the generation, a comma, a number ------------------- */
@@ -153,6 +156,7 @@ wait_for_events(struct call *call, const struct interests *in, uint64_t since,
 		uint64_t timeout_ms, const bool *gone, json **ret_events,
 		uint64_t *ret_generation, struct smd_error *err)
 {
+	const struct timespec gather = { 0, EVENT_GATHER_MS * 1000000L };
 	uint64_t deadline = now_ms() + timeout_ms;
 
 	for (;;) {
@@ -165,7 +169,9 @@ wait_for_events(struct call *call, const struct interests *in, uint64_t since,
 			return 0;
 		json_object_put(*ret_events);
 		*ret_events = NULL;
-		db_wait(call->daemon->db, *ret_generation, in->list, in->n, deadline - now, gone);
+		if (db_wait(call->daemon->db, *ret_generation, in->list, in->n, deadline - now,
+			    gone))
+			nanosleep(&gather, NULL);
 		if (__atomic_load_n(gone, __ATOMIC_ACQUIRE))
 			return smd_fail_SESSION_INVALID(err, call->session_ref,
 							"the session ended during the wait");
