@@ -18,6 +18,7 @@ const struct peer fake_peer = { .local = true, .uid = 0, .address = "test" };
 const struct peer fake_stranger = {
 	.local = false, .uid = PEER_NOT_LOCAL, .address = "elsewhere",
 };
+int fake_idle_timeout_s = 86400;
 unsigned fake_tasks_made, fake_tasks_gone;
 char fake_task_label[128], fake_task_result[256], fake_task_error[64];
 char fake_generic_name[128];
@@ -92,7 +93,7 @@ int64_t
 config_int(const struct config *config, const char *key)
 {
 	(void)config;
-	return strcmp(key, "session_idle_timeout") == 0 ? 86400 : 0;
+	return strcmp(key, "session_idle_timeout") == 0 ? fake_idle_timeout_s : 0;
 }
 
 char *

@@ -14,6 +14,8 @@ void fake_daemon_free(struct daemon *daemon);
 /* Every declared method bound to handler, but those of session and system. */
 void fake_bind(call_handler *handler);
 
+extern int fake_idle_timeout_s;	/* of sessions; a day */
+
 /* What became of tasks, and what the generic handler saw last. */
 extern unsigned fake_tasks_made, fake_tasks_gone;
 extern char fake_task_label[128], fake_task_result[256], fake_task_error[64];

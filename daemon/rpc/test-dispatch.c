@@ -273,6 +273,28 @@ test_session_cap(void **state)
 	assert_int_equal(session_use(d->sessions, first, &err), -1);
 }
 
+/* Idle for too long is over; one that somebody waits in is not idle. */
+static void
+test_expiry(void **state)
+{
+	CLEANUP_FREE char *idle = NULL, *held = NULL, *later = NULL;
+	const bool *gone = NULL;
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	(void)state;
+	assert_int_equal(session_login(d->sessions, &fake_peer, "i", "", "p", &idle, &err), 0);
+	assert_int_equal(session_login(d->sessions, &fake_peer, "h", "", "p", &held, &err), 0);
+	assert_int_equal(session_hold(d->sessions, held, &gone, &err), 0);
+	fake_idle_timeout_s = -1;	/* everything was used before now + 1 s */
+	assert_int_equal(session_login(d->sessions, &fake_peer, "l", "", "p", &later, &err), 0);
+	assert_false(*gone);
+	session_release(d->sessions, held);
+	fake_idle_timeout_s = 86400;
+	assert_int_equal(session_use(d->sessions, held, &err), 0);
+	/* The login swept the other one away, and so the tests' own. */
+	assert_int_equal(session_use(d->sessions, idle, &err), -1);
+}
+
 static int
 setup(void **state)
 {
@@ -303,6 +325,7 @@ main(void)
 		cmocka_unit_test(test_tasks), cmocka_unit_test(test_no_async),
 		cmocka_unit_test(test_bindings), cmocka_unit_test(test_session_cap),
 		cmocka_unit_test(test_logout),
+		cmocka_unit_test(test_expiry),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
