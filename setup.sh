@@ -11,7 +11,7 @@ packages_build=(
 	libsystemd-dev libxmlrpc-core-c3-dev libxxhash-dev libzstd-dev uuid-dev
 )
 # What quickstart makes its disk with, and judges the results by.
-packages_run=(e2fsprogs qemu-utils)
+packages_run=(e2fsprogs openssl qemu-utils)
 # What the tests use besides. A test whose program is missing is skipped.
 packages_test=(
 	clang libcmocka-dev libclang-rt-14-dev libqcow-utils libvhdi-utils python3 valgrind xz-utils
