@@ -16,8 +16,11 @@ crew_size(const struct smd_copy_options *options, uint64_t total)
 	uint64_t n = options->n_threads;
 	cpu_set_t cores;
 
+	/* Four a core: some wait for an inode's lock or for their turn, and on a busy
+	 * machine the work gets a fair share of it. Their windows fit the caches. */
 	if (n == 0)
-		n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? (uint64_t)CPU_COUNT(&cores) : 1;
+		n = sched_getaffinity(0, sizeof cores, &cores) == 0 ?
+		    4 * (uint64_t)CPU_COUNT(&cores) : 4;
 	n = smd_min_u64(n, COPY_THREADS_MAX);
 	return (unsigned)smd_min_u64(n, total / COPY_WINDOW + 1);	/* no thread without work */
 }

@@ -31,7 +31,7 @@ struct copy {
 	struct plan plan;
 
 	pthread_mutex_t turn_lock;
-	pthread_cond_t turn_changed;
+	pthread_cond_t turns[COPY_THREADS_MAX];	/* by seq: only the next one is woken */
 	uint64_t turn;			/* the item whose places are next */
 	uint64_t written_back;		/* host offset */
 
@@ -52,6 +52,12 @@ struct worker {
 
 /* ---- Turns ---- */
 
+static pthread_cond_t *
+turn_cond(struct copy *c, uint64_t seq)
+{
+	return &c->turns[seq % COPY_THREADS_MAX];
+}
+
 static int
 turn_take(struct worker *w, struct smd_error *err)
 {
@@ -61,7 +67,7 @@ turn_take(struct worker *w, struct smd_error *err)
 		return 0;
 	LOCK_SCOPE(&c->turn_lock);
 	while (c->turn != w->item.seq && !atomic_load(&c->crew.stop))
-		pthread_cond_wait(&c->turn_changed, &c->turn_lock);
+		pthread_cond_wait(turn_cond(c, w->item.seq), &c->turn_lock);
 	if (atomic_load(&c->crew.stop))
 		return smd_fail_TASK_CANCELLED(err, "", "another thread stopped the copy");
 	return 0;
@@ -77,9 +83,9 @@ turn_pass(struct worker *w)
 	w->had_turn = true;
 	pthread_mutex_lock(&c->turn_lock);
 	while (c->turn < w->item.seq && !atomic_load(&c->crew.stop))
-		pthread_cond_wait(&c->turn_changed, &c->turn_lock);
+		pthread_cond_wait(turn_cond(c, w->item.seq), &c->turn_lock);
 	c->turn = w->item.seq + 1;
-	pthread_cond_broadcast(&c->turn_changed);
+	pthread_cond_broadcast(turn_cond(c, c->turn));
 	pthread_mutex_unlock(&c->turn_lock);
 }
 
@@ -89,7 +95,8 @@ turns_end(struct copy *c, struct smd_error *err)
 {
 	crew_fail(&c->crew, err);
 	pthread_mutex_lock(&c->turn_lock);
-	pthread_cond_broadcast(&c->turn_changed);
+	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
+		pthread_cond_broadcast(&c->turns[i]);
 	pthread_mutex_unlock(&c->turn_lock);
 }
 
@@ -567,7 +574,8 @@ cleanup_copy(struct copy *c)
 	pthread_mutex_destroy(&c->plan_lock);
 	pthread_mutex_destroy(&c->turn_lock);
 	pthread_mutex_destroy(&c->hashes.lock);
-	pthread_cond_destroy(&c->turn_changed);
+	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
+		pthread_cond_destroy(&c->turns[i]);
 }
 
 int
@@ -583,7 +591,8 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	pthread_mutex_init(&c.plan_lock, NULL);
 	pthread_mutex_init(&c.turn_lock, NULL);
 	pthread_mutex_init(&c.hashes.lock, NULL);
-	pthread_cond_init(&c.turn_changed, NULL);
+	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
+		pthread_cond_init(&c.turns[i], NULL);
 	if (options->compress)
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, chain_leaf(dst)->io->name,
 				      "this version does not compress");

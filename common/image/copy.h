@@ -19,7 +19,7 @@
 typedef int smd_progress_fn(void *opaque, uint64_t done, uint64_t total);
 
 struct smd_copy_options {
-	unsigned n_threads;		/* 0: as many as there are cores, at most 8 */
+	unsigned n_threads;		/* 0: four a core, at most 8 */
 	uint64_t bytes_per_second;	/* 0: no limit */
 	bool verify;			/* read the destination back and compare hashes */
 	bool target_is_zero;		/* a fresh image: zeroes need not be written */
