@@ -225,7 +225,7 @@ value_text(json *type, json *value, struct names *names)
 
 	if (strcmp(kind, "ref") == 0 && json_object_is_type(value, json_type_string))
 		return smd_strdup(names_uuid(names, describe_name(type),
-					     json_object_get_string(value)));
+					     describe_text(value)));
 	switch (json_object_get_type(value)) {
 	case json_type_null:
 		return smd_strdup("");
@@ -236,7 +236,7 @@ value_text(json *type, json *value, struct names *names)
 	case json_type_double:
 		return smd_asprintf("%.12g", json_object_get_double(value));
 	default:
-		return smd_strdup(json_object_get_string(value));
+		return smd_strdup(describe_text(value));
 	}
 }
 
@@ -250,7 +250,7 @@ sr_host_text(json *pbds, struct names *names)
 	if (n > 1)
 		return smd_strdup("<shared>");
 	pbd = n ? names_record(names, "PBD",
-			       json_object_get_string(json_object_array_get_idx(pbds, 0))) : NULL;
+			       describe_text(json_object_array_get_idx(pbds, 0))) : NULL;
 	return smd_strdup(names_label(names, "host", smd_json_str(pbd, "host", "")));
 }
 
@@ -264,7 +264,7 @@ column_text(const struct column *column, json *record, struct names *names)
 		return sr_host_text(value, names);
 	if (column->extra)
 		return smd_strdup(names_label(names, describe_name(type),
-					      value ? json_object_get_string(value) : ""));
+					      describe_text(value)));
 	if (column->flags & SPELLING_3_DIGITS)
 		return smd_asprintf("%.3f", json_object_get_double(value));
 	if ((column->flags & SPELLING_COMMA) && json_object_is_type(value, json_type_array))

@@ -62,7 +62,7 @@ offer_values(const struct completion *c, const char *word, json *type)
 	if (strcmp(kind, "ref") == 0)
 		offer_uuids(c, word, describe_name(type));
 	for (size_t i = 0; i < describe_count(type, "values"); i++)
-		offer(c, word, json_object_get_string(describe_item(type, "values", i)), " ");
+		offer(c, word, describe_text(describe_item(type, "values", i)), " ");
 	if (strcmp(kind, "bool") == 0) {
 		offer(c, word, "true", " ");
 		offer(c, word, "false", " ");

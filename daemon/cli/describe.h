@@ -23,6 +23,13 @@ describe_name(json *item)
 	return smd_json_str(item, "name", "");
 }
 
+/* A string's text; "" for nothing. Never NULL, as json_object_get_string can be. */
+static inline const char *
+describe_text(json *string)
+{
+	return string ? json_object_get_string(string) : "";
+}
+
 /* A class by its name in any case; NULL: unknown. */
 json *describe_class(json *api, const char *name);
 /* Whether the class has objects that can be listed. */

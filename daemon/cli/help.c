@@ -81,7 +81,7 @@ help_word(void *opaque, const struct command_word *w)
 	fprintf(out, "  %-22s %s", w->rest ? "KEY" : w->name, w->doc);
 	for (size_t i = 0; i < describe_count(w->type, "values"); i++)
 		fprintf(out, "%s%s", i ? ", " : ": ",
-			json_object_get_string(describe_item(w->type, "values", i)));
+			describe_text(describe_item(w->type, "values", i)));
 	fputc('\n', out);
 }
 

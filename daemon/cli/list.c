@@ -200,7 +200,7 @@ list_run(struct cli *cli, json *cls, struct smd_error *err)
 
 	columns_select(columns, args_take(cli->args, "params"));
 	if (list_filters_check(cli, columns, err) < 0 ||
-	    server_call(cli->server, method, NULL, &records, err) < 0)
+	    server_call_object(cli->server, method, NULL, &records, err) < 0)
 		return -1;
 	names_learn(cli->names, describe_name(cls), records);
 	found = smd_calloc((size_t)json_object_object_length(records) + 1, sizeof *found);
@@ -223,7 +223,8 @@ list_one(struct cli *cli, json *cls, struct smd_error *err)
 
 	columns_select(columns, "all");
 	if (cli_take_uuid(cli, cls, &ref, err) < 0 || args_all_used(cli->args, err) < 0 ||
-	    server_call(cli->server, method, server_strings(ref, NULL), &record, err) < 0)
+	    server_call_object(cli->server, method, server_strings(ref, NULL), &record,
+			       err) < 0)
 		return -1;
 	print_records(cli, columns, &record, 1);
 	return 0;

@@ -101,7 +101,7 @@ names_by_label(struct names *names, const char *cls, const char *label, char **r
 				n, cls, label);
 	if (n == 0)
 		return -1;
-	*ret_ref = smd_strdup(json_object_get_string(json_object_array_get_idx(refs, 0)));
+	*ret_ref = smd_strdup(describe_text(json_object_array_get_idx(refs, 0)));
 	return 0;
 }
 

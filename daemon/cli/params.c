@@ -65,7 +65,8 @@ param_get(struct cli *cli, json *cls, struct smd_error *err)
 
 	if (param_target(cli, cls, columns, &ref, &column, err) < 0 ||
 	    args_all_used(cli->args, err) < 0 ||
-	    server_call(cli->server, method, server_strings(ref, NULL), &record, err) < 0)
+	    server_call_object(cli->server, method, server_strings(ref, NULL), &record,
+			       err) < 0)
 		return -1;
 	value = smd_json_member(record, describe_name(column->field));
 	if (key && !column->extra && strcmp(field_kind(column), "map") == 0) {
@@ -210,7 +211,7 @@ param_clear_map(struct cli *cli, json *cls, const char *ref, const struct column
 						 describe_name(column->field));
 	CLEANUP_JSON json *map = NULL;
 
-	if (server_call(cli->server, getter, server_strings(ref, NULL), &map, err) < 0)
+	if (server_call_object(cli->server, getter, server_strings(ref, NULL), &map, err) < 0)
 		return -1;
 	json_object_object_foreach(map, key, value) {
 		(void)value;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "daemon/cli/describe.h"
 #include "daemon/cli/password.h"
 
 #define SYSTEM_SOCKET "/run/smd/smd.sock"
@@ -83,7 +84,7 @@ server_fail(const char *code, json *params, size_t from, struct smd_error *err)
 	for (size_t i = from; i < n && k < SERVER_ERRORS_MAX; i++, k++) {
 		char *longer;
 
-		list[k] = json_object_get_string(json_object_array_get_idx(params, i));
+		list[k] = describe_text(json_object_array_get_idx(params, i));
 		longer = smd_asprintf("%s%s%s", text, k ? ", " : "", list[k]);
 		free(text);
 		text = longer;
@@ -137,6 +138,20 @@ server_call(struct server *server, const char *method, json *params, json **ret,
 }
 
 int
+server_call_object(struct server *server, const char *method, json *params, json **ret,
+		   struct smd_error *err)
+{
+	CLEANUP_JSON json *result = NULL;
+
+	if (server_call(server, method, params, &result, err) < 0)
+		return -1;
+	if (!json_object_is_type(result, json_type_object))
+		return smd_fail_INTERNAL_ERROR(err, "", "%s: the result is no object", method);
+	*ret = TAKE_PTR(result);
+	return 0;
+}
+
+int
 server_do(struct server *server, const char *method, json *params, struct smd_error *err)
 {
 	CLEANUP_JSON json *result = NULL;
@@ -178,6 +193,8 @@ server_login(struct server *server, const struct args *args, struct smd_error *e
 	if (server_request(server, "session.login_with_password",
 			   server_strings(user, password, "1.1", "smctl", NULL), &result, err) < 0)
 		return -1;
+	if (!json_object_is_type(result, json_type_string))
+		return smd_fail_INTERNAL_ERROR(err, "", "the server gives no session");
 	server->session = smd_strdup(json_object_get_string(result));
 	return 0;
 }
@@ -191,6 +208,10 @@ server_api(struct server *server, struct smd_error *err)
 		return server->api;
 	if (server_request(server, "system.describe", json_object_new_array(), &text, err) < 0)
 		return NULL;
+	if (!json_object_is_type(text, json_type_string)) {
+		smd_fail_INTERNAL_ERROR(err, "", "the server does not describe its API");
+		return NULL;
+	}
 	server->api = smd_json_parse(json_object_get_string(text),
 				     (size_t)json_object_get_string_len(text), REPLY_DEPTH_MAX,
 				     err);

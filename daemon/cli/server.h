@@ -30,6 +30,9 @@ int server_login(struct server *server, const struct args *args, struct smd_erro
  * a new reference. */
 int server_call(struct server *server, const char *method, json *params, json **ret,
 		struct smd_error *err);
+/* The same where the result is a map or a record. */
+int server_call_object(struct server *server, const char *method, json *params, json **ret,
+		       struct smd_error *err);
 /* The same where the result is of no interest, or a string (the caller's). */
 int server_do(struct server *server, const char *method, json *params, struct smd_error *err);
 int server_call_str(struct server *server, const char *method, json *params, char **ret,

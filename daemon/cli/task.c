@@ -61,6 +61,7 @@ wait_events(struct cli *cli, const char *subscription, char **token, json **ret_
 {
 	json *params = json_object_new_array();
 	CLEANUP_JSON json *reply = NULL;
+	json *events;
 
 	json_object_array_add(params, server_strings(subscription, NULL));
 	json_object_array_add(params, json_object_new_string(*token));
@@ -69,7 +70,10 @@ wait_events(struct cli *cli, const char *subscription, char **token, json **ret_
 		return -1;
 	free(*token);
 	*token = smd_strdup(smd_json_str(reply, "token", ""));
-	*ret_events = json_object_get(smd_json_member(reply, "events"));
+	events = smd_json_member(reply, "events");
+	if (!json_object_is_type(events, json_type_array))
+		return smd_fail_INTERNAL_ERROR(err, "", "event.from: the result has no events");
+	*ret_events = json_object_get(events);
 	return 0;
 }
 
@@ -81,7 +85,7 @@ wait_step(struct wait *w, const char *ref, struct smd_error *err)
 
 	if (wait_events(w->cli, subscription, &w->token, &events, err) < 0)
 		return -1;
-	for (size_t i = 0; events && i < json_object_array_length(events); i++) {
+	for (size_t i = 0; i < json_object_array_length(events); i++) {
 		json *event = json_object_array_get_idx(events, i);
 		json *snapshot = smd_json_member(event, "snapshot");
 
@@ -282,7 +286,7 @@ task_event_wait(struct cli *cli, struct smd_error *err)
 
 		if (wait_events(cli, describe_name(cls), &token, &events, err) < 0)
 			return -1;
-		for (size_t i = 0; events && i < json_object_array_length(events); i++) {
+		for (size_t i = 0; i < json_object_array_length(events); i++) {
 			json *record = smd_json_member(json_object_array_get_idx(events, i),
 						       "snapshot");
 

@@ -58,7 +58,7 @@ value_parse_enum(json *type, const char *word, const char *text, json **ret,
 	CLEANUP_FREE char *known = smd_strdup("");
 
 	for (size_t i = 0; i < describe_count(type, "values"); i++) {
-		const char *v = json_object_get_string(describe_item(type, "values", i));
+		const char *v = describe_text(describe_item(type, "values", i));
 		char *longer;
 
 		if (strcasecmp(v, text) == 0) {
