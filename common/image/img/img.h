@@ -101,13 +101,16 @@ void img_copy_options(const struct img_options *o, struct img_progress *progress
 /* ---- Verbs ---- */
 int img_bench(struct img_options *o, struct smd_error *err);
 int img_check(struct img_options *o, struct smd_error *err);
+int img_commit(struct img_options *o, struct smd_error *err);
 int img_compare(struct img_options *o, struct smd_error *err);
 int img_convert(struct img_options *o, struct smd_error *err);
 int img_create(struct img_options *o, struct smd_error *err);
 int img_info(struct img_options *o, struct smd_error *err);
 int img_map(struct img_options *o, struct smd_error *err);
 int img_measure(struct img_options *o, struct smd_error *err);
+int img_rebase(struct img_options *o, struct smd_error *err);
 int img_repair(struct img_options *o, struct smd_error *err);
 int img_resize(struct img_options *o, struct smd_error *err);
+int img_snapshot(struct img_options *o, struct smd_error *err);
 
 #endif

@@ -40,6 +40,10 @@ img_info(struct img_options *o, struct smd_error *err)
 	if (img_source(o, o->args[0], o->format, false, &source, err) != 0 ||
 	    smd_op_info(&source, &info, err) != 0)
 		return -1;
+	if (!o->chain && !o->unsafe && smd_json_bool(info, "has-parent", false))
+		return smd_image_fail(err, SMD_REASON_EXTERNAL_REF, o->args[0],
+				      "it names a parent: --chain follows it, -u looks at the image "
+				      "alone");
 	if (o->json)
 		img_print_json(info);
 	else

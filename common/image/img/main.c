@@ -13,6 +13,9 @@ const struct img_verb img_verbs[] = {
 	{ "check", "[-f FORMAT] [-r leaks|all] [--dry-run] [-U] [--output=json|human] FILE",
 	  "Check an image: 0 clean, 1 could not check, 2 corrupt, 3 only leaked space.", 1, 1,
 	  img_check },
+	{ "commit", "[-f FORMAT] [-U] FILE",
+	  "Write what an overlay holds into its parent; the overlay stays as it is.", 1, 1,
+	  img_commit },
 	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
 	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, img_compare },
 	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-p] [-m THREADS] [-W]\n"
@@ -20,16 +23,22 @@ const struct img_verb img_verbs[] = {
 	  "Copy a disk into a new image of another, or the same, format.", 2, 2, img_convert },
 	{ "create", "[-f FORMAT] [-o OPTION=VALUE,...] [-b PARENT -F FORMAT] FILE [SIZE]",
 	  "Make an empty image, or an overlay over PARENT.", 1, 2, img_create },
-	{ "info", READ_OPTIONS " FILE", "Say what an image is.", 1, 1, img_info },
+	{ "info", "[-u] " READ_OPTIONS " FILE", "Say what an image is.", 1, 1, img_info },
 	{ "map", READ_OPTIONS " FILE", "Say where each range of the disk lies.", 1, 1, img_map },
 	{ "measure", "[-O FORMAT] [-o OPTION=VALUE,...] [-f FORMAT] [--output=json|human]\n"
 	  "         --size SIZE | FILE",
 	  "Say how large an image would be.", 0, 1, img_measure },
+	{ "rebase", "[-f FORMAT] [-u] -b PARENT -F FORMAT FILE",
+	  "Give an overlay another parent (-b \"\": none), copying what differs; with -u only\n"
+	  "the name is changed.", 1, 1, img_rebase },
 	{ "repair", "[-f FORMAT] [-r leaks|all] [--dry-run] [--output=json|human] FILE",
 	  "Check an image and mend what is safe to mend; the rest is left alone.", 1, 1,
 	  img_repair },
 	{ "resize", "[-f FORMAT] [--shrink] [--chain] FILE [+|-]SIZE",
 	  "Change the size of a disk.", 2, 2, img_resize },
+	{ "snapshot", "[-f FORMAT] [-l | -c NAME | -d NAME | -a NAME] FILE",
+	  "List, create, delete or apply (go back to) snapshots inside an image.", 1, 1,
+	  img_snapshot },
 	{ NULL, NULL, NULL, 0, 0, NULL },
 };
 
@@ -67,6 +76,8 @@ usage(FILE *to)
 	      "  -O FORMAT        the format to make\n"
 	      "  -o OPTION=VALUE  a create option; more after commas (smd-format-NAME(7))\n"
 	      "  -b PARENT        make an overlay over this image\n"
+	      "  -l, -c, -d, -a   list snapshots; create, delete, apply the one named\n"
+	      "  -u               rebase: change the name only; info: an image without its parent\n"
 	      "  -r leaks|all     what to repair\n"
 	      "  -t CACHE         unsafe (as qemu-img, the default: what is written need not be on\n"
 	      "                   the disk yet) or writeback (it is)\n"
@@ -169,6 +180,14 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 	case 'q': o->quiet = true; return 0;
 	case 's': o->strict = true; return 0;
 	case 'U': o->share = true; return 0;
+	case 'u': o->unsafe = true; return 0;
+	case 'l':
+	case 'c':
+	case 'd':
+	case 'a':
+		o->snapshot[0] = c == 'l' ? "l" : c == 'c' ? "c" : c == 'd' ? "d" : "a";
+		o->snapshot[1] = arg;
+		return 0;
 	case OPT_CHAIN: o->chain = true; return 0;
 	case OPT_DRY_RUN: o->dry_run = true; return 0;
 	case OPT_PLUGIN_DIR: *plugins = arg; return 0;
@@ -224,7 +243,7 @@ main(int argc, char **argv)
 		return asked ? 0 : 1;
 	}
 	argv[1] = argv[0];
-	while (rc == 0 && (c = getopt_long(argc - 1, argv + 1, "f:F:O:o:b:r:t:m:WpqsU",
+	while (rc == 0 && (c = getopt_long(argc - 1, argv + 1, "f:F:O:o:b:r:t:m:c:d:a:luWpqsU",
 					   long_options, NULL)) != -1) {
 		if (c == OPT_HELP) {
 			printf("Usage: smd-img %s %s\n%s\n", verb->name, verb->usage, verb->doc);
