@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "common/mem.h"
-#include "common/uuid.h"
 #include "daemon/api/handlers.h"
 #include "daemon/config.h"
 #include "daemon/db/db.h"
@@ -18,6 +17,7 @@ const struct peer fake_peer = { .local = true, .uid = 0, .address = "test" };
 const struct peer fake_stranger = {
 	.local = false, .uid = PEER_NOT_LOCAL, .address = "elsewhere",
 };
+unsigned fake_next_ref = 1;
 int fake_idle_timeout_s = 86400;
 unsigned fake_tasks_made, fake_tasks_gone;
 char fake_task_label[128], fake_task_result[256], fake_task_error[64];
@@ -99,7 +99,7 @@ config_int(const struct config *config, const char *key)
 char *
 db_new_ref(void)
 {
-	return smd_asprintf("OpaqueRef:%s", smd_uuid_new().text);
+	return smd_asprintf("OpaqueRef:%u", fake_next_ref++);
 }
 
 char *

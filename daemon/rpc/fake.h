@@ -14,6 +14,8 @@ void fake_daemon_free(struct daemon *daemon);
 /* Every declared method bound to handler, but those of session and system. */
 void fake_bind(call_handler *handler);
 
+/* Refs are OpaqueRef:1, OpaqueRef:2 …; this is the next. */
+extern unsigned fake_next_ref;
 extern int fake_idle_timeout_s;	/* of sessions; a day */
 
 /* What became of tasks, and what the generic handler saw last. */
