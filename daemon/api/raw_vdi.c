@@ -352,6 +352,7 @@ export_end(void *state, bool complete, char **ret_text)
 	close(t->pipe);
 	t->pipe = -1;
 	whole = transfer_join(t, &err) == 0 && complete;
+	op_set_done(&t->ops);
 	if (!t->task_ref || t->failed_task)
 		return 200;
 	if (whole) {
@@ -621,12 +622,13 @@ import_end(void *state, bool complete, char **ret_text)
 		r = new_volume_publish(&t->volume, &err);
 	if (r == 0)
 		r = move_replace(&t->disk, &t->volume, &err);
-	if (r < 0)
-		return answer_error(t->daemon, t->task_ref, &err, ret_text);
+	/* Whoever sees the task's end may go on with the VDI. */
 	new_volume_done(&t->spool);
 	new_volume_done(&t->volume);
-	sr_update_stats(t->daemon, sr_ref(t->disk.sr), &err);
 	op_set_done(&t->ops);
+	if (r < 0)
+		return answer_error(t->daemon, t->task_ref, &err, ret_text);
+	sr_update_stats(t->daemon, sr_ref(t->disk.sr), &err);
 	result = smd_asprintf("<value>%s</value>", t->disk.vdi_ref);
 	if (t->task_ref)
 		task_succeed(t->daemon->tasks, t->task_ref, result);
