@@ -351,7 +351,7 @@ export_end(void *state, bool complete, char **ret_text)
 		transfer_join(t, &err);
 	close(t->pipe);
 	t->pipe = -1;
-	whole = transfer_join(t, &err) == 0 && complete;
+	whole = transfer_join(t, &err) == 0 && complete && !err.code;
 	op_set_done(&t->ops);
 	if (!t->task_ref || t->failed_task)
 		return 200;
