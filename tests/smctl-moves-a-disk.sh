@@ -27,6 +27,15 @@ cmp "$t/disk" "$t/out"
 [ "$(du -k "$t/out" | cut -f1)" -lt 30000 ] || fail "the export has no holes"
 smctl vdi-export uuid="$moved" filename=- | cmp "$t/disk" -
 
+# Streams in the other formats, from a pipe to a pipe.
+for format in vhd qcow2; do
+	other=$(smctl vdi-create sr-uuid="$fast" name-label=$format virtual-size=64MiB)
+	smctl vdi-export uuid="$moved" filename=- format=$format |
+		smctl vdi-import uuid="$other" filename=- format=$format
+	smctl vdi-export uuid="$other" filename=- | cmp "$t/disk" -
+	smctl vdi-destroy uuid="$other"
+done
+
 # A pipe has no size; a copy has a uuid of its own; sizes have suffixes.
 copy=$(smctl vdi-copy uuid="$moved" sr-uuid="$fast")
 tr '\0' 'x' <"$t/disk" | smctl vdi-import uuid="$copy" filename=-
