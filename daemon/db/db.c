@@ -7,6 +7,12 @@
 #include "common/mem.h"
 #include "common/uuid.h"
 
+/* The cache in KiB; a log that one large transaction made long shrinks again. */
+#define DB_PRAGMAS \
+	"PRAGMA journal_mode = WAL;" \
+	"PRAGMA synchronous = NORMAL;" \
+	"PRAGMA cache_size = -65536;" \
+	"PRAGMA journal_size_limit = 16777216;"
 #define DB_BUSY_MS 10000	/* somebody else may look at the file with sqlite3(1) */
 
 int
@@ -240,8 +246,7 @@ db_open_with(const char *path, const struct api_class *const *api, const struct 
 		return smd_error_prefix(err, "%s", path);
 	}
 	sqlite3_busy_timeout(db->sql, DB_BUSY_MS);
-	if (sqlite3_exec(db->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-			 "PRAGMA cache_size = -65536;", NULL, NULL, NULL) != SQLITE_OK) {
+	if (sqlite3_exec(db->sql, DB_PRAGMAS, NULL, NULL, NULL) != SQLITE_OK) {
 		db_fail(db, "write-ahead log", err);
 		return smd_error_prefix(err, "%s", path);
 	}

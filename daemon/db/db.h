@@ -32,8 +32,9 @@ struct db;
 int db_open(const char *path, struct db **ret, struct smd_error *err);
 void db_close(struct db *db);
 
-/* A commit that fails has rolled back. DURABLE: survives power loss when commit returns. RELAXED: survives a kill of
- * the process only (progress and the like). A nested DURABLE makes all durable. */
+/* DURABLE: survives power loss when commit returns (the log is synced). RELAXED:
+ * survives a kill of the process only (progress and the like). A nested DURABLE
+ * makes all durable. A commit that fails has rolled back. */
 enum db_durability { DB_RELAXED, DB_DURABLE };
 int db_begin(struct db *db, enum db_durability durability, struct smd_error *err);
 int db_commit(struct db *db, struct smd_error *err);

@@ -100,6 +100,9 @@ trim_deletions(struct db *db, struct smd_error *err)
 	if (query_number(db, err, &upto, "SELECT gen FROM deleted ORDER BY gen DESC LIMIT 1 OFFSET %s",
 			 SMD_U64(DB_DELETIONS_MAX)) != 0)
 		return -1;
+	db->n_deletions = DB_DELETIONS_MAX;
+	if ((uint64_t)upto <= db->deletions_lost)
+		return 0;	/* the count was too high: deletions that were rolled back */
 	stmt = db_prepare(db, &db->stmts[DB_STMT_TRIM_DELETIONS], err,
 			  "DELETE FROM deleted WHERE gen <= ?");
 	if (!stmt)
@@ -114,7 +117,6 @@ trim_deletions(struct db *db, struct smd_error *err)
 	db_bind_text(stmt, 1, "deletions_lost");
 	sqlite3_bind_int64(stmt, 2, upto);
 	db->deletions_lost = (uint64_t)upto;
-	db->n_deletions = DB_DELETIONS_MAX;
 	return db_run(db, stmt, err);
 }
 
