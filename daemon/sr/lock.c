@@ -52,3 +52,11 @@ volume_lock(int fd, bool write, const char *name, struct smd_error *err)
 		return smd_fail_IMAGE_IO(err, name, "%s: locking: %s", name, strerror(errno));
 	return r;
 }
+
+void
+volume_unlock(int fd)
+{
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0 };
+
+	fcntl(fd, F_OFD_SETLK, &all);
+}

@@ -110,8 +110,10 @@ disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *oper
 void
 disk_done(struct disk *disk)
 {
-	if (disk->fd >= 0)
+	if (disk->fd >= 0) {
+		volume_unlock(disk->fd);
 		close(disk->fd);
+	}
 	sr_release(disk->sr);
 	json_object_put(disk->record);
 	free(disk->vdi_ref);
@@ -257,6 +259,20 @@ volume_allocated(struct sr *sr, const char *name)
 	if (sr_get_driver(sr)->volume_stat(sr_handle(sr), name, &volume, &err) < 0)
 		return 0;
 	return volume.allocated;
+}
+
+int
+volume_fail(struct sr *sr, struct smd_error *err)
+{
+	struct smd_error was CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (err->errnum != ENOSPC && err->errnum != EDQUOT)
+		return -1;
+	smd_error_move(&was, err);
+	smd_fail_SR_BACKEND_FAILURE_44(err, "", "There is not enough space", was.message,
+				       "SR %s is full: %s", sr_uuid(sr), was.message);
+	err->errnum = was.errnum;
+	return -1;
 }
 
 uint64_t

@@ -158,8 +158,10 @@ file_detach(void *opaque)
 
 	if (!sr)
 		return;
-	if (sr->marker >= 0)
+	if (sr->marker >= 0) {
+		flock(sr->marker, LOCK_UN);	/* also where a forked process still has it */
 		close(sr->marker);
+	}
 	if (sr->dir >= 0)
 		close(sr->dir);
 	free(sr->location);
