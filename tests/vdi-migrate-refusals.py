@@ -53,6 +53,22 @@ with Smd() as smd:
                 expect_eq(volumes(smd, third), [], "volumes of the full SR")
             empty = smd.make_vdi(one, 64 * MIB, "raw")
             smd.call("VDI.pool_migrate", empty, third, {})
+            # Full in the middle: the disk is as it was.
+            tight = smd.make_vdi(third, 64 * MIB, "vhd")
+            for sent in "raw", "vhd":
+                path = smd.vdi_file(heavy)
+                if sent == "vhd":
+                    path = os.path.join(smd.dir, "heavy.vhd")
+                    qemu_img("convert", "-f", "raw", "-O", "vpc", "-o", "force_size=on",
+                             smd.vdi_file(heavy), path)
+                try:
+                    smd.import_vdi(tight, path, sent)
+                    raise AssertionError("64 MiB fitted into 24")
+                except HttpError as e:
+                    assert b"SR_BACKEND_FAILURE_44" in e.body, e
+                expect_eq(len([f for f in volumes(smd, third) if f.startswith("tmp-")]), 0)
+                expect_eq(smd.call("VDI.get_current_operations", tight), {}, "operations")
+            smd.call("VDI.destroy", tight)
             smd.call("VDI.destroy", heavy)
         finally:
             run("umount", "-l", small)

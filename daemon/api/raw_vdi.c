@@ -479,13 +479,11 @@ write_spool(struct transfer *t, const char *data, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			if (errno == ENOSPC || errno == EDQUOT)
-				smd_fail_SR_BACKEND_FAILURE_44(
-					&t->error, "", "There is not enough space", "",
-					"the SR is full after %" PRIu64 " bytes", t->received);
-			else
-				smd_fail_VDI_IO_ERROR(&t->error, "Device I/O errors", "%s",
-						      strerror(errno));
+			int errnum = errno;
+
+			smd_fail_VDI_IO_ERROR(&t->error, "Device I/O errors", "after %" PRIu64 " bytes: "
+					      "%s", t->received, strerror(errnum));
+			t->error.errnum = errnum;
 			return -1;
 		}
 		data += n;
@@ -626,8 +624,10 @@ import_end(void *state, bool complete, char **ret_text)
 	new_volume_done(&t->spool);
 	new_volume_done(&t->volume);
 	op_set_done(&t->ops);
-	if (r < 0)
+	if (r < 0) {
+		volume_fail(t->disk.sr, &err);
 		return answer_error(t->daemon, t->task_ref, &err, ret_text);
+	}
 	sr_update_stats(t->daemon, sr_ref(t->disk.sr), &err);
 	result = smd_asprintf("<value>%s</value>", t->disk.vdi_ref);
 	if (t->task_ref)

@@ -112,7 +112,7 @@ write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *
 		return -1;
 	smd_json_set_str(request, "op", "create");
 	smd_json_set(request, "target", target);
-	return worker_run(v->daemon, &job, &result, err);
+	return worker_run(v->daemon, &job, &result, err) < 0 ? volume_fail(v->sr, err) : 0;
 }
 
 static int
@@ -406,7 +406,7 @@ resize_disk(struct call *call, struct disk *disk, uint64_t size, struct smd_erro
 	smd_json_set(request, "source", source);
 	smd_json_set_int(request, "size", (int64_t)size);
 	if (worker_run(call->daemon, &job, &result, err) < 0)
-		return -1;
+		return volume_fail(disk->sr, err);
 	return db_set_int(call->daemon->db, "VDI", disk->vdi_ref, "virtual_size", (int64_t)size, err);
 }
 

@@ -56,8 +56,10 @@ move_copy(const struct move *move, struct new_volume *v, struct smd_error *err)
 	smd_json_set_bool(request, "verify", move->verify);
 	smd_json_set_int(request, "bytes_per_second", (int64_t)move->bytes_per_second);
 	smd_json_set_int(request, "threads", 0);
-	if (worker_run(move->daemon, &job, &result, err) < 0)
-		return smd_error_prefix(err, "VDI %s", move->source->uuid);
+	if (worker_run(move->daemon, &job, &result, err) < 0) {
+		smd_error_prefix(err, "VDI %s", move->source->uuid);
+		return volume_fail(move->sr, err);
+	}
 	return 0;
 }
 
