@@ -133,7 +133,6 @@ struct qcow2_image {
 	struct qcow2_cache l2_cache;
 	struct qcow2_cache rb_cache;
 	uint64_t alloc_hint;		/* no free cluster below this one */
-	bool sync_needed;		/* something was committed since the last flush */
 	struct qcow2_free *frees;
 	size_t n_frees, frees_max;
 	struct qcow2_pending *pending;
