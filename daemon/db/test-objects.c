@@ -1,5 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <sys/syscall.h>
+
 #include "daemon/db/test-db.h"
+
+/* sqlite's calls end here, and are counted. */
+static int n_syncs;
+
+__attribute__((visibility("default"))) int
+fdatasync(int fd)
+{
+	n_syncs++;
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+__attribute__((visibility("default"))) int
+fsync(int fd)
+{
+	n_syncs++;
+	return (int)syscall(SYS_fsync, fd);
+}
 
 #define SR1 "OpaqueRef:sr1"
 #define SR2 "OpaqueRef:sr2"
@@ -166,6 +185,39 @@ test_transactions(void **state)
 	assert_true(db_exists(t->db, "SR", SR1));
 }
 
+/* A transaction in another; whether the disk was waited for. */
+static bool
+synced(struct db *db, enum db_durability outer, enum db_durability inner)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	int before = n_syncs;
+
+	assert_ok(db_begin(db, outer, &err), &err);
+	assert_ok(db_begin(db, inner, &err), &err);
+	assert_ok(db_touch(db, "SR", SR1, &err), &err);
+	assert_ok(db_commit(db, &err), &err);
+	assert_int_equal(n_syncs, before);
+	assert_ok(db_commit(db, &err), &err);
+	return n_syncs > before;
+}
+
+static void
+test_durable_commits_wait_for_the_disk(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	int before;
+
+	test_insert(t->db, "SR", SR1, "{}");
+	assert_false(synced(t->db, DB_RELAXED, DB_RELAXED));
+	assert_true(synced(t->db, DB_DURABLE, DB_RELAXED));
+	assert_true(synced(t->db, DB_RELAXED, DB_DURABLE));
+	assert_false(synced(t->db, DB_RELAXED, DB_RELAXED));
+	before = n_syncs;
+	assert_ok(db_touch(t->db, "SR", SR1, &err), &err);
+	assert_true(n_syncs > before);	/* a call of its own */
+}
+
 static void
 test_uuids(void **state)
 {
@@ -215,6 +267,7 @@ main(void)
 		DB_TEST(test_inverse),
 		DB_TEST(test_many),
 		DB_TEST(test_transactions),
+		DB_TEST(test_durable_commits_wait_for_the_disk),
 		DB_TEST(test_uuids),
 		DB_TEST(test_journal),
 	};
