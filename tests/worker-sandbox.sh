@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# A format module gone bad reaches nothing: in smd-worker it can open no path, make
+# no socket, start no program, and says so here.
+source "$(dirname "$0")/functions.sh"
+requires cc
+cd "$t"
+
+cat > bad.c <<'END'
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "plugins/smd-format.h"
+
+static int
+bad_open(struct smd_io *io, uint32_t flags, void **ret_img, struct smd_error *err)
+{
+	int file = open("/etc/passwd", O_RDONLY);
+	int made = open("/tmp/smd-sandbox-escape", O_CREAT | O_WRONLY, 0600);
+	int sock = socket(AF_INET, SOCK_STREAM, 0);
+	pid_t child = fork();
+
+	(void)flags;
+	(void)ret_img;
+	if (child == 0)
+		_exit(0);
+	return smd_fail(err, SMD_REASON_BAD_HEADER, io->name,
+			"read=%d create=%d socket=%d fork=%d env=%d", file >= 0, made >= 0,
+			sock >= 0, child > 0, getenv("SMD_TEST_SECRET") != NULL);
+}
+
+static void
+bad_close(void *img)
+{
+	(void)img;
+}
+
+static int
+bad_info(void *img, struct smd_image_info *ret, struct smd_error *err)
+{
+	(void)img;
+	(void)ret;
+	(void)err;
+	return 0;
+}
+
+static int
+bad_extents(void *img, uint64_t offset, uint64_t count, smd_extent_fn *add, void *opaque,
+	    struct smd_error *err)
+{
+	const struct smd_extent e = { SMD_EXTENT_ZERO, offset, count, 0 };
+
+	(void)img;
+	return add(opaque, &e, err);
+}
+
+static const struct smd_format bad_format = {
+	.name = "bad", .doc = "tries to get out", .max_virtual_size = 1 << 20, .size_unit = 512,
+	.open = bad_open, .close = bad_close, .info = bad_info, .extents = bad_extents,
+};
+SMD_REGISTER_FORMAT(bad_format)
+END
+mkdir modules
+cc -D_GNU_SOURCE -I"$SMD_SRC" -shared -fPIC -o modules/smd-format-bad.so bad.c
+head -c 4096 /dev/zero > image
+
+export SMD_TEST_SECRET=1
+answer=$(echo '{"op":"info","source":{"layers":[{"fd":3,"name":"image","format":"bad"}]}}' |
+	"$SMD_WORKER" --formats "$t/modules" 3< image)
+case $answer in *read=*) ;; *) fail "the module did not run: $answer" ;; esac
+case $answer in *"read=0 create=0 "*) ;; *) fail "a path was opened: $answer" ;; esac
+case $answer in *env=0*) ;; *) fail "the environment is there: $answer" ;; esac
+# Sanitizers need calls that the filter denies: such builds go without it.
+if ! grep -q -e --enable-sanitizers "$SMD_BUILD/config.log"; then
+	case $answer in *"socket=0 fork=0"*) ;; *) fail "a call got through: $answer" ;; esac
+fi
