@@ -75,6 +75,7 @@ struct verify {
 	struct smd_chain *dst;
 	struct copy_hashes *hashes;
 	atomic_size_t next;
+	uint64_t step;		/* of progress for an entry: they cover more than data */
 };
 
 static int
@@ -112,17 +113,12 @@ verify_work(struct crew *crew, void *opaque, struct smd_error *err)
 
 	while (r == 0 && !atomic_load(&crew->stop)) {
 		size_t i = atomic_fetch_add(&v->next, 1);
-		const struct copy_hash *entry;
-		uint64_t share;
 
 		if (i >= v->hashes->n)
 			break;
-		entry = &v->hashes->list[i];
-		r = verify_entry(v, entry, h, buf, err);
-		/* Items cover more than data: progress stays within its total. */
-		share = smd_min_u64(entry->count, crew->total - crew->done);
-		if (r == 0 && i + 1 < v->hashes->n)
-			r = crew_done(crew, share > 1 ? share - 1 : 0, err);
+		r = verify_entry(v, &v->hashes->list[i], h, buf, err);
+		if (r == 0)
+			r = crew_done(crew, v->step, err);
 	}
 	copy_hasher_free(h);
 	return r;
@@ -198,6 +194,7 @@ copy_verify(struct smd_chain *dst, struct copy_hashes *hashes,
 		.crew = { .options = options, .work = verify_work, .opaque = &v,
 			  .done = done, .total = total },
 		.dst = dst, .hashes = hashes,
+		.step = hashes->n ? (total - done) / hashes->n : 0,
 	};
 
 	if (hashes->n > 1)

@@ -223,6 +223,11 @@ model_reserve(void *img, uint64_t offset, uint64_t count, smd_place_fn *add, voi
 		}
 		at += p.count;
 	}
+	/* Beyond every place given out: writers under way never reach it. */
+	if (m->end > r->at && m->io->ops->truncate(m->io, m->end, err) < 0) {
+		free(r);
+		return -1;
+	}
 	*ret_res = r;
 	return 0;
 }
@@ -238,10 +243,7 @@ model_commit(void *img, void *res, struct smd_error *err)
 	for (uint64_t i = 0; i < r->n && ret == 0; i++) {
 		if (!r->fresh[i])
 			continue;
-		if (m->io->size < at + MODEL_UNIT)
-			ret = m->io->ops->truncate(m->io, at + MODEL_UNIT, err);
-		if (ret == 0)
-			ret = put64(m->io, MODEL_MAP + 8 * (r->first + i), at, err);
+		ret = put64(m->io, MODEL_MAP + 8 * (r->first + i), at, err);
 		at += MODEL_UNIT;
 	}
 	free(r);
