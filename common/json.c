@@ -175,9 +175,19 @@ smd_json_parse(const char *text, size_t len, int max_depth, struct smd_error *er
 	return TAKE_PTR(value);
 }
 
+/* Sixteen digits, as xapi writes floats: 0.3 and not its neighbour. */
+static void
+json_set_double_format(void)
+{
+	json_c_set_serialization_double_format("%.16g", JSON_C_OPTION_GLOBAL);
+}
+
 char *
 smd_json_print(json *j)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, json_set_double_format);
 	return smd_strdup(json_object_to_json_string_ext(j, JSON_C_TO_STRING_PLAIN |
 							 JSON_C_TO_STRING_NOSLASHESCAPE));
 }

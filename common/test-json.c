@@ -165,11 +165,23 @@ test_error_and_back(void **state)
 	assert_true(smd_error_is(&out, SMD_E_INTERNAL_ERROR));
 }
 
+/* Floats are made in C too, where the tree has no text to go back to. */
+static void
+test_floats(void **state)
+{
+	CLEANUP_JSON json *value = json_object_new_double(0.3);
+	CLEANUP_FREE char *text = smd_json_print(value);
+
+	(void)state;
+	assert_string_equal(text, "0.3");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values), cmocka_unit_test(test_duplicates),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_floats), cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_depth), cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_length), cmocka_unit_test(test_members),
 		cmocka_unit_test(test_error_and_back),
