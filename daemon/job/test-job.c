@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The journal: what a job leaves to do when it ends, and when it cannot. */
+#include "daemon/db/test-db.h"
+
+#include "daemon/job/job.h"
+#include "daemon/sr/sr.h"
+
+#define SR_A "aaaaaaaa-0000-4000-8000-000000000000"
+#define SR_B "bbbbbbbb-0000-4000-8000-000000000000"
+
+/* ---- SRs that note what is deleted ---- */
+
+struct sr {
+	const char *uuid;
+	bool attached;
+	char deleted[256];
+};
+static struct sr srs[2] = { { .uuid = SR_A }, { .uuid = SR_B } };
+static struct daemon daemon_;
+
+static int
+fake_delete(void *handle, const char *name, struct smd_error *err)
+{
+	struct sr *sr = handle;
+
+	(void)err;
+	strcat(sr->deleted, name);
+	strcat(sr->deleted, " ");
+	return 0;
+}
+
+static const struct smd_sr_driver driver = { .volume_delete = fake_delete };
+
+int
+sr_use(struct daemon *daemon, const char *ref, struct sr **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *uuid = NULL;
+
+	if (db_get_str(daemon->db, "SR", ref, "uuid", &uuid, err) < 0)
+		return -1;
+	*ret = strcmp(uuid, SR_A) == 0 ? &srs[0] : &srs[1];
+	if ((*ret)->attached)
+		return 0;
+	return smd_fail_SR_NOT_ATTACHED(err, ref, "not attached");
+}
+
+void
+sr_release(struct sr *sr)
+{
+	assert_true(sr->attached);
+}
+
+const struct smd_sr_driver *
+sr_get_driver(struct sr *sr)
+{
+	(void)sr;
+	return &driver;
+}
+
+void *
+sr_handle(struct sr *sr)
+{
+	return sr;
+}
+
+const char *
+sr_uuid(struct sr *sr)
+{
+	return sr->uuid;
+}
+
+/* ---- The tests ---- */
+
+static int
+setup(void **state)
+{
+	if (test_db_setup(state) != 0)
+		return -1;
+	daemon_.db = ((struct test_db *)*state)->db;
+	daemon_.jobs = jobs_new(&daemon_);
+	for (size_t i = 0; i < 2; i++) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		CLEANUP_JSON json *row = json_object_new_object();
+		CLEANUP_FREE char *ref = db_new_ref();
+
+		srs[i].attached = true;
+		srs[i].deleted[0] = '\0';
+		smd_json_set_str(row, "uuid", srs[i].uuid);
+		smd_json_set_str(row, "type", "fake");
+		assert_ok(db_insert(daemon_.db, "SR", ref, row, &err), &err);
+	}
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	jobs_free(daemon_.jobs);
+	return test_db_teardown(state);
+}
+
+/* A move from A to B: undo deletes the new volume, redo the old one. */
+static char *
+begin_move(void)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+	char *id = NULL;
+
+	job_plan_add(&undo, SR_B, "new");
+	job_plan_add(&redo, SR_A, "old");
+	assert_ok(job_begin(&daemon_, &(struct job_plan){ "move", undo, redo }, &id, &err), &err);
+	return id;
+}
+
+static void
+commit(const char *id)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	assert_ok(db_begin(daemon_.db, DB_DURABLE, &err), &err);
+	assert_ok(job_committed(&daemon_, id, &err), &err);
+	assert_ok(db_commit(daemon_.db, &err), &err);
+}
+
+static int
+n_jobs(void)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *all = NULL;
+
+	assert_ok(db_jobs(daemon_.db, &all, &err), &err);
+	return json_object_object_length(all);
+}
+
+/* As after a kill: the journal is there, the jobs of this run are not. */
+static void
+forget_run(void)
+{
+	jobs_free(daemon_.jobs);
+	daemon_.jobs = jobs_new(&daemon_);
+}
+
+static void
+test_undo_and_redo(void **state)
+{
+	CLEANUP_FREE char *undone = begin_move(), *done = NULL;
+
+	(void)state;
+	assert_true(job_has_volume(daemon_.jobs, SR_B, "new"));
+	assert_true(job_has_volume(daemon_.jobs, SR_A, "old"));
+	assert_false(job_has_volume(daemon_.jobs, SR_A, "new"));
+	job_end(&daemon_, undone);
+	assert_string_equal(srs[0].deleted, "");
+	assert_string_equal(srs[1].deleted, "new ");
+	assert_false(job_has_volume(daemon_.jobs, SR_B, "new"));
+	assert_int_equal(n_jobs(), 0);
+	done = begin_move();
+	commit(done);
+	job_end(&daemon_, done);
+	assert_string_equal(srs[0].deleted, "old ");
+	assert_string_equal(srs[1].deleted, "new ");
+	assert_int_equal(n_jobs(), 0);
+}
+
+/* A commit that is rolled back has not happened. */
+static void
+test_rolled_back(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *id = begin_move();
+
+	(void)state;
+	assert_ok(db_begin(daemon_.db, DB_DURABLE, &err), &err);
+	assert_ok(job_committed(&daemon_, id, &err), &err);
+	db_rollback(daemon_.db);
+	job_end(&daemon_, id);
+	assert_string_equal(srs[0].deleted, "");
+	assert_string_equal(srs[1].deleted, "new ");
+}
+
+static void
+test_recover(void **state)
+{
+	CLEANUP_FREE char *undone = begin_move(), *done = begin_move();
+
+	(void)state;
+	commit(done);
+	/* A job of this run is its own to end. */
+	job_recover(&daemon_, &srs[0]);
+	assert_string_equal(srs[0].deleted, "");
+	forget_run();
+	assert_int_equal(n_jobs(), 2);
+	job_recover(&daemon_, &srs[0]);
+	assert_string_equal(srs[0].deleted, "old ");
+	assert_string_equal(srs[1].deleted, "");
+	assert_int_equal(n_jobs(), 1);
+	job_recover(&daemon_, &srs[1]);
+	assert_string_equal(srs[1].deleted, "new ");
+	assert_int_equal(n_jobs(), 0);
+}
+
+/* What cannot be done now stays written down until it can. */
+static void
+test_detached(void **state)
+{
+	CLEANUP_FREE char *id = begin_move();
+
+	(void)state;
+	srs[1].attached = false;
+	job_end(&daemon_, id);
+	assert_string_equal(srs[1].deleted, "");
+	assert_int_equal(n_jobs(), 1);
+	job_recover(&daemon_, &srs[1]);
+	assert_string_equal(srs[1].deleted, "new ");
+	assert_int_equal(n_jobs(), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_undo_and_redo, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rolled_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_recover, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_detached, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("job", tests, NULL, NULL);
+}
