@@ -121,6 +121,12 @@ vhd_batmap_done(struct vhd_batmap *b)
 	memset(b, 0, sizeof *b);
 }
 
+uint64_t
+vhd_batmap_end(const struct vhd_batmap *b)
+{
+	return b->map_offset + (uint64_t)smd_load_be32(b->header + BATMAP_SIZE) * VHD_SECTOR;
+}
+
 bool
 vhd_batmap_test(const struct vhd_batmap *b, uint32_t block)
 {

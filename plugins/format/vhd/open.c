@@ -13,8 +13,7 @@ vhd_meta_end(const struct vhd *v)
 	for (unsigned i = 0; i < n; i++)
 		end = smd_max_u64(end, areas[i].end);
 	if (v->batmap.valid)
-		end = smd_max_u64(end, v->batmap.map_offset +
-				  (uint64_t)smd_load_be32(v->batmap.header + 16) * VHD_SECTOR);
+		end = smd_max_u64(end, vhd_batmap_end(&v->batmap));
 	return (end + VHD_SECTOR - 1) / VHD_SECTOR * VHD_SECTOR;
 }
 

@@ -130,8 +130,8 @@ batmap_resize(struct vhd *v, bool moved, struct smd_error *err)
 {
 	struct vhd_batmap *b = &v->batmap;
 	uint32_t n = vhd_batmap_sectors(v->footer.current_size);
+	uint64_t offset, map_offset;
 	uint8_t *map, *next;
-	uint64_t offset;
 
 	if (!vhd_is_tap(&v->footer) || (!b->valid && !moved))
 		return 0;
@@ -149,16 +149,16 @@ batmap_resize(struct vhd *v, bool moved, struct smd_error *err)
 	memcpy(next, map, (size_t)n * VHD_SECTOR);
 	offset = moved ? vhd_batmap_offset(v->header.bat_offset, v->header.n_entries)
 		       : b->header_offset;
+	map_offset = moved ? offset + VHD_SECTOR : b->map_offset;
 	if (!b->valid)
 		memset(b->header, 0, sizeof b->header);
 	if (moved || b->version != VHD_BATMAP_VERSION)
-		vhd_batmap_header_make(b->header, moved ? offset + VHD_SECTOR : b->map_offset,
-				       v->header.n_entries, map, n);
+		vhd_batmap_header_make(b->header, map_offset, v->header.n_entries, map, n);
 	free(b->map);
 	free(b->next);
 	b->valid = true;
 	b->header_offset = offset;
-	b->map_offset = smd_load_be64(b->header + 8);
+	b->map_offset = map_offset;
 	b->map = map;
 	b->next = next;
 	b->version = VHD_BATMAP_VERSION;

@@ -266,6 +266,8 @@ void vhd_batmap_header_make(uint8_t header[VHD_SECTOR], uint64_t map_offset, uin
 int vhd_batmap_read(struct smd_io *io, const struct vhd_footer *f, const struct vhd_header *h,
 		    uint64_t end, struct vhd_batmap *ret, const char **ret_text,
 		    struct smd_error *err);
+/* The first byte after the sectors it has for itself. */
+uint64_t vhd_batmap_end(const struct vhd_batmap *b);
 bool vhd_batmap_test(const struct vhd_batmap *b, uint32_t block);
 void vhd_batmap_clear(struct vhd_batmap *b, uint32_t block);
 void vhd_batmap_set(struct vhd_batmap *b, uint32_t block);
