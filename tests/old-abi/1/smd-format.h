@@ -96,7 +96,8 @@ struct smd_error;			/* opaque here */
 	X(LOCATOR_BOUNDS, "a parent locator is outside the file or too large")	\
 	X(FORMAT_MISMATCH, "declared format and contents differ")		\
 	X(NOT_REGULAR, "not a regular file or block device")			\
-	X(NEEDS_REPAIR, "readable, but must be repaired before it is written")
+	X(NEEDS_REPAIR, "readable, but must be repaired before it is written")	\
+	X(LEAK, "space is counted as used that nothing uses")
 
 enum smd_reason {
 #define SMD_REASON_ENUM(name, text) SMD_REASON_##name,
@@ -273,7 +274,7 @@ struct smd_create {
 
 /* What an image of this size with this much data would need. */
 struct smd_measure {
-	uint64_t required;		/* bytes of file for data_size of data */
+	uint64_t required;		/* bytes taken for data_size of data, holes taking none */
 	uint64_t fully_allocated;	/* bytes of file when every byte is written */
 };
 

@@ -71,7 +71,7 @@ smd_sr_fail(struct smd_error *err, enum smd_sr_failure failure, int errnum, cons
 	va_list ap;
 
 	va_start(ap, fmt);
-	smd_sr_host->fail(err, failure, errnum, fmt, ap);
+	(smd_sr_host->fail)(err, failure, errnum, fmt, ap);	/* cmocka.h has a macro fail() */
 	va_end(ap);
 	return -1;
 }
