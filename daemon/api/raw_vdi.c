@@ -46,8 +46,9 @@ struct transfer {
 	bool begun, done;
 	uint64_t size;
 	struct smd_error error;
+	uint64_t received;		/* bytes that went through here */
 	/* Import. */
-	uint64_t declared, received;
+	uint64_t declared;
 	struct new_volume volume;	/* the new content */
 	struct new_volume spool;	/* the image as it came */
 };
@@ -199,6 +200,15 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	return 0;
 }
 
+/* The VDI is free for others; whoever sees the transfer end may go on with it. */
+static void
+transfer_release(struct transfer *t)
+{
+	if (t->disk.fd >= 0)
+		volume_unlock(t->disk.fd);
+	op_set_done(&t->ops);
+}
+
 /* Wait for the worker's end: 0, or its error. */
 static int
 transfer_join(struct transfer *t, struct smd_error *err)
@@ -328,10 +338,14 @@ export_read(void *state, void *buf, size_t len)
 	do {
 		n = recv(t->pipe, buf, len, 0);
 	} while (n < 0 && errno == EINTR);
-	if (n > 0)
+	t->received += n > 0 ? (uint64_t)n : 0;
+	/* A client that counts goes on when it has the last byte. */
+	if (n >= 0 && (n == 0 || t->received >= t->size) && transfer_join(t, &err) == 0) {
+		transfer_release(t);
 		return n;
-	if (n == 0 && transfer_join(t, &err) == 0)
-		return 0;
+	}
+	if (n > 0 && !err.code)
+		return n;
 	if (err.code && t->task_ref)
 		task_fail(t->daemon->tasks, t->task_ref, &err);
 	t->failed_task = err.code != NULL;
@@ -352,7 +366,7 @@ export_end(void *state, bool complete, char **ret_text)
 	close(t->pipe);
 	t->pipe = -1;
 	whole = transfer_join(t, &err) == 0 && complete && !err.code;
-	op_set_done(&t->ops);
+	transfer_release(t);
 	if (!t->task_ref || t->failed_task)
 		return 200;
 	if (whole) {
@@ -620,10 +634,9 @@ import_end(void *state, bool complete, char **ret_text)
 		r = new_volume_publish(&t->volume, &err);
 	if (r == 0)
 		r = move_replace(&t->disk, &t->volume, &err);
-	/* Whoever sees the task's end may go on with the VDI. */
 	new_volume_done(&t->spool);
 	new_volume_done(&t->volume);
-	op_set_done(&t->ops);
+	transfer_release(t);
 	if (r < 0) {
 		volume_fail(t->disk.sr, &err);
 		return answer_error(t->daemon, t->task_ref, &err, ret_text);
