@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/checked.h"
 #include "common/image/ops.h"
@@ -174,17 +175,49 @@ run_convert(json *request, json **ret, struct smd_error *err)
 	return smd_op_convert(&source, &target, &options, ret, err);
 }
 
+/* Mend what is safe to mend in an image of ours that a power cut left. */
+static int
+repair_layer(int fd, const struct smd_source *source, struct smd_error *err)
+{
+	CLEANUP_JSON json *found = NULL;
+	int verdict;
+
+	return smd_op_check(fd, source->layers[0].name, source->layers[0].format,
+			    SMD_REPAIR_ALL, &found, &verdict, err);
+}
+
+static bool
+needs_repair(const struct smd_error *err)
+{
+	return smd_error_is(err, SMD_E_IMAGE_CORRUPT) &&
+	       strcmp(err->params[1], smd_reason_name(SMD_REASON_NEEDS_REPAIR)) == 0;
+}
+
+/* The one job that changes an image in place: what an earlier one left behind when
+ * it was cut off is mended first. */
 static int
 run_resize(json *request, json **ret, struct smd_error *err)
 {
-	struct smd_source source;
+	struct smd_source source, again;
+	CLEANUP_CLOSE int fd = -1;
 	uint64_t size = 0;
+	int check_fd, rc;
 
 	(void)ret;
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
 	    parse_size(request, "size", &size, err) != 0)
 		return -1;
-	return smd_op_resize(&source, size, false, err);
+	again = source;
+	fd = dup(source.layers[0].fd);
+	rc = smd_op_resize(&source, size, false, err);
+	if (rc == 0 || source.n != 1 || fd < 0 || !needs_repair(err))
+		return rc;
+	smd_error_clear(err);
+	check_fd = dup(fd);
+	if (repair_layer(check_fd, &again, err) != 0)
+		return -1;
+	again.layers[0].fd = TAKE_FD(fd);
+	return smd_op_resize(&again, size, false, err);
 }
 
 static int
