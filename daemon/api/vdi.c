@@ -174,31 +174,14 @@ vdi_create(struct call *call, json **ret, struct smd_error *err)
 /* ---- introduce ---- */
 
 static int
-introduce_check(struct daemon *daemon, struct sr *sr, const char *uuid, const char *location,
-		struct smd_error *err)
+introduce_check(struct sr *sr, const char *uuid, const char *location, struct smd_error *err)
 {
-	struct smd_error other_err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_JSON json *rows = NULL;
-	CLEANUP_FREE char *other = NULL;
+	struct smd_error stat_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_sr_volume volume;
 
 	if (!smd_uuid_ok(uuid))
 		return smd_fail_UUID_INVALID(err, "VDI", uuid, "\"%s\" is no uuid", uuid);
-	if (db_find(daemon->db, "VDI", "location", location, &rows, err) < 0)
-		return -1;
-	for (size_t i = 0; i < json_object_array_length(rows); i++) {
-		CLEANUP_FREE char *its_sr = NULL;
-
-		if (db_get_str(daemon->db, "VDI", json_object_get_string(
-				       json_object_array_get_idx(rows, i)), "SR", &its_sr, err) < 0)
-			return -1;
-		if (strcmp(its_sr, sr_ref(sr)) == 0)
-			return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
-							    "the SR has a VDI at %s already", location);
-	}
-	if (db_by_uuid(daemon->db, "VDI", uuid, &other, &other_err) == 0)
-		return smd_fail_UUID_INVALID(err, "VDI", uuid, "there is a VDI %s already", uuid);
-	if (sr_get_driver(sr)->volume_stat(sr_handle(sr), location, &volume, &other_err) < 0)
+	if (sr_get_driver(sr)->volume_stat(sr_handle(sr), location, &volume, &stat_err) < 0)
 		return smd_fail_VDI_LOCATION_MISSING(err, sr_ref(sr), location,
 						     "SR %s has nothing at %s", sr_uuid(sr), location);
 	return 0;
@@ -211,7 +194,7 @@ introduce_in(struct call *call, struct sr *sr, json *row, const char *ref, struc
 	const char *dot = strrchr(location, '.');
 	CLEANUP_JSON json *info = NULL;
 
-	if (introduce_check(call->daemon, sr, smd_json_str(row, "uuid", ""), location, err) < 0)
+	if (introduce_check(sr, smd_json_str(row, "uuid", ""), location, err) < 0)
 		return -1;
 	if (!dot || !storage_format(call->daemon, dot + 1))
 		return smd_fail_FORMAT_UNKNOWN(err, dot ? dot + 1 : "", "", "the name %s ends in no "
@@ -221,7 +204,7 @@ introduce_in(struct call *call, struct sr *sr, json *row, const char *ref, struc
 	smd_json_set_int(row, "virtual_size", smd_json_int(info, "virtual-size", 0));
 	smd_json_set_int(row, "physical_utilisation", (int64_t)volume_allocated(sr, location));
 	set_format(row, dot + 1);
-	return db_insert(call->daemon->db, "VDI", ref, row, err);
+	return volume_introduce(call->daemon, sr, ref, row, err);
 }
 
 static int

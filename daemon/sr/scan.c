@@ -178,9 +178,13 @@ introduce(struct sr *sr, const char *location, int64_t allocated, struct smd_err
 			sr->uuid, location, smd_json_str(row, "uuid", ""));
 		return 0;
 	}
-	r = db_insert(sr->daemon->db, "VDI", ref, row, err);
+	r = volume_introduce(sr->daemon, sr, ref, row, err);
 	if (r == 0)
 		op_refresh(sr->daemon, "VDI", ref);
+	else if (smd_error_is(err, SMD_E_LOCATION_NOT_UNIQUE)) {
+		smd_error_clear(err);	/* somebody was faster */
+		return 0;
+	}
 	return r;
 }
 

@@ -213,6 +213,61 @@ volume_name_parse(const char *name, struct smd_uuid_text *ret_uuid, const char *
 	return smd_uuid_ok(ret_uuid->text) && !strchr(*ret_format, '.');
 }
 
+/* A name as new_volume_begin makes it; others are somebody's own. */
+static bool
+is_temporary(const char *name)
+{
+	struct smd_uuid_text uuid;
+	const char *format;
+
+	return strncmp(name, TMP_PREFIX, strlen(TMP_PREFIX)) == 0 &&
+	       volume_name_parse(name + strlen(TMP_PREFIX), &uuid, &format);
+}
+
+static int
+check_unclaimed(struct daemon *daemon, struct sr *sr, json *row, struct smd_error *err)
+{
+	const char *location = smd_json_str(row, "location", "");
+	const char *uuid = smd_json_str(row, "uuid", "");
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *other = NULL;
+	CLEANUP_JSON json *rows = NULL;
+
+	if (is_temporary(location) || job_has_volume(daemon->jobs, sr_uuid(sr), location))
+		return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
+						    "%s is of a job that is under way", location);
+	if (db_find(daemon->db, "VDI", "location", location, &rows, err) < 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		CLEANUP_FREE char *its_sr = NULL;
+
+		if (db_get_str(daemon->db, "VDI", json_object_get_string(
+				       json_object_array_get_idx(rows, i)), "SR", &its_sr, err) < 0)
+			return -1;
+		if (strcmp(its_sr, sr_ref(sr)) == 0)
+			return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
+							    "the SR has a VDI at %s already", location);
+	}
+	if (db_by_uuid(daemon->db, "VDI", uuid, &other, &none) == 0)
+		return smd_fail_UUID_INVALID(err, "VDI", uuid, "there is a VDI %s already", uuid);
+	return 0;
+}
+
+int
+volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
+		 struct smd_error *err)
+{
+	struct db *db = daemon->db;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (check_unclaimed(daemon, sr, row, err) < 0 || db_insert(db, "VDI", ref, row, err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db, err);
+}
+
 struct reaping {
 	size_t n;
 	char **names;
@@ -224,7 +279,7 @@ reap_note(void *opaque, const struct smd_sr_volume *volume, struct smd_error *er
 	struct reaping *reaping = opaque;
 
 	(void)err;
-	if (strncmp(volume->name, TMP_PREFIX, strlen(TMP_PREFIX)) != 0)
+	if (!is_temporary(volume->name))
 		return 0;
 	reaping->names = smd_reallocarray(reaping->names, reaping->n + 1, sizeof(char *));
 	reaping->names[reaping->n++] = smd_strdup(volume->name);
