@@ -68,7 +68,8 @@ status_of(const struct smd_error *err)
 	if (smd_error_is(err, SMD_E_RBAC_PERMISSION_DENIED) || smd_error_is(err, SMD_E_VDI_READONLY))
 		return 403;
 	if (smd_error_is(err, SMD_E_VDI_IN_USE) ||
-	    smd_error_is(err, SMD_E_OTHER_OPERATION_IN_PROGRESS))
+	    smd_error_is(err, SMD_E_OTHER_OPERATION_IN_PROGRESS) ||
+	    smd_error_is(err, SMD_E_OPERATION_NOT_ALLOWED))
 		return 409;
 	return 500;
 }
@@ -121,14 +122,11 @@ transfer_new(struct http_request *request)
 {
 	struct transfer *t = smd_calloc(1, sizeof *t);
 	const char *format = http_query(request, "format");
-	const char *task = http_query(request, "task_id");
 
 	t->daemon = http_daemon(request);
 	t->format = smd_strdup(format && *format ? format : RAW);
 	for (char *p = t->format; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
-	if (task && db_exists(t->daemon->db, "task", task))
-		t->task_ref = smd_strdup(task);
 	t->request = json_object_new_object();
 	t->job.request = t->request;
 	t->job.opaque = t;
@@ -139,6 +137,21 @@ transfer_new(struct http_request *request)
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->moved, NULL);
 	return t;
+}
+
+/* The client's task, which the transfer is to end. Only once the client has shown that
+ * it may change things: the end of a task is such a change. */
+static int
+transfer_take_task(struct transfer *t, struct http_request *request, struct smd_error *err)
+{
+	const char *task = http_query(request, "task_id");
+
+	if (!task || !db_exists(t->daemon->db, "task", task))
+		return 0;
+	if (task_take(t->daemon->tasks, task, err) < 0)
+		return -1;
+	t->task_ref = smd_strdup(task);
+	return 0;
 }
 
 /* The VDI of the request, open, with the operation noted on it. */
@@ -224,8 +237,7 @@ transfer_join(struct transfer *t, struct smd_error *err)
 
 /* 0, or the status to answer with: who is asking, and may they. */
 static unsigned
-check_session(struct http_request *request, const char *message, const char *task_ref,
-	      char **ret_text)
+check_session(struct http_request *request, const char *message, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct daemon *daemon = http_daemon(request);
@@ -237,8 +249,6 @@ check_session(struct http_request *request, const char *message, const char *tas
 		return 0;
 	if (!err.code)
 		smd_fail_SESSION_AUTHENTICATION_FAILED(&err, "", "", "the request needs a session");
-	if (task_ref)
-		task_fail(daemon->tasks, task_ref, &err);
 	*ret_text = smd_asprintf("%s: %s\n", err.code, err.message);
 	return status ? status : 403;
 }
@@ -312,11 +322,11 @@ export_begin(struct http_request *request, void **ret_state, char **ret_text)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_transfer) struct transfer *t = transfer_new(request);
 	CLEANUP_FREE char *disposition = NULL;
-	unsigned status = check_session(request, "VDI.copy", t->task_ref, ret_text);
+	unsigned status = check_session(request, "VDI.copy", ret_text);
 
 	if (status != 0)
 		return status;
-	if (export_start(t, request, &err) < 0)
+	if (transfer_take_task(t, request, &err) < 0 || export_start(t, request, &err) < 0)
 		return answer_error(t->daemon, t->task_ref, &err, ret_text);
 	disposition = smd_asprintf("attachment; filename=\"%s.%s\"", t->disk.uuid, t->format);
 	http_reply_header(request, "Content-Type", content_type(t->format));
@@ -457,21 +467,31 @@ import_start_raw(struct transfer *t, struct smd_error *err)
 	return transfer_start(t, false, err);
 }
 
+/* npm xen-api first asks without a task whether it may: with an empty body, or with
+ * the length it declares where it knows none, and no body either. */
+static bool
+is_probe(const struct transfer *t, struct http_request *request)
+{
+	return t->declared == 0 || (!http_query(request, "task_id") && length_is_open(t));
+}
+
 static unsigned
 import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_transfer) struct transfer *t = transfer_new(request);
-	unsigned status = check_session(request, "VDI.resize", t->task_ref, ret_text);
+	unsigned status = check_session(request, "VDI.resize", ret_text);
+	bool probe;
 	int r;
 
 	if (status != 0)
 		return status;
 	t->declared = http_content_length(request);
-	r = import_check(t, request, &err);
-	/* npm xen-api first asks without a task whether it may: with an empty body, or
-	 * with the length it declares where it knows none, and no body either. */
-	if (r == 0 && (t->declared == 0 || (!t->task_ref && length_is_open(t))))
+	probe = is_probe(t, request);
+	r = probe ? 0 : transfer_take_task(t, request, &err);
+	if (r == 0)
+		r = import_check(t, request, &err);
+	if (r == 0 && probe)
 		return 200;
 	if (r == 0)
 		r = strcmp(t->format, RAW) == 0 ? import_start_raw(t, &err) :

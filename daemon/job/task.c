@@ -22,6 +22,7 @@
 struct running {
 	struct running *next;
 	char *ref;
+	bool taken;			/* smd works for it, and ends it */
 	bool cancelled;
 	bool destroy;			/* remove the row at the end */
 	void (*cancel)(void *opaque);	/* NULL: not ours to stop now */
@@ -260,6 +261,20 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 	LOCK_SCOPE(&tasks->lock);
 	r->next = tasks->running;
 	tasks->running = r;
+	return 0;
+}
+
+int
+task_take(struct tasks *tasks, const char *ref, struct smd_error *err)
+{
+	struct running *r;
+
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	if (!r || r->taken)
+		return smd_fail_OPERATION_NOT_ALLOWED(err, ref, "task %s %s", ref,
+						      r ? "is of another operation" : "has ended");
+	r->taken = true;
 	return 0;
 }
 

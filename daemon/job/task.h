@@ -22,6 +22,10 @@ void tasks_free(struct tasks *tasks);
 int task_create(struct tasks *tasks, const char *name, const char *description,
 		const char *owner, char **ret_ref, struct smd_error *err);
 
+/* Work for a pending task from now on: one that nothing else of ours works for, else
+ * OPERATION_NOT_ALLOWED. */
+int task_take(struct tasks *tasks, const char *ref, struct smd_error *err);
+
 /* 0..1; never goes back; written when it has moved by 1% or a second has passed.
  * detail (bytes, rate, time left) joins other_config: keys "bytes_done",
  * "bytes_total", "bytes_per_second", "seconds_left". ref may be NULL: nothing. */

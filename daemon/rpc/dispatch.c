@@ -355,7 +355,8 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 		CLEANUP_FREE char *label = smd_asprintf("%s%s", async ? "Async." : "",
 							message->name);
 
-		if (task_create(daemon->tasks, label, "", r->session_ref, &r->task_ref, err) < 0)
+		if (task_create(daemon->tasks, label, "", r->session_ref, &r->task_ref, err) < 0 ||
+		    task_take(daemon->tasks, r->task_ref, err) < 0)
 			return -1;
 		r->call.task_ref = r->task_ref;
 	}
