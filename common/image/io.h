@@ -76,13 +76,4 @@ smd_io_flush(struct smd_io *io, struct smd_error *err)
 	return io->ops->flush(io, err);
 }
 
-/* ---- Who may have the file open ---- */
-
-/* Take qemu's image locks on a file's descriptor (OFD locks on bytes 100 and
- * 200 up, as qemu's file-posix driver does), so that smd, qemu, qemu-img and
- * nbdkit keep out of each other's way: write as the only writer, else shared
- * with other readers but with no writer. Returns 0 held until the descriptor
- * is closed, 1 somebody else has it, -1. */
-int smd_io_lock(int fd, bool write, const char *name, struct smd_error *err);
-
 #endif

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
@@ -218,7 +219,7 @@ static void
 transfer_release(struct transfer *t)
 {
 	if (t->disk.fd >= 0)
-		volume_unlock(t->disk.fd);
+		smd_image_unlock(t->disk.fd);
 	op_set_done(&t->ops);
 }
 

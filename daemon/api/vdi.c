@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/lock.h"
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
@@ -258,7 +259,7 @@ check_unused(struct disk *disk, struct smd_error *err)
 		smd_error_move(err, &open_err);
 		return -1;
 	}
-	r = volume_lock(disk->fd, true, disk->location, err);
+	r = smd_image_lock(disk->fd, true, disk->location, err);
 	if (r == 1)
 		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, "destroy"),
 					   "VDI %s is held open by another program", disk->uuid);

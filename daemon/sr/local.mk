@@ -4,7 +4,6 @@ libsr_la_SOURCES = \
 	sr/driver.c \
 	sr/formats.c \
 	sr/internal.h \
-	sr/lock.c \
 	sr/op.c \
 	sr/records.c \
 	sr/scan.c \

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/checked.h"
+#include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
@@ -100,7 +101,7 @@ disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *oper
 						 write ? SMD_SR_OPEN_WRITE : 0, &disk->fd,
 						 &open_err) < 0)
 		return fail_open(daemon, disk, &open_err, err);
-	r = volume_lock(disk->fd, write, disk->location, err);
+	r = smd_image_lock(disk->fd, write, disk->location, err);
 	if (r == 1)
 		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
 					   "VDI %s is held open by another program", disk->uuid);
@@ -111,7 +112,7 @@ void
 disk_done(struct disk *disk)
 {
 	if (disk->fd >= 0) {
-		volume_unlock(disk->fd);
+		smd_image_unlock(disk->fd);
 		close(disk->fd);
 	}
 	sr_release(disk->sr);

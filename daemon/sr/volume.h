@@ -57,11 +57,6 @@ int volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json
 		     struct smd_error *err);
 /* Delete what a crash left under temporary names; the SR is nobody's else. */
 void volumes_reap(struct sr *sr);
-/* 0 held until the descriptor is closed, 1 somebody else has it, -1. */
-int volume_lock(int fd, bool write, const char *name, struct smd_error *err);
-/* Closing is not enough: a process being spawned meanwhile holds every descriptor
- * until it executes its program. */
-void volume_unlock(int fd);
 uint64_t volume_allocated(struct sr *sr, const char *name);
 /* A worker's error that began with a full file system says so: SR_FULL is known
  * before the work, SR_BACKEND_FAILURE_44 when it happens in its middle. Returns -1. */

@@ -6,6 +6,7 @@
 
 #include "common/image/io.h"
 #include "common/image/img/img.h"
+#include "common/lock.h"
 #include "common/mem.h"
 
 static void
@@ -96,7 +97,7 @@ img_check(struct img_options *o, struct smd_error *err)
 	if (fd < 0 || img_format(fd, o->args[0], o->format, &format, err) != 0)
 		return -1;
 	if (!o->share) {
-		int rc = smd_io_lock(fd, write, o->args[0], err);
+		int rc = smd_image_lock(fd, write, o->args[0], err);
 
 		if (rc != 0)
 			return rc < 0 ? -1 : smd_fail_IMAGE_IO(err, o->args[0],

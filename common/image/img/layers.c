@@ -10,6 +10,7 @@
 #include "common/checked.h"
 #include "common/image/io.h"
 #include "common/image/img/img.h"
+#include "common/lock.h"
 #include "common/mem.h"
 
 #define WINDOW (1u << 20)
@@ -325,7 +326,7 @@ img_commit(struct img_options *o, struct smd_error *err)
 	lock = img_open_file(o->args[0], O_RDWR, err);
 	if (lock < 0)
 		return -1;
-	if (!o->share && smd_io_lock(lock, true, o->args[0], err) != 0)
+	if (!o->share && smd_image_lock(lock, true, o->args[0], err) != 0)
 		return err->code ? -1 : smd_fail_IMAGE_IO(err, o->args[0], "%s is in use",
 							  o->args[0]);
 	if (img_source(o, path, format, true, &below, err) != 0 ||

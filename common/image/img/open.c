@@ -10,6 +10,7 @@
 
 #include "common/image/io.h"
 #include "common/image/img/img.h"
+#include "common/lock.h"
 #include "common/mem.h"
 
 #define PROBE_BYTES 4096	/* of the head and of the tail */
@@ -89,7 +90,7 @@ static int
 lock_file(const struct img_options *o, int fd, bool write, const char *path,
 	  struct smd_error *err)
 {
-	int rc = o->share ? 0 : smd_io_lock(fd, write, path, err);
+	int rc = o->share ? 0 : smd_image_lock(fd, write, path, err);
 
 	if (rc == 1)
 		return smd_fail_IMAGE_IO(err, path, "%s is in use by another program%s", path,

@@ -4,7 +4,7 @@
  * says "I use permission i", on byte 200 + i "I let nobody else use it". A
  * claim holds when no other descriptor contradicts it.
  */
-#include "common/image/io.h"
+#include "common/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +29,8 @@ lock_byte(int fd, int command, short type, off_t byte, struct flock *ret)
 	return fcntl(fd, command, ret);
 }
 
-static void
-lock_drop(int fd)
+void
+smd_image_unlock(int fd)
 {
 	struct flock fl;
 
@@ -55,7 +55,7 @@ lock_claim(int fd, int base, int i)
 }
 
 int
-smd_io_lock(int fd, bool write, const char *name, struct smd_error *err)
+smd_image_lock(int fd, bool write, const char *name, struct smd_error *err)
 {
 	unsigned used = PERM_CONSISTENT_READ | (write ? PERM_WRITE | PERM_RESIZE : 0);
 	unsigned denied = PERM_WRITE | PERM_RESIZE;
@@ -77,6 +77,6 @@ smd_io_lock(int fd, bool write, const char *name, struct smd_error *err)
 		smd_fail_IMAGE_IO(err, name, "%s: locking: %s", name, strerror(e));
 		err->errnum = e;
 	}
-	lock_drop(fd);
+	smd_image_unlock(fd);
 	return r;
 }

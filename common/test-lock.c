@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "common/image/io.h"
+#include "common/lock.h"
 
 static char path[] = "test-lock.XXXXXX";
 
@@ -18,7 +18,7 @@ lock(int *ret_fd, bool write)
 
 	*ret_fd = open(path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	assert_true(*ret_fd >= 0);
-	return smd_io_lock(*ret_fd, write, path, &err);
+	return smd_image_lock(*ret_fd, write, path, &err);
 }
 
 static void
@@ -72,7 +72,7 @@ test_lock_taken_again_by_the_same_descriptor(void **state)
 
 	(void)state;
 	assert_int_equal(lock(&a, true), 0);
-	assert_int_equal(smd_io_lock(a, true, path, &err), 0);
+	assert_int_equal(smd_image_lock(a, true, path, &err), 0);
 	close(a);
 }
 
