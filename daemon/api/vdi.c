@@ -389,8 +389,13 @@ resize_disk(struct call *call, struct disk *disk, uint64_t size, struct smd_erro
 	smd_json_set_str(request, "op", "resize");
 	smd_json_set(request, "source", source);
 	smd_json_set_int(request, "size", (int64_t)size);
-	if (worker_run(call->daemon, &job, &result, err) < 0)
+	if (worker_run(call->daemon, &job, &result, err) < 0) {
+		struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
+		/* It may have ended between the image's growth and its answer. */
+		vdi_refresh(disk->sr, disk->vdi_ref, disk->record, &ignored);
 		return volume_fail(disk->sr, err);
+	}
 	return db_set_int(call->daemon->db, "VDI", disk->vdi_ref, "virtual_size", (int64_t)size, err);
 }
 
