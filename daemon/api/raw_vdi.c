@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "common/lock.h"
 #include "common/log.h"
@@ -28,9 +29,11 @@
 /* What clients declare who do not know the length: 1 PiB; they hang up early. */
 #define LENGTH_UNKNOWN (UINT64_C(1) << 50)
 #define RAW "raw"
+#define HEARING_MS 500	/* a client at work hears of the end before it is hung up on */
 
 struct transfer {
 	struct daemon *daemon;
+	struct http_request *client;
 	char *task_ref;			/* NULL: none */
 	char *format;			/* of the body */
 	struct disk disk;
@@ -45,6 +48,7 @@ struct transfer {
 	pthread_mutex_t lock;		/* guards what follows */
 	pthread_cond_t moved;
 	bool begun, done;
+	bool ending;			/* the connection knows */
 	uint64_t size;
 	struct smd_error error;
 	uint64_t received;		/* bytes that went through here */
@@ -88,11 +92,40 @@ answer_error(struct daemon *daemon, const char *task_ref, const struct smd_error
 	return status_of(err);
 }
 
+/* The task was cancelled. A client that sends or reads finds out by itself, one that
+ * does neither would hold its VDI for as long as it likes. */
+static void
+hang_up(void *opaque)
+{
+	struct transfer *t = opaque;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += HEARING_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	LOCK_SCOPE(&t->lock);
+	while (!t->ending && pthread_cond_timedwait(&t->moved, &t->lock, &until) == 0)
+		;
+	if (!t->ending)
+		http_hang_up(t->client);
+}
+
+/* The connection's thread is at the end of the stream. */
+static void
+transfer_ending(struct transfer *t)
+{
+	LOCK_SCOPE(&t->lock);
+	t->ending = true;
+	pthread_cond_broadcast(&t->moved);
+}
+
 static void
 transfer_free(struct transfer *t)
 {
 	if (!t)
 		return;
+	transfer_ending(t);
 	if (t->pipe >= 0)
 		close(t->pipe);
 	if (t->running)
@@ -125,6 +158,7 @@ transfer_new(struct http_request *request)
 	const char *format = http_query(request, "format");
 
 	t->daemon = http_daemon(request);
+	t->client = request;
 	t->format = smd_strdup(format && *format ? format : RAW);
 	for (char *p = t->format; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
@@ -184,12 +218,19 @@ transfer_main(void *opaque)
 	CLEANUP_JSON json *result = NULL;
 	struct transfer *t = opaque;
 
+	bool cancelled;
+
 	worker_run(t->daemon, &t->job, &result, &err);
-	LOCK_SCOPE(&t->lock);
-	if (err.code)
-		smd_error_move(&t->error, &err);
-	t->done = true;
-	pthread_cond_broadcast(&t->moved);
+	cancelled = smd_error_is(&err, SMD_E_TASK_CANCELLED);
+	{
+		LOCK_SCOPE(&t->lock);
+		if (err.code)
+			smd_error_move(&t->error, &err);
+		t->done = true;
+		pthread_cond_broadcast(&t->moved);
+	}
+	if (cancelled)
+		hang_up(t);
 	return NULL;
 }
 
@@ -206,6 +247,7 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	t->pipe = ends[0];
 	smd_json_set_int(t->request, "fd", worker_fd(&t->job, ends[1]));
 	t->job.task_ref = t->task_ref;
+	t->job.urgent = true;	/* as fast as its client: it must not hold up the others */
 	t->job.progress_from = 0.01;
 	t->job.progress_to = 0.98;
 	if (pthread_create(&t->thread, NULL, transfer_main, t) != 0)
@@ -227,6 +269,7 @@ transfer_release(struct transfer *t)
 static int
 transfer_join(struct transfer *t, struct smd_error *err)
 {
+	transfer_ending(t);
 	if (t->running)
 		pthread_join(t->thread, NULL);
 	t->running = false;
@@ -500,6 +543,8 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 					 NULL, &t->spool, &err);
 	if (r < 0)
 		return answer_error(t->daemon, t->task_ref, &err, ret_text);
+	if (t->spool.fd >= 0 && t->task_ref)
+		task_set_cancel(t->daemon->tasks, t->task_ref, hang_up, t);
 	name_task(request, t);
 	*ret_state = TAKE_PTR(t);
 	return 0;
@@ -627,6 +672,11 @@ import_finish_image(struct transfer *t, bool complete, struct smd_error *err)
 {
 	uint64_t size;
 
+	transfer_ending(t);
+	if (t->task_ref)
+		task_set_cancel(t->daemon->tasks, t->task_ref, NULL, NULL);
+	if (!t->error.code && task_cancelled(t->daemon->tasks, t->task_ref))
+		smd_fail_TASK_CANCELLED(&t->error, t->task_ref, "the task was cancelled");
 	if (t->error.code) {
 		smd_error_move(err, &t->error);
 		return -1;

@@ -23,7 +23,7 @@ struct worker_job {
 	/* export: called when the size is known; NULL otherwise. */
 	void (*begin)(void *opaque, uint64_t size);
 	void *opaque;
-	bool urgent;		/* short questions (info, formats) do not queue */
+	bool urgent;		/* does not queue: a short question, or paced by a client */
 };
 
 /* Add a descriptor (owned by the job from here on) and get the number the worker

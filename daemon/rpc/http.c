@@ -138,6 +138,13 @@ http_reply_size(struct http_request *request, uint64_t size)
 	request->reply_size = size;
 }
 
+/* The thread of the connection wakes up, whatever it waits for, and ends the stream. */
+void
+http_hang_up(struct http_request *request)
+{
+	shutdown(connection_fd(request), SHUT_RDWR);
+}
+
 static unsigned
 unauthenticated(struct http_request *request)
 {

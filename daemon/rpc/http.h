@@ -64,6 +64,8 @@ uint64_t http_content_length(struct http_request *request);
 /* Headers of the reply to come; size UINT64_MAX: until the connection closes. */
 void http_reply_header(struct http_request *request, const char *name, const char *value);
 void http_reply_size(struct http_request *request, uint64_t size);
+/* From any thread, before end() returns: as if the client had gone away. */
+void http_hang_up(struct http_request *request);
 /* The session of a request: session_id in query or cookie, else HTTP Basic (a
  * session for this request, ended with it). 0, or the status to answer with. */
 unsigned http_authenticate(struct http_request *request, char **ret_session_ref,
