@@ -349,45 +349,42 @@ reattach(struct daemon *daemon, struct smd_error *err)
 	return 0;
 }
 
-/* VDIs that a crash found in the middle of a resize. */
-static int
-find_resized(struct daemon *daemon, json **ret, struct smd_error *err)
+static bool
+was_resized(json *vdi)
 {
-	CLEANUP_JSON json *resized = json_object_new_array();
+	json_object_object_foreach(smd_json_member(vdi, "current_operations"), key, value) {
+		(void)key;
+		if (strcmp(json_object_get_string(value), "resize") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* VDIs that a crash found in the middle of a resize: the image alone knows whether it
+ * has grown, the row may be behind. Their operations are cleared after this, so that
+ * another crash changes nothing. */
+static int
+refresh_resized(struct daemon *daemon, struct smd_error *err)
+{
 	CLEANUP_JSON json *vdis = NULL;
 
 	if (db_all_records(daemon->db, "VDI", NULL, &vdis, err) < 0)
 		return -1;
 	json_object_object_foreach(vdis, ref, vdi) {
-		json_object_object_foreach(smd_json_member(vdi, "current_operations"), key, value) {
-			(void)key;
-			if (strcmp(json_object_get_string(value), "resize") == 0)
-				json_object_array_add(resized, json_object_new_string(ref));
-		}
-	}
-	*ret = TAKE_PTR(resized);
-	return 0;
-}
-
-/* The image alone knows whether it has grown; the row may be behind. */
-static void
-refresh_resized(struct daemon *daemon, json *resized)
-{
-	for (size_t i = 0; i < json_object_array_length(resized); i++) {
-		const char *ref = json_object_get_string(json_object_array_get_idx(resized, i));
-		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-		CLEANUP_JSON json *row = NULL;
+		struct smd_error vdi_err CLEANUP_ERROR = SMD_ERROR_INIT;
 		struct sr *sr = NULL;
 
-		if (db_get_record(daemon->db, "VDI", ref, &row, &err) == 0 &&
-		    sr_use(daemon, smd_json_str(row, "SR", ""), &sr, &err) == 0) {
-			vdi_refresh(sr, ref, row, &err);
+		if (!was_resized(vdi))
+			continue;
+		if (sr_use(daemon, smd_json_str(vdi, "SR", ""), &sr, &vdi_err) == 0) {
+			vdi_refresh(sr, ref, vdi, &vdi_err);
 			sr_release(sr);
 		}
-		if (err.code)
+		if (vdi_err.code)
 			smd_log(SMD_LOG_WARNING, "the size of VDI %s is to be found by SR.scan: %s", ref,
-				err.message);
+				vdi_err.message);
 	}
+	return 0;
 }
 
 int
@@ -395,7 +392,6 @@ storage_start(struct daemon *daemon, const char *sr_dirs, const char *format_dir
 	      struct smd_error *err)
 {
 	struct storage *storage = smd_calloc(1, sizeof *storage);
-	CLEANUP_JSON json *resized = NULL;
 
 	pthread_mutex_init(&storage->attach_lock, NULL);
 	pthread_mutex_init(&storage->lock, NULL);
@@ -405,12 +401,12 @@ storage_start(struct daemon *daemon, const char *sr_dirs, const char *format_dir
 	storage->format_dirs = smd_strdup(format_dirs);
 	daemon->storage = storage;
 	if (drivers_load(storage, sr_dirs, err) < 0 || formats_ask(daemon, err) < 0 ||
-	    drivers_publish(daemon, err) < 0 || find_resized(daemon, &resized, err) < 0 ||
-	    ops_reset(daemon, "SR", err) < 0 || ops_reset(daemon, "VDI", err) < 0 || reattach(daemon, err) < 0) {
+	    drivers_publish(daemon, err) < 0 || ops_reset(daemon, "SR", err) < 0 ||
+	    reattach(daemon, err) < 0 || refresh_resized(daemon, err) < 0 ||
+	    ops_reset(daemon, "VDI", err) < 0) {
 		storage_stop(daemon);
 		return -1;
 	}
-	refresh_resized(daemon, resized);
 	keeper_start(daemon);
 	return 0;
 }
