@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # An upload of unknown length, as npm xen-api does it: a probe without a task, then
 # the transfer with a task; both declare 1 PiB. Each is answered before any body; the
-# upload ends where the client hangs up, and its result is in the task. Over the unix
-# socket, where the last of the data could be lost, it is refused.
+# upload ends where the client hangs up, and its result is in the task; one that is
+# reset leaves the disk alone. Over the unix socket, where the last of the data could
+# be lost, it is refused.
+import struct
+
 from smdtest import *
 
 SIZE = 3 * MIB
@@ -49,6 +52,17 @@ with Smd(tcp=True) as smd:
             upload(smd, vdi, fmt, f.read())
         smd.export_vdi(vdi, image)
         expect_eq(sha256_of_file(image), digest, fmt)
+    task = smd.call("task.create", "reset", "")
+    connection, answer = put(smd, "/import_raw_vdi?session_id=%s&vdi=%s&task_id=%s"
+                             % (smd.login(), vdi, task))
+    connection.sock.sendall(b"half of a disk" * 1000)
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    record = smd.wait_task(task)
+    expect_eq((record["status"], record["error_info"][:1]), ("failure", ["VDI_IO_ERROR"]),
+              "the task of an upload that was reset")
+    smd.export_vdi(vdi, image)
+    expect_eq(sha256_of_file(image), digest, "the disk after an upload that was reset")
     smd.tcp = False
     connection, answer = put(smd, "/import_raw_vdi?session_id=%s&vdi=%s" % (smd.login(), vdi))
     assert answer.startswith(b"HTTP/1.1 411 "), answer

@@ -605,9 +605,9 @@ import_write(void *state, const void *data, size_t len)
 static int
 check_complete(const struct transfer *t, bool complete, struct smd_error *err)
 {
-	if (complete || length_is_open(t))
+	if (complete)
 		return 0;
-	return smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "the upload ended after %" PRIu64
+	return smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "the upload broke off after %" PRIu64
 				     " of %" PRIu64 " bytes; VDI %s is as it was", t->received,
 				     t->declared, t->disk.uuid);
 }

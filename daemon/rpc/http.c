@@ -585,6 +585,16 @@ reset_connection(struct http_request *request)
 	setsockopt(connection_fd(request), SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
+/* Hanging up in order is how an upload of unknown length ends; a reset, silence for
+ * too long or our own stop leave it unfinished as they do any other. */
+static bool
+is_complete(struct http_request *request, enum MHD_RequestTerminationCode code)
+{
+	if (!request->route->stream->read && is_endless(request))
+		return code == MHD_REQUEST_TERMINATED_CLIENT_ABORT;
+	return code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !request->broken;
+}
+
 static void
 completed(void *opaque, struct MHD_Connection *connection, void **con_cls,
 	  enum MHD_RequestTerminationCode code)
@@ -601,8 +611,7 @@ completed(void *opaque, struct MHD_Connection *connection, void **con_cls,
 	if (request->broken)
 		reset_connection(request);
 	if (request->begun && !request->ended)
-		stream_end(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !request->broken,
-			   &text);
+		stream_end(request, is_complete(request, code), &text);
 	if (request->own_session)
 		session_logout(http->daemon->sessions, request->own_session, &ignored);
 	for (size_t i = 0; i < request->n_headers; i++) {

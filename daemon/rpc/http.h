@@ -30,7 +30,7 @@ struct http_stream {
 	 * status and text (return it) or return 0 to go on. */
 	unsigned (*begin)(struct http_request *request, void **ret_state, char **ret_text);
 	/* PUT: the body in pieces; non-zero stops reading. One that declares 1 PiB or more
-	 * has been answered 200 by then, and just ends: complete is false. */
+	 * has been answered 200 by then, and is complete when the client hangs up. */
 	int (*write)(void *state, const void *data, size_t len);
 	/* GET: the next piece, 0 at the end, -1 to break the connection. */
 	int64_t (*read)(void *state, void *buf, size_t len);
