@@ -149,6 +149,17 @@ with Smd(tcp=True) as smd:
     expect_eq(status, 400, "status of an overlay")
     assert b"EXTERNAL_REF" in text or b"IMAGE_UNSUPPORTED" in text, text
 
+    # No length at all is no empty disk.
+    number = task(smd)
+    connection = smd.connect()
+    connection.putrequest("PUT", "/import_raw_vdi?session_id=%s&vdi=%s&task_id=%s"
+                          % (smd.login(), small, number))
+    connection.endheaders()
+    expect_eq(connection.getresponse().status, 400, "status of a body without a length")
+    connection.close()
+    expect_eq(smd.wait_task(number)["status"], "failure", "a body without a length")
+    expect_eq(content(smd, small), held, "the content after it")
+
     # Length unknown, closed at the end of the image: taken.
     for fmt in FORMATS:
         again = smd.make_vdi(sr, SIZE, "raw")

@@ -537,6 +537,9 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 		r = import_check(t, request, &err);
 	if (r == 0 && probe)
 		return 200;
+	if (r == 0 && t->declared == UINT64_MAX)
+		r = smd_fail_INVALID_VALUE(&err, "Content-Length", "", "the upload declares no length, "
+					   "and has no body then");
 	if (r == 0)
 		r = strcmp(t->format, RAW) == 0 ? import_start_raw(t, &err) :
 			new_volume_begin(t->daemon, "import_raw_vdi", t->disk.sr, t->format, 0, NULL,
