@@ -14,7 +14,8 @@
 struct jobs {
 	struct daemon *daemon;
 	pthread_mutex_t lock;	/* guards live */
-	json *live;		/* {id: plan} of the jobs of this run */
+	json *live;		/* {id: plan} of the jobs of this run, and what is left of
+				 * those that have ended: {"over":true, "undo":[…]} */
 };
 
 struct jobs *
@@ -161,6 +162,23 @@ finish_entry(struct daemon *daemon, json *entry, struct sr *sr)
 	return r == 0;
 }
 
+/* The job has ended; what is left of it (NULL: nothing) is still nobody else's. */
+static void
+note_left(struct jobs *jobs, const char *id, json *left)
+{
+	json *entry = NULL;
+
+	if (left) {
+		entry = json_object_new_object();
+		smd_json_set_bool(entry, "over", true);
+		smd_json_set(entry, "undo", copy_list(left));
+	}
+	LOCK_SCOPE(&jobs->lock);
+	json_object_object_del(jobs->live, id);
+	if (entry)
+		json_object_object_add(jobs->live, id, entry);
+}
+
 /* What is left of the plan goes back to the journal; nothing left: it is forgotten. */
 static void
 finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
@@ -177,14 +195,11 @@ finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
 			job_plan_add(&left, smd_json_str(entry, "sr", ""),
 				     smd_json_str(entry, "volume", ""));
 	}
+	if (left)
+		smd_json_set(plan, key, left);
 	if (db_begin(daemon->db, DB_RELAXED, &err) < 0)
 		goto out;
-	if (left) {
-		smd_json_set(plan, key, left);
-		r = db_job_put(daemon->db, id, plan, &err);
-	} else {
-		r = db_job_delete(daemon->db, id, &err);
-	}
+	r = left ? db_job_put(daemon->db, id, plan, &err) : db_job_delete(daemon->db, id, &err);
 	if (r == 0)
 		r = db_commit(daemon->db, &err);
 	else
@@ -192,6 +207,7 @@ finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
 out:
 	if (err.code)
 		smd_log(SMD_LOG_ERR, "job %s stays in the journal: %s", id, err.message);
+	note_left(daemon->jobs, id, left);
 }
 
 void
@@ -200,13 +216,13 @@ job_end(struct daemon *daemon, const char *id)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_JSON json *plan = stored_plan(daemon, id, &err);
 
-	if (plan)
+	if (plan) {
 		finish_plan(daemon, id, plan, NULL);
-	else
-		smd_log(SMD_LOG_ERR, "the journal has no job %s%s%s", id, err.code ? ": " : "",
-			err.code ? err.message : "");
-	LOCK_SCOPE(&daemon->jobs->lock);
-	json_object_object_del(daemon->jobs->live, id);
+		return;
+	}
+	smd_log(SMD_LOG_ERR, "the journal has no job %s%s%s", id, err.code ? ": " : "",
+		err.code ? err.message : "");
+	note_left(daemon->jobs, id, NULL);
 }
 
 static bool
@@ -225,8 +241,11 @@ plan_has_sr(json *plan, const char *uuid)
 static bool
 is_live(struct jobs *jobs, const char *id)
 {
+	json *plan;
+
 	LOCK_SCOPE(&jobs->lock);
-	return json_object_object_get_ex(jobs->live, id, NULL);
+	plan = smd_json_member(jobs->live, id);
+	return plan && !smd_json_bool(plan, "over", false);
 }
 
 void

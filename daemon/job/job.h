@@ -38,7 +38,8 @@ void job_end(struct daemon *daemon, const char *id);
 struct sr;
 void job_recover(struct daemon *daemon, struct sr *sr);
 
-/* Whether a job that runs has the volume in its plan: SR.scan leaves it alone. */
+/* Whether a job that runs has the volume in its plan, or one that has ended could not
+ * delete it yet: SR.scan leaves it alone. */
 bool job_has_volume(struct jobs *jobs, const char *sr_uuid, const char *volume);
 /* Add a volume to a plan's list, which is made when *list is NULL. */
 void job_plan_add(json **list, const char *sr_uuid, const char *volume);

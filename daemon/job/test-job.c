@@ -12,7 +12,7 @@
 
 struct sr {
 	const char *uuid;
-	bool attached;
+	bool attached, broken;
 	char deleted[256];
 };
 static struct sr srs[2] = { { .uuid = SR_A }, { .uuid = SR_B } };
@@ -23,7 +23,8 @@ fake_delete(void *handle, const char *name, struct smd_error *err)
 {
 	struct sr *sr = handle;
 
-	(void)err;
+	if (sr->broken)
+		return smd_fail_SR_BACKEND_FAILURE_46(err, "", "", "", "no deleting now");
 	strcat(sr->deleted, name);
 	strcat(sr->deleted, " ");
 	return 0;
@@ -84,6 +85,7 @@ setup(void **state)
 		CLEANUP_FREE char *ref = db_new_ref();
 
 		srs[i].attached = true;
+		srs[i].broken = false;
 		srs[i].deleted[0] = '\0';
 		smd_json_set_str(row, "uuid", srs[i].uuid);
 		smd_json_set_str(row, "type", "fake");
@@ -216,6 +218,30 @@ test_detached(void **state)
 	assert_int_equal(n_jobs(), 0);
 }
 
+/* A volume that is to go yet is nobody's: a scan would make a VDI of it, which the
+ * next attach would delete. */
+static void
+test_left_over(void **state)
+{
+	CLEANUP_FREE char *id = begin_move();
+
+	(void)state;
+	srs[1].broken = true;
+	job_end(&daemon_, id);
+	assert_int_equal(n_jobs(), 1);
+	assert_true(job_has_volume(daemon_.jobs, SR_B, "new"));
+	assert_false(job_has_volume(daemon_.jobs, SR_A, "old"));
+	forget_run();
+	job_recover(&daemon_, &srs[1]);
+	assert_int_equal(n_jobs(), 1);
+	assert_true(job_has_volume(daemon_.jobs, SR_B, "new"));
+	srs[1].broken = false;
+	job_recover(&daemon_, &srs[1]);
+	assert_string_equal(srs[1].deleted, "new ");
+	assert_false(job_has_volume(daemon_.jobs, SR_B, "new"));
+	assert_int_equal(n_jobs(), 0);
+}
+
 int
 main(void)
 {
@@ -224,6 +250,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_rolled_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_detached, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("job", tests, NULL, NULL);
