@@ -1,12 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/job/move.h"
 
+#include <inttypes.h>
+
 #include "daemon/db/db.h"
 #include "daemon/job/task.h"
 
 /* The task's share of the parts of a move: the plan, the copy, the commit. */
 #define PROGRESS_COPY_FROM 0.01
 #define PROGRESS_COPY_TO 0.98
+
+/* What is copied is the disk of the row; the source goes when it has been. */
+static int
+check_source_size(const struct move *move, uint64_t measured, struct smd_error *err)
+{
+	struct disk *source = move->source;
+
+	if (measured == format_round_size(move->daemon, move->format, source->virtual_size))
+		return 0;
+	return smd_fail_IMAGE_CORRUPT(err, source->location, "BAD_SIZE",
+				      "VDI %s is known to have %" PRIu64 " bytes, and its volume has "
+				      "been changed to another size: SR.scan takes that over",
+				      source->uuid, source->virtual_size);
+}
 
 int
 move_check(const struct move *move, struct smd_error *err)
@@ -25,6 +41,8 @@ move_check(const struct move *move, struct smd_error *err)
 	smd_json_set(request, "target", target);
 	if (worker_run(move->daemon, &job, &result, err) < 0)
 		return smd_error_prefix(err, "VDI %s", move->source->uuid);
+	if (check_source_size(move, (uint64_t)smd_json_int(result, "virtual-size", 0), err) < 0)
+		return -1;
 	task_progress(move->daemon->tasks, move->task_ref, PROGRESS_COPY_FROM);
 	return sr_check_room(move->sr, (uint64_t)smd_json_int(result, "required", 0), err);
 }
