@@ -490,7 +490,7 @@ create_image(struct transfer *t, struct smd_error *err)
 		return -1;
 	smd_json_set_str(request, "op", "create");
 	smd_json_set(request, "target", target);
-	return worker_run(t->daemon, &job, &result, err);
+	return worker_run(t->daemon, &job, &result, err) < 0 ? volume_fail(v->sr, err) : 0;
 }
 
 static int
