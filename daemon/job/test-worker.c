@@ -211,6 +211,7 @@ test_odd_ends(void **state)
 	expect_odd_end("echo some last words >&2; kill -SEGV $$", "signal 11", "last words");
 	expect_odd_end("echo oops >&2; exit 3", "status 3", "oops");
 	expect_odd_end("exit 0", "status 0", "");
+	expect_odd_end("exec >&- 2>&-; exec sleep 1000", "signal 9", "");
 	/* An answer does not count where the end is odd. */
 	expect_odd_end("echo '{\"result\":{}}'; kill -9 $$", "signal 9", "");
 	expect_odd_end("head -c 3000000 /dev/zero | tr '\\0' x", "signal 9", "too long");

@@ -389,6 +389,8 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 		task_set_cancel(run->daemon->tasks, task_ref, cancel_run, run);
 	send_request(run);
 	listen_to(run);
+	/* One that ended has closed them by that; one that only pretends shall end too. */
+	kill(run->pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */
 	if (task_ref)
 		task_set_cancel(run->daemon->tasks, task_ref, NULL, NULL);
