@@ -271,11 +271,18 @@ smd_json_to_error(json *obj, struct smd_error *err)
 {
 	json *list = smd_json_member(obj, "params");
 	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
-	const char **params = smd_calloc(n + 1, sizeof *params);
+	const char *code = smd_json_str(obj, "code", "INTERNAL_ERROR");
+	const struct smd_error_decl *decl = smd_error_decl_find(code);
+	size_t n_params = decl && decl->n_params >= 0 ? (size_t)decl->n_params : n;
+	const char **params = smd_calloc(n_params + 1, sizeof *params);
 
-	for (size_t i = 0; i < n; i++)
-		params[i] = json_object_get_string(json_object_array_get_idx(list, i));
-	smd_fail_code(err, smd_json_str(obj, "code", "INTERNAL_ERROR"), params,
+	/* It may come from a worker gone bad: as many as the code declares, come what may. */
+	for (size_t i = 0; i < n_params; i++) {
+		json *param = i < n ? json_object_array_get_idx(list, i) : NULL;
+
+		params[i] = param ? json_object_get_string(param) : "";
+	}
+	smd_fail_code(err, code, params,
 		      smd_json_str(obj, "message", ""));
 	err->errnum = (int)smd_json_int(obj, "errno", 0);
 	free(params);

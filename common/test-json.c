@@ -165,6 +165,29 @@ test_error_and_back(void **state)
 	assert_true(smd_error_is(&out, SMD_E_INTERNAL_ERROR));
 }
 
+/* Whoever looks at a parameter of a code finds one, whatever a worker wrote. */
+static void
+test_error_lacks_parameters(void **state)
+{
+	static const char *const texts[] = {
+		"{\"code\":\"IMAGE_CORRUPT\"}",
+		"{\"code\":\"IMAGE_CORRUPT\",\"params\":[null]}",
+		"{\"code\":\"IMAGE_CORRUPT\",\"params\":[\"\",\"\",\"more\"]}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		CLEANUP_JSON json *obj = json_tokener_parse(texts[i]);
+
+		assert_int_equal(smd_json_to_error(obj, &err), -1);
+		assert_true(smd_error_is(&err, SMD_E_IMAGE_CORRUPT));
+		assert_string_equal(err.params[0], "");
+		assert_string_equal(err.params[1], "");
+		assert_null(err.params[2]);
+	}
+}
+
 /* Floats are made in C too, where the tree has no text to go back to. */
 static void
 test_floats(void **state)
@@ -185,6 +208,7 @@ main(void)
 		cmocka_unit_test(test_depth), cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_length), cmocka_unit_test(test_members),
 		cmocka_unit_test(test_error_and_back),
+		cmocka_unit_test(test_error_lacks_parameters),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
