@@ -206,10 +206,35 @@ info_again(struct chain_layer *l, struct smd_error *err)
 	return l->format->info(l->img, &l->info, err);
 }
 
+static int
+leaf_resize(struct chain_layer *leaf, uint64_t size, bool shrink, struct smd_error *err)
+{
+	LOCK_SCOPE(&leaf->lock);
+	if (leaf->format->resize(leaf->img, size, shrink ? SMD_RESIZE_SHRINK : 0, err) < 0)
+		return -1;
+	return info_again(leaf, err);
+}
+
+/* New space is zeroes also where a larger parent has data and the format has no
+ * way to say so: they are written. */
+static int
+hide_parent(struct smd_chain *chain, uint64_t old_size, struct smd_error *err)
+{
+	uint64_t below = chain->n > 1 ? chain->layers[1].info.virtual_size : 0;
+	uint64_t end = smd_min_u64(below, smd_chain_size(chain));
+
+	if (old_size >= end)
+		return 0;
+	if (smd_chain_zero(chain, old_size, end - old_size, false, err) < 0)
+		return -1;
+	return smd_chain_flush(chain, err);
+}
+
 int
 smd_chain_resize(struct smd_chain *chain, uint64_t size, bool shrink, struct smd_error *err)
 {
 	struct chain_layer *leaf = chain_leaf(chain);
+	uint64_t old_size = smd_chain_size(chain);
 
 	if (!chain->writable || !(leaf->format->caps & SMD_CAP_RESIZE))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, leaf->io->name,
@@ -218,8 +243,7 @@ smd_chain_resize(struct smd_chain *chain, uint64_t size, bool shrink, struct smd
 		return smd_image_fail(err, SMD_REASON_SIZE_LIMIT, leaf->io->name,
 				"%" PRIu64 " bytes; %s allows %" PRIu64, size,
 				leaf->format->name, leaf->format->max_virtual_size);
-	LOCK_SCOPE(&leaf->lock);
-	if (leaf->format->resize(leaf->img, size, shrink ? SMD_RESIZE_SHRINK : 0, err) < 0)
+	if (leaf_resize(leaf, size, shrink, err) < 0)
 		return -1;
-	return info_again(leaf, err);
+	return old_size < size ? hide_parent(chain, old_size, err) : 0;
 }
