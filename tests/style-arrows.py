@@ -29,7 +29,7 @@ ARROWS = [
     (r"daemon/rpc/", ["common/(?!image/)", "schema/", "daemon/(rpc|api|db|job)/",
                       "daemon/[^/]+$"]),
     (r"daemon/", ["common/(?!image/)", "schema/", "daemon/"]),
-    (r"tests/", ["common/", "plugins/", "schema/"]),
+    (r"tests/", ["common/", "plugins/", "schema/", "tests/"]),
 ]
 
 # A library's header: the only files that may include it.
