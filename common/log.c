@@ -63,6 +63,11 @@ log_stderr(enum smd_log_level level, const char *const *fields, const char *mess
 			used += (size_t)snprintf(line + used, sizeof line - used, " %s=%s",
 						 fields[0], fields[1]);
 	}
+	/* What clients send is in it: no line of theirs, nothing for a terminal. */
+	for (char *p = line; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
+	}
 	fprintf(stderr, "%s\n", line);
 }
 

@@ -51,6 +51,17 @@ test_line(void **state)
 	assert_string_equal(line, "prog: warning: it broke TASK=t1 VDI=v1");
 }
 
+/* Text from outside makes no line of its own. */
+static void
+test_one_line(void **state)
+{
+	CLEANUP_FREE char *line = logged(SMD_LOG_DEBUG, SMD_LOG_INFO,
+					 SMD_FIELDS("USER", "x\nprog: error: y"), "a\033[31m\177b\r");
+
+	(void)state;
+	assert_string_equal(line, "prog: info: a [31m b  USER=x prog: error: y");
+}
+
 static void
 test_level(void **state)
 {
@@ -95,7 +106,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_line), cmocka_unit_test(test_level),
-		cmocka_unit_test(test_long), cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_one_line), cmocka_unit_test(test_long), cmocka_unit_test(test_parse),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
