@@ -361,7 +361,11 @@ qcow2_header_encode(const struct qcow2_header *h, uint8_t *b)
 int
 qcow2_header_write(struct qcow2_image *img, struct smd_error *err)
 {
-	qcow2_header_encode(&img->h, img->head);
+	struct qcow2_header h = img->h;
+
+	if (img->held_size)
+		h.size = img->held_size;
+	qcow2_header_encode(&h, img->head);
 	if (img->io->ops->pwrite(img->io, img->head, SECTOR, 0, err) < 0)
 		return -1;
 	return qcow2_flush_io(img, err);

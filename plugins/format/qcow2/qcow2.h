@@ -115,6 +115,8 @@ struct qcow2_codec;
 struct qcow2_image {
 	struct smd_io *io;
 	struct qcow2_header h;
+	/* The size in the header on disk while h.size runs ahead of it; 0: h.size. */
+	uint64_t held_size;
 	struct qcow2_geometry g;
 	uint8_t *head;			/* cluster 0 as it is on disk */
 	struct qcow2_ext *exts;

@@ -97,29 +97,7 @@ switch_header(struct qcow2_image *img, uint64_t size, struct qcow2_array *l1,
 	return 0;
 }
 
-static int
-grow(struct qcow2_image *img, uint64_t size, struct smd_error *err)
-{
-	uint64_t n = smd_div_round_up_u64(size, img->g.l2_span), old_size = img->h.size;
-	struct qcow2_array l1 = { 0 };
-	int r;
-
-	if (size > QCOW2_MAX_VIRTUAL_SIZE)
-		return smd_fail(err, SMD_REASON_SIZE_LIMIT, img->io->name,
-				"virtual size %" PRIu64 " is over %" PRIu64, size,
-				(uint64_t)QCOW2_MAX_VIRTUAL_SIZE);
-	/* The tail belongs to the new size; in memory only, until the switch. */
-	img->h.size = size;
-	r = zero_tail(img, old_size, size, err);
-	img->h.size = old_size;
-	if (r < 0 || qcow2_sync(img, err) < 0)
-		return -1;
-	if (n > img->l1.n && l1_grow(img, n, &l1, err) < 0)
-		return -1;
-	return switch_header(img, size, &l1, err);
-}
-
-/* Below a larger parent the new space would show the parent's. */
+/* Over a larger parent the new space would show the parent's. */
 static int
 hide_parent(struct qcow2_image *img, uint64_t old_size, struct smd_error *err)
 {
@@ -129,6 +107,34 @@ hide_parent(struct qcow2_image *img, uint64_t old_size, struct smd_error *err)
 	    !smd_round_up_u64(old_size, img->g.cluster_size, &start) || start >= img->h.size)
 		return 0;
 	return qcow2_zero(img, start, img->h.size - start, 0, err) < 0 ? -1 : 0;
+}
+
+static int
+grow(struct qcow2_image *img, uint64_t size, struct smd_error *err)
+{
+	uint64_t n = smd_div_round_up_u64(size, img->g.l2_span), old_size = img->h.size;
+	struct qcow2_array l1 = { 0 }, same_l1 = { 0 };
+	int r;
+
+	if (size > QCOW2_MAX_VIRTUAL_SIZE)
+		return smd_fail(err, SMD_REASON_SIZE_LIMIT, img->io->name,
+				"virtual size %" PRIu64 " is over %" PRIu64, size,
+				(uint64_t)QCOW2_MAX_VIRTUAL_SIZE);
+	if (n > img->l1.n && (l1_grow(img, n, &l1, err) < 0 ||
+			      switch_header(img, old_size, &l1, err) < 0))
+		return -1;
+	/* In memory only the disk is larger already, so that all is zeroes on disk
+	 * before the switch. */
+	img->held_size = old_size;
+	img->h.size = size;
+	r = zero_tail(img, old_size, size, err);
+	if (r == 0)
+		r = hide_parent(img, old_size, err);
+	if (r == 0)
+		r = qcow2_sync(img, err);
+	img->h.size = old_size;
+	img->held_size = 0;
+	return r < 0 ? -1 : switch_header(img, size, &same_l1, err);
 }
 
 /* Unmap all clusters from the first on. */
@@ -186,8 +192,7 @@ qcow2_resize(struct qcow2_image *img, uint64_t size, uint32_t flags, struct smd_
 		return 0;
 	if (qcow2_write_begin(img, err) < 0)
 		return -1;
-	if (size < old_size ? shrink(img, size, err) < 0 :
-	    grow(img, size, err) < 0 || hide_parent(img, old_size, err) < 0)
+	if (size < old_size ? shrink(img, size, err) < 0 : grow(img, size, err) < 0)
 		return -1;
 	return qcow2_sync(img, err) < 0 ? -1 : qcow2_flush_io(img, err);
 }
