@@ -60,4 +60,9 @@ void chain_places_free(struct chain_places *places);
 int chain_read_run(struct smd_chain *chain, const struct smd_run *run, void *buf,
 		   struct smd_error *err);
 
+/* Whether the leaf's parents have anything but zeroes in [offset, end), which may
+ * lie past the leaf's own end. */
+int chain_below_shows(struct smd_chain *chain, uint64_t offset, uint64_t end, bool *ret,
+		      struct smd_error *err);
+
 #endif

@@ -173,3 +173,26 @@ smd_chain_extents(struct smd_chain *chain, uint64_t offset, uint64_t count, smd_
 		return -1;
 	return m.pending.count ? add(opaque, &m.pending, err) : 0;
 }
+
+static int
+run_shows(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	(void)err;
+	if (run->kind != SMD_EXTENT_ZERO)
+		*(bool *)opaque = true;
+	return 0;
+}
+
+int
+chain_below_shows(struct smd_chain *chain, uint64_t offset, uint64_t end, bool *ret,
+		  struct smd_error *err)
+{
+	bool shows = false;
+	struct map m = { .chain = chain, .add = run_shows, .opaque = &shows };
+
+	if (map_layer(&m, 1, offset, end, err) < 0 ||
+	    (m.pending.count && run_shows(&shows, &m.pending, err) < 0))
+		return -1;
+	*ret = shows;
+	return 0;
+}

@@ -215,26 +215,41 @@ leaf_resize(struct chain_layer *leaf, uint64_t size, bool shrink, struct smd_err
 	return info_again(leaf, err);
 }
 
-/* New space is zeroes also where a larger parent has data and the format has no
- * way to say so: they are written. */
+/* Growing over a larger parent's data: nobody may see it, not even after a crash,
+ * so the leaf must be able to say zero before it is larger. Its last unit, which
+ * the parent's data may pass through, becomes its own. */
 static int
-hide_parent(struct smd_chain *chain, uint64_t old_size, struct smd_error *err)
+hide_parent(struct smd_chain *chain, uint64_t size, struct smd_error *err)
 {
-	uint64_t below = chain->n > 1 ? chain->layers[1].info.virtual_size : 0;
-	uint64_t end = smd_min_u64(below, smd_chain_size(chain));
+	struct chain_layer *leaf = chain_leaf(chain);
+	uint64_t old_size = leaf->info.virtual_size;
+	bool shows = false;
+	uint8_t last;
+	int r;
 
-	if (old_size >= end)
+	if (size <= old_size || chain_below_shows(chain, old_size, size, &shows, err) < 0)
+		return size <= old_size ? 0 : -1;
+	if (!shows)
 		return 0;
-	if (smd_chain_zero(chain, old_size, end - old_size, false, err) < 0)
+	pthread_mutex_lock(&leaf->lock);
+	r = leaf->format->zero(leaf->img, 0, 0, 0, err);	/* 1: it has no way */
+	pthread_mutex_unlock(&leaf->lock);
+	if (r == 1)
+		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, leaf->io->name,
+				"its parent has data between %" PRIu64 " and %" PRIu64
+				", which this %s image could not hide", old_size, size,
+				leaf->format->name);
+	if (r < 0 || old_size % chain->unit == 0)
+		return r;
+	if (smd_chain_pread(chain, &last, 1, old_size - 1, err) < 0)
 		return -1;
-	return smd_chain_flush(chain, err);
+	return smd_chain_pwrite(chain, &last, 1, old_size - 1, err);
 }
 
 int
 smd_chain_resize(struct smd_chain *chain, uint64_t size, bool shrink, struct smd_error *err)
 {
 	struct chain_layer *leaf = chain_leaf(chain);
-	uint64_t old_size = smd_chain_size(chain);
 
 	if (!chain->writable || !(leaf->format->caps & SMD_CAP_RESIZE))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, leaf->io->name,
@@ -243,7 +258,5 @@ smd_chain_resize(struct smd_chain *chain, uint64_t size, bool shrink, struct smd
 		return smd_image_fail(err, SMD_REASON_SIZE_LIMIT, leaf->io->name,
 				"%" PRIu64 " bytes; %s allows %" PRIu64, size,
 				leaf->format->name, leaf->format->max_virtual_size);
-	if (leaf_resize(leaf, size, shrink, err) < 0)
-		return -1;
-	return old_size < size ? hide_parent(chain, old_size, err) : 0;
+	return hide_parent(chain, size, err) < 0 ? -1 : leaf_resize(leaf, size, shrink, err);
 }
