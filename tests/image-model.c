@@ -326,7 +326,7 @@ resize(struct model *m)
 	smd_error_clear(&err);
 	if (smd_chain_resize(m->chain, size, shrink, &err) != 0) {
 		/* Some cannot hide their parent again. */
-		if (size < m->size && m->n_layers > 1 && smd_error_is(&err, SMD_E_IMAGE_UNSUPPORTED))
+		if (m->n_layers > 1 && smd_error_is(&err, SMD_E_IMAGE_UNSUPPORTED))
 			return;
 		model_die(m, &err, "resize");
 	}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * image-power-cut [--seed N] [--ops N] LAYER...
+ *
+ * Random writes, zeroes, flushes and growth of a chain's leaf, then a copy of
+ * the disk into a fresh image of the leaf's kind, over stores that record. At
+ * each record the power fails: what was flushed stays, of the rest all, nothing,
+ * or some 512-byte pieces. The chain must open, repaired if it asks for that,
+ * without corruption; every sector shows what it held at the last flush or was
+ * given after it.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "common/image/copy.h"
+#include "common/image/io-test.h"
+#include "common/mem.h"
+#include "tests/image-case.h"
+
+#define RW (SMD_IO_WRITABLE | SMD_IO_CAN_GROW)
+#define N_SUBSETS 4
+#define WRITE_MAX (128u << 10)
+
+/* A step of the script: what the sectors hold after it, a byte each. */
+struct step {
+	size_t begun;		/* records there were when it began */
+	uint64_t size;
+	uint8_t *tags;
+};
+
+struct script {
+	struct image_spec specs[IMAGE_LAYERS_MAX];
+	struct smd_io *stores[IMAGE_LAYERS_MAX];	/* base first; memory */
+	size_t n;
+	struct smd_io *recorder;	/* over the leaf's */
+	struct smd_chain *chain;
+	struct image_random random;
+	uint64_t room;			/* bytes a disk may grow to */
+	struct step *steps;
+	size_t n_steps;
+	struct { size_t record, step; } *flushes;
+	size_t n_flushes;
+};
+
+static struct smd_io *
+copy_of(struct smd_io *store)
+{
+	struct smd_bytes_view v = smd_io_memory_bytes(store);
+
+	return smd_io_memory(v.data, v.len, "cut", RW);
+}
+
+/* ---- The script ---- */
+
+/* A chain over its layers; the leaf's store is given and taken over. */
+static struct smd_chain *
+open_over(const struct script *s, size_t n, struct smd_io *leaf, uint32_t flags,
+	  struct smd_error *err)
+{
+	struct smd_layer layers[IMAGE_LAYERS_MAX] = { 0 };
+	struct smd_chain *chain = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		layers[i].format = s->specs[n - 1 - i].format;
+		layers[i].io = i == 0 ? leaf : copy_of(s->stores[n - 1 - i]);
+	}
+	if (smd_chain_open(layers, n, flags, &chain, err) == 0)
+		return chain;
+	for (size_t i = 1; i < n; i++)
+		smd_io_close(layers[i].io);
+	return NULL;
+}
+
+static size_t
+n_records(const struct script *s)
+{
+	size_t n = 0;
+
+	smd_io_test_records(s->recorder, &n);
+	return n;
+}
+
+static struct step *
+step_begin(struct script *s)
+{
+	uint64_t sectors = s->room / SMD_SECTOR;
+	struct step *step;
+
+	s->steps = smd_reallocarray(s->steps, s->n_steps + 1, sizeof *s->steps);
+	step = &s->steps[s->n_steps++];
+	step->begun = n_records(s);
+	step->tags = smd_calloc(1, sectors);
+	step->size = smd_chain_size(s->chain);
+	if (s->n_steps > 1)
+		memcpy(step->tags, step[-1].tags, sectors);
+	return step;
+}
+
+static void
+flushed(struct script *s)
+{
+	s->flushes = smd_reallocarray(s->flushes, s->n_flushes + 1, sizeof *s->flushes);
+	s->flushes[s->n_flushes].record = n_records(s);
+	s->flushes[s->n_flushes++].step = s->n_steps - 1;
+}
+
+static void
+change(struct script *s, struct step *step, bool zero, struct smd_error *err)
+{
+	static uint8_t buf[WRITE_MAX];
+	uint64_t sectors = step->size / SMD_SECTOR;
+	uint64_t first = image_below(&s->random, sectors);
+	uint64_t n = 1 + image_below(&s->random, image_below(&s->random, 3) ? 20 : 256);
+	uint8_t tag = zero ? 0 : (uint8_t)(1 + s->n_steps % 200);
+	int rc;
+
+	n = smd_min_u64(n, sectors - first);
+	memset(step->tags + first, tag, n);
+	memset(buf, tag, n * SMD_SECTOR);
+	rc = zero ? smd_chain_zero(s->chain, first * SMD_SECTOR, n * SMD_SECTOR,
+				   image_below(&s->random, 2), err)
+		  : smd_chain_pwrite(s->chain, buf, n * SMD_SECTOR, first * SMD_SECTOR, err);
+	if (rc != 0)
+		image_die(err, "step %zu", s->n_steps);
+}
+
+static void
+run_step(struct script *s)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct step *step = step_begin(s);
+	uint64_t kind = image_below(&s->random, 20);
+
+	if (kind < 10) {
+		change(s, step, false, &err);
+	} else if (kind < 14) {
+		change(s, step, true, &err);
+	} else if (kind < 15 && step->size + (64 << 10) <= s->room) {
+		step->size += (1 + image_below(&s->random, 128)) * SMD_SECTOR;
+		if (smd_chain_resize(s->chain, step->size, false, &err) == 0)
+			flushed(s);
+		else if (s->n > 1 && smd_error_is(&err, SMD_E_IMAGE_UNSUPPORTED))
+			step->size = smd_chain_size(s->chain);	/* it cannot hide its parent */
+		else
+			image_die(&err, "resize");
+	} else {
+		if (smd_chain_flush(s->chain, &err) != 0)
+			image_die(&err, "flush");
+		flushed(s);
+	}
+}
+
+/* ---- Cutting ---- */
+
+/* A record on the store, as whole or in pieces as the cut leaves it. */
+static void
+apply(struct script *s, const struct smd_test_record *r, struct smd_io *onto, int subset)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_test_record piece = *r;
+
+	if (subset == 1 || (subset == 2 && image_below(&s->random, 2)))
+		return;
+	if (subset != 3 || r->op != SMD_TEST_PWRITE) {
+		if (smd_test_replay(r, onto, &err) != 0)
+			image_die(&err, "replay");
+		return;
+	}
+	for (uint64_t at = 0; at < r->count; at += piece.count) {
+		piece.count = smd_min_u64(SMD_SECTOR - (r->offset + at) % SMD_SECTOR, r->count - at);
+		piece.offset = r->offset + at;
+		piece.data = r->data + at;
+		if (image_below(&s->random, 2) && smd_test_replay(&piece, onto, &err) != 0)
+			image_die(&err, "replay");
+	}
+}
+
+struct findings {
+	unsigned corruptions;
+	char text[200];
+};
+
+static void
+found(void *opaque, const struct smd_finding *f)
+{
+	struct findings *all = opaque;
+
+	if (f->kind == SMD_FINDING_CORRUPTION && !f->repaired && all->corruptions++ == 0)
+		snprintf(all->text, sizeof all->text, "%s", f->text);
+}
+
+static void
+check(const struct script *s, struct smd_io *io, uint32_t repair, size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct smd_format *f = s->specs[s->n - 1].format;
+	struct findings all = { 0 };
+	struct smd_check result;
+
+	if (!(f->caps & SMD_CAP_CHECK))
+		return;
+	if (f->check(io, repair, found, &all, &result, &err) != 0)
+		image_die(&err, "cut after %zu: check", now);
+	if (all.corruptions)
+		image_die(NULL, "cut after %zu: the check finds %s", now, all.text);
+}
+
+static bool
+allowed(const struct script *s, size_t from, size_t to, uint64_t sector, uint8_t tag)
+{
+	for (size_t i = from; i <= to; i++) {
+		if (s->steps[i].tags[sector] == tag)
+			return true;
+	}
+	return false;
+}
+
+static void
+verify_sectors(const struct script *s, struct smd_chain *chain, size_t from, size_t to,
+	       size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	uint64_t size = smd_chain_size(chain);
+	CLEANUP_FREE uint8_t *disk = smd_malloc(size);
+	bool size_ok = false;
+
+	for (size_t i = from; i <= to; i++)
+		size_ok = size_ok || s->steps[i].size == size;
+	if (!size_ok)
+		image_die(NULL, "cut after %zu: size %" PRIu64, now, size);
+	if (smd_chain_pread(chain, disk, size, 0, &err) != 0)
+		image_die(&err, "cut after %zu: read", now);
+	for (uint64_t at = 0; at < size; at += SMD_SECTOR) {
+		if (memcmp(disk + at, disk + at + 1, SMD_SECTOR - 1) != 0 ||
+		    !allowed(s, from, to, at / SMD_SECTOR, disk[at]))
+			image_die(NULL, "cut after %zu: sector %" PRIu64 " holds %u, steps %zu to %zu "
+				  "of %zu", now, at / SMD_SECTOR, disk[at], from, to, s->n_steps);
+	}
+}
+
+/* Open what the cut left, repair where that is asked for, compare, write. */
+static void
+verify(const struct script *s, struct smd_io *store, size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_chain *chain;
+	size_t from = 0, to = 0;
+
+	for (size_t i = 0; i < s->n_flushes && s->flushes[i].record <= now; i++)
+		from = s->flushes[i].step;
+	for (size_t i = 0; i < s->n_steps && s->steps[i].begun <= now; i++)
+		to = i;
+	check(s, store, SMD_REPAIR_NONE, now);
+	chain = open_over(s, s->n, store, SMD_CHAIN_WRITE, &err);
+	if (!chain) {
+		check(s, store, SMD_REPAIR_ALL, now);
+		smd_error_clear(&err);
+		chain = open_over(s, s->n, store, SMD_CHAIN_WRITE, &err);
+	}
+	if (!chain)
+		image_die(&err, "cut after %zu: open", now);
+	verify_sectors(s, chain, from, to, now);
+	if (smd_chain_pwrite(chain, "again", 5, smd_chain_size(chain) / 2, &err) != 0 ||
+	    smd_chain_flush(chain, &err) != 0)
+		image_die(&err, "cut after %zu: write", now);
+	smd_chain_close(chain);
+}
+
+/* stable has everything before the last flush; pending begins after it. */
+static void
+cut_everywhere(struct script *s, struct smd_io *stable)
+{
+	size_t n, pending = 0;
+	const struct smd_test_record *records = smd_io_test_records(s->recorder, &n);
+
+	for (size_t now = 0; now <= n; now++) {
+		for (int subset = 0; subset < N_SUBSETS; subset++) {
+			struct smd_io *store = copy_of(stable);
+
+			for (size_t i = pending; i < now; i++)
+				apply(s, &records[i], store, subset);
+			verify(s, store, now);
+			if (pending == now)
+				break;
+		}
+		if (now == n || records[now].op != SMD_TEST_FLUSH)
+			continue;
+		for (; pending <= now; pending++)
+			apply(s, &records[pending], stable, 0);
+	}
+}
+
+/* ---- Runs ---- */
+
+/* Every layer but the leaf has content of its own; all are durable. */
+static void
+make_layer(struct script *s, size_t i)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_chain *parent = s->chain;
+	char name[24];
+
+	snprintf(name, sizeof name, "%zu", i ? i - 1 : 0);
+	s->stores[i] = smd_io_memory(NULL, 0, "layer", RW);
+	if (image_create(&s->specs[i], s->stores[i], parent, name, &err) != 0)
+		image_die(&err, "create");
+	smd_chain_close(parent);
+	s->n = i + 1;
+}
+
+static void
+open_recorded(struct script *s)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	s->recorder = smd_io_test(s->stores[s->n - 1]);
+	smd_io_test_record(s->recorder);
+	s->chain = open_over(s, s->n, s->recorder, SMD_CHAIN_WRITE, &err);
+	if (!s->chain)
+		image_die(&err, "open");
+}
+
+static void
+first_step(struct script *s)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	uint64_t size = smd_chain_size(s->chain);
+	CLEANUP_FREE uint8_t *disk = smd_malloc(size);
+	struct step *step;
+
+	for (size_t i = 0; i < s->n_steps; i++)
+		free(s->steps[i].tags);
+	s->n_steps = s->n_flushes = 0;
+	step = step_begin(s);
+	if (smd_chain_pread(s->chain, disk, size, 0, &err) != 0)
+		image_die(&err, "read");
+	for (uint64_t at = 0; at < size; at += SMD_SECTOR)
+		step->tags[at / SMD_SECTOR] = disk[at];
+}
+
+static void
+fill_layer(struct script *s)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	open_recorded(s);
+	first_step(s);
+	for (int i = 0; i < 12; i++)
+		change(s, step_begin(s), i % 4 == 3, &err);
+	if (smd_chain_flush(s->chain, &err) != 0)
+		image_die(&err, "flush");
+	smd_chain_close(s->chain);
+	s->chain = open_over(s, s->n, copy_of(s->stores[s->n - 1]), 0, &err);
+}
+
+/* The disk into a fresh image with no parent: nothing but zeroes and what the
+ * source has may show, and all of it once the copy has returned. */
+static void
+copy_cut(const struct script *from)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct smd_copy_options options = { .n_threads = 2, .target_is_zero = true };
+	struct smd_copy_stats stats;
+	struct script s = { .n = 0, .room = from->room, .random = from->random };
+	CLEANUP_IO struct smd_io *stable = NULL;
+	struct step *step;
+
+	s.specs[0] = from->specs[from->n - 1];
+	s.specs[0].size = smd_chain_size(from->chain);
+	make_layer(&s, 0);
+	stable = copy_of(s.stores[0]);
+	open_recorded(&s);
+	first_step(&s);
+	step = step_begin(&s);
+	memcpy(step->tags, from->steps[from->n_steps - 1].tags, s.room / SMD_SECTOR);
+	if (smd_copy(from->chain, s.chain, &options, &stats, &err) != 0)
+		image_die(&err, "copy");
+	flushed(&s);
+	cut_everywhere(&s, stable);
+	smd_chain_close(s.chain);
+	smd_io_close(s.stores[0]);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "ops", required_argument, NULL, 'o' },
+		{ "seed", required_argument, NULL, 's' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct script s = { .random = { 1 } };
+	unsigned long n_ops = 60;
+	struct smd_io *stable;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'o')
+			n_ops = strtoul(optarg, NULL, 10);
+		else if (c == 's')
+			s.random.state = strtoull(optarg, NULL, 10);
+		else
+			image_die(NULL, "usage: see image-power-cut.c");
+	}
+	image_modules();
+	if (optind >= argc || argc - optind > IMAGE_LAYERS_MAX)
+		image_die(NULL, "usage: see image-power-cut.c");
+	for (int i = optind; i < argc; i++) {
+		image_spec_parse(argv[i], &s.specs[i - optind]);
+		s.room = smd_max_u64(s.room, s.specs[i - optind].size + (256 << 10));
+	}
+	for (int i = optind; i < argc; i++) {
+		make_layer(&s, (size_t)(i - optind));
+		if (i + 1 < argc)
+			fill_layer(&s);
+	}
+	stable = copy_of(s.stores[s.n - 1]);
+	open_recorded(&s);
+	first_step(&s);
+	for (unsigned long i = 0; i < n_ops; i++)
+		run_step(&s);
+	cut_everywhere(&s, stable);
+	copy_cut(&s);
+	smd_chain_close(s.chain);
+	smd_io_close(stable);
+	return 0;
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The power fails at every write of chains of every format, and of a copy into
+# them. Other runs: SMD_CUT_SEED, longer ones: SMD_CUT_OPS.
+source "$(dirname "$0")/functions.sh"
+failed=
+
+cut()
+{
+	# shellcheck disable=SC2086 # SMD_VALGRIND is words
+	${SMD_VALGRIND:-} "$SMD_BUILD/tests/image-power-cut" --seed "${SMD_CUT_SEED:-1}" \
+		--ops "${SMD_CUT_OPS:-60}" "$@" || failed="$failed [$*]"
+}
+
+cut raw,300k
+cut vhd,300k
+cut vhd,300k,subformat=fixed
+cut vhd,300k vhd,400k
+cut vhd,500k vhd,300k
+cut raw,200k vhd,300k
+cut qcow2,300k,cluster_size=512
+cut qcow2,400k,cluster_size=4k,refcount_bits=1
+cut qcow2,300k,cluster_size=64k
+cut qcow2,200k,compat=0.10 qcow2,300k,compat=0.10,cluster_size=1k
+cut raw,300k qcow2,400k,extended_l2=on,cluster_size=16k
+cut qcow2,500k,cluster_size=512 qcow2,300k,cluster_size=2k
+cut vhd,300k qcow2,200k,cluster_size=4k
+[ -z "$failed" ] || fail "after a cut:$failed"
