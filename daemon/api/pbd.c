@@ -89,18 +89,32 @@ pbd_create(struct call *call, json **ret, struct smd_error *err)
 }
 
 static int
-pbd_destroy(struct call *call, json **ret, struct smd_error *err)
+delete_pbd(struct db *db, const char *self, struct smd_error *err)
 {
-	const char *self = call_str(call, 0);
 	bool attached;
 
-	(void)ret;
-	if (db_get_bool(call->daemon->db, "PBD", self, "currently_attached", &attached, err) < 0)
+	if (db_get_bool(db, "PBD", self, "currently_attached", &attached, err) < 0)
 		return -1;
 	if (attached)
 		return smd_fail_OPERATION_NOT_ALLOWED(err, "PBD is currently attached",
 						      "the PBD is attached: unplug it first");
-	return db_delete(call->daemon->db, "PBD", self, err);
+	return db_delete(db, "PBD", self, err);
+}
+
+/* One transaction: a plug that is under way either comes first or finds no PBD. */
+static int
+pbd_destroy(struct call *call, json **ret, struct smd_error *err)
+{
+	struct db *db = call->daemon->db;
+
+	(void)ret;
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (delete_pbd(db, call_str(call, 0), err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db, err);
 }
 
 static int

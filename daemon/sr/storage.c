@@ -257,18 +257,24 @@ attach_locked(struct daemon *daemon, json *pbd, const char *pbd_ref, struct smd_
 {
 	struct smd_error stats_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	const char *ref = smd_json_str(pbd, "SR", "");
-	struct sr *sr;
+	struct sr *sr = NULL;
 
-	if (!find_attached(daemon->storage, ref)) {
-		if (sr_open(daemon, pbd, pbd_ref, &sr, err) < 0)
-			return -1;
+	if (!find_attached(daemon->storage, ref) && sr_open(daemon, pbd, pbd_ref, &sr, err) < 0)
+		return -1;
+	if (sr) {
 		records_load(sr);
 		list_add(daemon->storage, sr);
-		smd_log(SMD_LOG_INFO, "SR %s is attached", sr->uuid);
 	}
-	if (!smd_json_bool(pbd, "currently_attached", false) &&
-	    db_set_bool(daemon->db, "PBD", pbd_ref, "currently_attached", true, err) < 0)
+	/* Fails where the PBD was destroyed meanwhile. */
+	if (db_set_bool(daemon->db, "PBD", pbd_ref, "currently_attached", true, err) < 0) {
+		if (sr) {
+			list_remove(daemon->storage, sr);
+			sr_close(sr);
+		}
 		return -1;
+	}
+	if (sr)
+		smd_log(SMD_LOG_INFO, "SR %s is attached", sr->uuid);
 	op_refresh(daemon, "SR", ref);
 	if (sr_update_stats(daemon, ref, &stats_err) < 0)
 		smd_log(SMD_LOG_WARNING, "sizes of an SR: %s", stats_err.message);
@@ -313,8 +319,8 @@ pbd_detach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err)
 		return -1;
 	r = db_set_bool(daemon->db, "PBD", pbd_ref, "currently_attached", false, err);
 	if (r == 0) {
-		records_save(sr);
 		list_remove(daemon->storage, sr);
+		records_save(sr);
 		smd_log(SMD_LOG_INFO, "SR %s is detached", sr->uuid);
 		sr_close(sr);
 	}
@@ -422,8 +428,8 @@ storage_stop(struct daemon *daemon)
 	while (storage->attached) {
 		struct sr *sr = storage->attached;
 
-		records_save(sr);
 		list_remove(storage, sr);
+		records_save(sr);
 		sr_close(sr);
 	}
 	/* The modules stay mapped: their strings may still be in use. */

@@ -112,15 +112,15 @@ job_end(struct daemon *daemon, const char *id)
 static const char *volumes[8];
 static char *kept_records;
 static unsigned n_deleted;
+static bool pbd_vanishes;
 
 static int
 fake_attach(const char *uuid, const struct smd_sr_config *config, void **ret, struct smd_error *err)
 {
 	(void)uuid;
 	(void)config;
-	(void)err;
 	*ret = volumes;
-	return 0;
+	return pbd_vanishes ? db_delete(daemon_.db, "PBD", pbd_name, err) : 0;
 }
 
 static void
@@ -493,6 +493,24 @@ test_records(void **state)
 	assert_string_equal(smd_json_str(back, "name_label", ""), "a name");
 }
 
+/* PBD.destroy while its plug is under way: nothing stays attached that no PBD could
+ * detach. */
+static void
+test_pbd_vanishes(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct sr *sr;
+
+	(void)state;
+	pbd_vanishes = true;
+	assert_int_equal(pbd_attach(&daemon_, pbd_name, &err), -1);
+	pbd_vanishes = false;
+	assert_string_equal(err.code, "HANDLE_INVALID");
+	smd_error_clear(&err);
+	assert_int_equal(sr_use(&daemon_, sr_name, &sr, &err), -1);
+	assert_string_equal(err.code, "SR_HAS_NO_PBDS");
+}
+
 /* Records are input: nonsense in them is left out. */
 static void
 test_bad_records(void **state)
@@ -531,6 +549,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_records, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pbd_vanishes, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("sr", tests, NULL, NULL);
