@@ -540,8 +540,9 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 	const char *into = call_str(call, 3);
 	bool has_into = db_exists(call->daemon->db, "VDI", into);
 	CLEANUP_FREE char *to = NULL;
-	struct disk source CLEANUP_DISK = DISK_INIT;
+	/* In this order: the disk is free before it says so. */
 	struct op_set ops CLEANUP_OPS = { 0 };
+	struct disk source CLEANUP_DISK = DISK_INIT;
 
 	if (strcmp(call_str(call, 2), API_NULL_REF) != 0)
 		return smd_fail_NOT_IMPLEMENTED(err, "VDI.copy with base_vdi", "this smd copies whole "
