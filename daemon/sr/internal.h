@@ -26,6 +26,7 @@ struct sr {
 	pthread_mutex_t records_lock;	/* guards what follows */
 	json *records;			/* {location: record}, see records.c */
 	char *records_text;		/* as saved last */
+	bool records_unread;		/* what is there could not be used: it is left alone */
 };
 
 struct storage {

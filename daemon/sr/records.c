@@ -80,6 +80,8 @@ records_save(struct sr *sr)
 	if (!sr->driver->records_save)
 		return;
 	LOCK_SCOPE(&sr->records_lock);
+	if (sr->records_unread)
+		return;
 	text = records_text(sr);
 	if (!text || (sr->records_text && strcmp(sr->records_text, text) == 0))
 		return;
@@ -105,8 +107,12 @@ records_load(struct sr *sr)
 		return;
 	if (sr->driver->records_load(sr->handle, &text, &err) == 0 && text)
 		whole = smd_json_parse(text, strlen(text), API_DEPTH_MAX, &err);
-	if (err.code)
-		smd_log(SMD_LOG_ERR, "the records of SR %s cannot be used: %s", sr->uuid, err.message);
+	if (err.code) {
+		/* An empty set over them would lose every name for good. */
+		sr->records_unread = true;
+		smd_log(SMD_LOG_ERR, "the records of SR %s cannot be used, and are not replaced: %s",
+			sr->uuid, err.message);
+	}
 	vdis = whole ? smd_json_member(whole, "vdis") : NULL;
 	if (!json_object_is_type(vdis, json_type_object))
 		return;
@@ -184,12 +190,13 @@ static void
 save_all(struct daemon *daemon)
 {
 	struct storage *storage = daemon->storage;
-	struct sr *list[64];
+	CLEANUP_FREE struct sr **list = NULL;
 	size_t n = 0;
 
 	pthread_mutex_lock(&storage->lock);
-	for (struct sr *sr = storage->attached; sr && n < 64; sr = sr->next) {
+	for (struct sr *sr = storage->attached; sr; sr = sr->next) {
 		if (!sr->closing) {
+			list = smd_reallocarray(list, n + 1, sizeof(struct sr *));
 			sr->uses++;
 			list[n++] = sr;
 		}

@@ -533,6 +533,8 @@ test_bad_records(void **state)
 		row = vdi_of(GOOD);
 		assert_non_null(row);
 		assert_ok(pbd_detach(&daemon_, pbd_name, &err), &err);
+		/* What does not even parse may be mended by hand: it stays. */
+		assert_int_equal(strcmp(kept_records, texts[i]) == 0, i < 2);
 		assert_ok(db_all(daemon_.db, "VDI", &rows, &err), &err);
 		assert_ok(db_delete(daemon_.db, "VDI", json_object_get_string(
 					    json_object_array_get_idx(rows, 0)), &err), &err);
