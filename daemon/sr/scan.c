@@ -205,6 +205,7 @@ row_without_volume(struct sr *sr, const char *ref, json *row, struct smd_error *
 	struct smd_error stat_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
 	const char *location = smd_json_str(row, "location", "");
+	struct db *db = sr->daemon->db;
 	CLEANUP_FREE char *now = NULL;
 	struct smd_sr_volume volume;
 
@@ -212,12 +213,19 @@ row_without_volume(struct sr *sr, const char *ref, json *row, struct smd_error *
 	    sr->driver->volume_stat(sr->handle, location, &volume, &stat_err) == 0 ||
 	    stat_err.errnum != ENOENT)
 		return 0;
-	if (db_get_str(sr->daemon->db, "VDI", ref, "location", &now, &gone) < 0 ||
-	    strcmp(now, location) != 0)
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (db_get_str(db, "VDI", ref, "location", &now, &gone) < 0 || strcmp(now, location) != 0) {
+		db_rollback(db);	/* forgotten, or at another place by now */
 		return 0;
+	}
 	smd_log(SMD_LOG_WARNING, "SR %s has lost %s, VDI %s (%s)", sr->uuid, location,
 		smd_json_str(row, "uuid", ""), smd_json_str(row, "name_label", ""));
-	return db_delete(sr->daemon->db, "VDI", ref, err);
+	if (db_delete(db, "VDI", ref, err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db, err);
 }
 
 static int
