@@ -20,8 +20,8 @@
  *
  * Units: every offset, count and size is in bytes and uint64_t.
  * Threads: the host never calls two functions of one image at once, except
- * read_encoded, which may run in parallel with itself and with the others, and
- * the functions of smd_io, which may be called from any thread. Different images
+ * read_encoded and encode, which may run in parallel with themselves and with the
+ * others, and the functions of smd_io, which may be called from any thread. Different images
  * are independent: a module has no writable globals.
  * Errors: a function returns 0, or -1 after exactly one of smd_fail() or a
  * failed call of the host's that took the same err. Nothing is reported twice.
@@ -340,6 +340,7 @@ struct smd_check {
 #define SMD_CAP_PROBE 0x80u		/* probe: the format has a signature. raw has none */
 #define SMD_CAP_NEEDS_GROW 0x100u	/* images need a store that grows with them */
 #define SMD_CAP_SNAPSHOTS 0x200u	/* internal snapshots: snapshot_list/create/delete/apply */
+#define SMD_CAP_ENCODE 0x400u		/* compressed units: encode, write_encoded */
 
 struct smd_snapshot {
 	const char *id;			/* bytes, NUL-terminated; valid during the call */
@@ -461,6 +462,23 @@ struct smd_format {
 	int (*snapshot_create)(void *img, const char *name, uint64_t date_ns, struct smd_error *err);
 	int (*snapshot_delete)(void *img, const char *id_or_name, struct smd_error *err);
 	int (*snapshot_apply)(void *img, const char *id_or_name, struct smd_error *err);
+
+	/* Encode the alloc_unit in buf into out; *ret_len <= out_room, which is less
+	 * than an alloc_unit. Returns 0, 1 "it does not shrink: write it as it is", or
+	 * -1. Touches no file and no table; may run in parallel with everything but
+	 * close. CAP_ENCODE. Errors: IO. */
+	int (*encode)(void *img, const void *buf, void *out, size_t out_room, size_t *ret_len,
+		      struct smd_error *err);
+
+	/* Take space for the encoded alloc_unit that starts at guest offset, write it
+	 * there and publish the mapping, in place of what the unit had. What encode
+	 * made of a part of a disk that ends in the unit is zeroes behind the end.
+	 * No reservation is open for the unit. Returns 0, 1 "no way to have it
+	 * encoded: write it as it is" (nothing changed), or -1. Durable after flush;
+	 * pointers are written only after the data are durable, as with commit, and
+	 * a crash before that leaks the space at most. CAP_ENCODE. Errors: IO. */
+	int (*write_encoded)(void *img, uint64_t offset, const void *data, size_t len,
+			     struct smd_error *err);
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

@@ -129,6 +129,8 @@ static const struct callback {
 	CALLBACK(snapshot_create, SMD_CAP_SNAPSHOTS),
 	CALLBACK(snapshot_delete, SMD_CAP_SNAPSHOTS),
 	CALLBACK(snapshot_apply, SMD_CAP_SNAPSHOTS),
+	CALLBACK(encode, SMD_CAP_ENCODE),
+	CALLBACK(write_encoded, SMD_CAP_ENCODE),
 #undef CALLBACK
 };
 

@@ -318,7 +318,7 @@ caps_array(uint64_t caps)
 		{ SMD_CAP_RESIZE, "resize" }, { SMD_CAP_PARENT, "parent" },
 		{ SMD_CAP_CHECK, "check" }, { SMD_CAP_STREAM, "stream" },
 		{ SMD_CAP_HIDDEN, "hidden" }, { SMD_CAP_PROBE, "probe" },
-		{ SMD_CAP_SNAPSHOTS, "snapshots" },
+		{ SMD_CAP_SNAPSHOTS, "snapshots" }, { SMD_CAP_ENCODE, "encode" },
 	};
 	json *list = json_object_new_array();
 
