@@ -46,7 +46,7 @@ DOORS = [
     (r"curl/", r"daemon/cli/"),
     (r"seccomp\.h|linux/landlock\.h", r"daemon/worker/sandbox\.c$"),
     (r"xxhash\.h", r"common/image/"),
-    (r"libdeflate\.h|zstd\.h", r"plugins/format/|common/codec"),
+    (r"libdeflate\.h|zstd\.h|isa-l/", r"plugins/format/|common/codec"),
     (r"crypt\.h", r"daemon/(rpc|cli)/"),
     (r"dlfcn\.h", r"common/image/format\.c$|daemon/sr/driver\.c$|common/module\.c$|tests/|/test-[^/]*$"),
 ]

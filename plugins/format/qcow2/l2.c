@@ -154,7 +154,11 @@ void
 qcow2_entry_encode(const struct qcow2_image *img, const struct qcow2_entry *entry, uint8_t *p)
 {
 	uint64_t word = entry->host | (entry->host ? QCOW2_COPIED : 0);
+	unsigned x = 62 - (img->g.cluster_bits - 8);
 
+	if (entry->compressed_size != 0)
+		word = QCOW2_COMPRESSED | entry->host |
+			((entry->host & 511) + entry->compressed_size - 1) / 512 << x;
 	if (img->g.n_sub == 1)
 		word |= entry->zero;
 	else

@@ -187,12 +187,21 @@ snapshot_apply(void *opaque, const char *id_or_name, struct smd_error *err)
 	return qcow2_snapshot_apply(img, id_or_name, err);
 }
 
+static int
+write_encoded(void *opaque, uint64_t offset, const void *data, size_t len, struct smd_error *err)
+{
+	struct qcow2_image *img = opaque;
+	LOCK_SCOPE(&img->lock);
+
+	return qcow2_write_encoded(img, offset, data, len, err);
+}
+
 static const struct smd_format qcow2_format = {
 	.name = "qcow2",
 	.doc = "QEMU's copy-on-write format, versions 2 and 3",
 	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_RESIZE | SMD_CAP_PARENT |
 		SMD_CAP_HIDDEN | SMD_CAP_CHECK | SMD_CAP_STREAM | SMD_CAP_SNAPSHOTS |
-		SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW,
+		SMD_CAP_PROBE | SMD_CAP_NEEDS_GROW | SMD_CAP_ENCODE,
 	.max_virtual_size = QCOW2_MAX_VIRTUAL_SIZE,
 	.size_unit = SMD_SECTOR,
 	.options = qcow2_options,
@@ -218,5 +227,7 @@ static const struct smd_format qcow2_format = {
 	.snapshot_create = snapshot_create,
 	.snapshot_delete = snapshot_delete,
 	.snapshot_apply = snapshot_apply,
+	.encode = qcow2_encode,
+	.write_encoded = write_encoded,
 };
 SMD_REGISTER_FORMAT(qcow2_format)

@@ -117,6 +117,7 @@ qcow2_close(struct qcow2_image *img)
 	if (!img)
 		return;
 	qcow2_codecs_free(img);
+	qcow2_encoders_free(img);
 	if (img->l2_cache.buckets)
 		qcow2_cache_done(&img->l2_cache);
 	if (img->rb_cache.buckets)

@@ -111,6 +111,7 @@ struct qcow2_pending {
 };
 
 struct qcow2_codec;
+struct qcow2_encoder;
 
 struct qcow2_image {
 	struct smd_io *io;
@@ -135,6 +136,7 @@ struct qcow2_image {
 	struct qcow2_cache l2_cache;
 	struct qcow2_cache rb_cache;
 	uint64_t alloc_hint;		/* no free cluster below this one */
+	uint64_t pack_at;		/* the next compressed byte, inside a host cluster; 0: none open */
 	struct qcow2_free *frees;
 	size_t n_frees, frees_max;
 	struct qcow2_pending *pending;
@@ -144,6 +146,7 @@ struct qcow2_image {
 	pthread_mutex_t lock;
 	pthread_mutex_t codec_lock;
 	struct qcow2_codec *codecs;	/* idle ones; codec_lock */
+	struct qcow2_encoder *encoders;	/* the same */
 };
 
 /* ---- open.c -------------------------------------------------------------------- */
@@ -321,6 +324,15 @@ int qcow2_decode(struct qcow2_image *img, const struct qcow2_entry *entry, uint8
 		 struct smd_error *err);
 int qcow2_read_encoded(void *opaque, uint64_t offset, void *buf, struct smd_error *err);
 void qcow2_codecs_free(struct qcow2_image *img);
+
+/* ---- encode.c ---------------------------------------------------------------------- */
+
+/* Touches nothing of the image but the idle encoders. */
+int qcow2_encode(void *opaque, const void *buf, void *out, size_t out_room, size_t *ret_len,
+		 struct smd_error *err);
+int qcow2_write_encoded(struct qcow2_image *img, uint64_t offset, const void *data, size_t len,
+			struct smd_error *err);
+void qcow2_encoders_free(struct qcow2_image *img);
 
 /* ---- write.c ------------------------------------------------------------------------ */
 

@@ -152,6 +152,8 @@ add_one(struct qcow2_image *img, uint64_t cluster, int delta, struct smd_error *
 	rb_set(img, rb, cluster, count);
 	if (count == 0) {
 		img->alloc_hint = smd_min_u64(img->alloc_hint, cluster);
+		if (img->pack_at >> img->g.cluster_bits == cluster)
+			img->pack_at = 0;
 		qcow2_cache_drop(&img->l2_cache, cluster << img->g.cluster_bits);
 	}
 	return 0;

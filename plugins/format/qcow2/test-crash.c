@@ -34,14 +34,17 @@ struct variant {
 	const char *options[5];
 	uint64_t unit;
 	bool snapshots;
+	bool encode;		/* some writes are compressed */
 };
 
 static const struct variant variants[] = {
-	{ "512", { "cluster_size=512" }, 512, false },
-	{ "4k", { "cluster_size=4096", "refcount_bits=1" }, 4096, false },
-	{ "v2", { "compat=0.10", "cluster_size=512" }, 512, false },
-	{ "extended", { "extended_l2=on", "cluster_size=16384" }, 512, false },
-	{ "snapshots", { "cluster_size=1024" }, 1024, true },
+	{ "512", { "cluster_size=512" }, 512, false, false },
+	{ "4k", { "cluster_size=4096", "refcount_bits=1" }, 4096, false, false },
+	{ "v2", { "compat=0.10", "cluster_size=512" }, 512, false, false },
+	{ "extended", { "extended_l2=on", "cluster_size=16384" }, 512, false, false },
+	{ "snapshots", { "cluster_size=1024" }, 1024, true, false },
+	{ "zlib", { "cluster_size=4096", "refcount_bits=4" }, 4096, false, true },
+	{ "zstd", { "cluster_size=1024", "compression_type=zstd" }, 1024, true, true },
 };
 
 /* The script's own random numbers: the same in every run. */
@@ -73,6 +76,9 @@ do_step(void *img, struct smd_io *io, const struct variant *v, uint32_t *seed, u
 		return qcow2->snapshot_delete(img, "1", err) < 0 ? -1 : 0;
 	if (kind < 6) {
 		memset(value + first, fill, count);
+		if (v->encode && kind < 4)
+			return test_write_encoded(img, v->unit, first * 512ull, count * 512ull, fill,
+						  err);
 		return test_write(img, io, first * 512ull, count * 512ull, fill, err);
 	}
 	if (kind < 8) {

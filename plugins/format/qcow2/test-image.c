@@ -83,6 +83,23 @@ test_write(void *img, struct smd_io *io, uint64_t offset, uint64_t count, uint8_
 	return qcow2->commit(img, res, err);
 }
 
+int
+test_write_encoded(void *img, uint64_t unit, uint64_t offset, uint64_t count, uint8_t fill,
+		   struct smd_error *err)
+{
+	uint8_t *buf = malloc(unit), *out = malloc(unit);
+	size_t len = 0;
+	int r;
+
+	memset(buf, fill, unit);
+	r = qcow2->encode(img, buf, out, unit - 1, &len, err);
+	for (uint64_t at = offset; r == 0 && at < offset + count; at += unit)
+		r = qcow2->write_encoded(img, at, out, len, err);
+	free(buf);
+	free(out);
+	return r;
+}
+
 struct reading {
 	struct smd_io *io;
 	void *img;

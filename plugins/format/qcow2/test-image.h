@@ -33,6 +33,9 @@ void *test_open(struct smd_io *io, uint32_t flags);
  * Returns what the module returned. */
 int test_write(void *img, struct smd_io *io, uint64_t offset, uint64_t count, uint8_t fill,
 	       struct smd_error *err);
+/* The same for whole allocation units, of unit bytes each, compressed. */
+int test_write_encoded(void *img, uint64_t unit, uint64_t offset, uint64_t count, uint8_t fill,
+		       struct smd_error *err);
 /* The disk's bytes; the caller frees them. */
 uint8_t *test_read(void *img, struct smd_io *io, uint64_t *ret_size, struct smd_error *err);
 /* One byte that a sector is filled with; -1: it is not one byte throughout. */
