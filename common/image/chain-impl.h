@@ -17,7 +17,7 @@ struct chain_layer {
 	struct smd_io *io;
 	void *img;
 	struct smd_image_info info;
-	pthread_mutex_t lock;	/* held around every call into img but read_encoded */
+	pthread_mutex_t lock;	/* held around every call into img but read_encoded and encode */
 };
 
 /* A write under way; writers of the same unit wait for each other. */
@@ -54,6 +54,9 @@ int chain_reserve(struct smd_chain *chain, uint64_t offset, uint64_t count,
 		  struct chain_places *places, struct smd_error *err);
 int chain_commit(struct smd_chain *chain, struct chain_places *places, struct smd_error *err);
 void chain_abandon(struct smd_chain *chain, struct chain_places *places);
+/* 0 written, 1 it must be written as it is, -1. */
+int chain_write_encoded(struct smd_chain *chain, uint64_t offset, const void *data, size_t len,
+			struct smd_error *err);
 void chain_places_free(struct chain_places *places);
 
 /* Read what a run describes, [run->offset, + run->count), into buf. */

@@ -81,6 +81,16 @@ chain_abandon(struct smd_chain *chain, struct chain_places *places)
 	leaf->format->abandon(leaf->img, places->res);
 }
 
+int
+chain_write_encoded(struct smd_chain *chain, uint64_t offset, const void *data, size_t len,
+		    struct smd_error *err)
+{
+	struct chain_layer *leaf = chain_leaf(chain);
+
+	LOCK_SCOPE(&leaf->lock);
+	return leaf->format->write_encoded(leaf->img, offset, data, len, err);
+}
+
 void
 chain_places_free(struct chain_places *places)
 {

@@ -141,6 +141,18 @@ crew_throttle(struct crew *crew, uint64_t bytes)
 
 /* ---- Bytes ---- */
 
+uint64_t
+copy_window(const struct smd_chain *chain)
+{
+	uint64_t window = COPY_WINDOW;
+
+	for (size_t i = 0; i < chain->n; i++) {
+		if (chain->layers[i].info.flags & SMD_INFO_COMPRESSED)
+			window = smd_max_u64(window, chain->layers[i].info.alloc_unit);
+	}
+	return window;
+}
+
 bool
 copy_is_zero(const uint8_t *p, size_t n)
 {

@@ -84,6 +84,9 @@ int crew_done(struct crew *crew, uint64_t bytes, struct smd_error *err);
 /* Sleep as long as the rate limit wants for these bytes. */
 void crew_throttle(struct crew *crew, uint64_t bytes);
 
+/* A window for reading a chain: it holds a whole encoded unit, decoded once. */
+uint64_t copy_window(const struct smd_chain *chain);
+
 bool copy_is_zero(const uint8_t *p, size_t n);
 
 /* Read [offset, + count) of a disk, zeroes past its end. */

@@ -75,6 +75,7 @@ struct verify {
 	struct smd_chain *dst;
 	struct copy_hashes *hashes;
 	atomic_size_t next;
+	uint64_t window;	/* read at a time */
 	uint64_t step;		/* of progress for an entry: they cover more than data */
 };
 
@@ -88,7 +89,7 @@ verify_entry(struct verify *v, const struct copy_hash *entry, struct copy_hasher
 	crew_throttle(&v->crew, entry->count);
 	copy_hasher_begin(h);
 	for (uint64_t at = entry->offset; at < end;) {
-		uint64_t n = smd_min_u64(COPY_WINDOW, end - at);
+		uint64_t n = smd_min_u64(v->window, end - at);
 
 		if (smd_chain_pread(v->dst, buf, n, at, err) < 0)
 			return -1;
@@ -108,7 +109,7 @@ verify_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
 	struct verify *v = opaque;
 	struct copy_hasher *h = copy_hasher_new();
-	CLEANUP_FREE uint8_t *buf = smd_malloc(COPY_WINDOW);
+	CLEANUP_FREE uint8_t *buf = smd_malloc(v->window);
 	int r = 0;
 
 	while (r == 0 && !atomic_load(&crew->stop)) {
@@ -194,6 +195,7 @@ copy_verify(struct smd_chain *dst, struct copy_hashes *hashes,
 		.crew = { .options = options, .work = verify_work, .opaque = &v,
 			  .done = done, .total = total },
 		.dst = dst, .hashes = hashes,
+		.window = options->compress ? copy_window(dst) : COPY_WINDOW,
 		.step = hashes->n ? (total - done) / hashes->n : 0,
 	};
 

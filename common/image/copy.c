@@ -3,7 +3,8 @@
  * Copying. Threads take items in the order of the disk, read them window by
  * window, leave out what is zero, and have the destination say where the rest
  * goes; those questions too are asked in the order of the disk (turns), so that
- * the destination's file lies in that order.
+ * the destination's file lies in that order. Where the result is compressed they
+ * encode before their turn, and write what is encoded during it.
  */
 #include "common/image/copy-impl.h"
 
@@ -48,6 +49,10 @@ struct worker {
 	struct chain_places *segments;	/* of the window at hand */
 	size_t n_segments, room;
 	struct copy_hasher *hasher;	/* NULL: no verification */
+	/* Where units are encoded: a place for each of the window's, and its length
+	 * (0: as it is). Else NULL. */
+	uint8_t *encoded;
+	size_t *encoded_len;
 };
 
 /* ---- Turns ---- */
@@ -220,7 +225,50 @@ writeback(struct copy *c, const struct chain_places *places)
 	smd_io_start_writeback(chain_leaf(c->dst)->io, start, end - start);
 }
 
-/* ---- A window of small units: those that are all zeroes get no place ---- */
+/* ---- A window of small units: those that are all zeroes get no place, nor do
+ * those that are encoded ---- */
+
+/* This takes the time: no lock is held and no turn waited for. */
+static int
+small_encode(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
+{
+	const struct chain_layer *leaf = chain_leaf(w->copy->dst);
+	uint64_t unit = w->copy->plan.unit;
+
+	memset(w->buf + (end - start), 0, -(end - start) & (unit - 1));
+	for (uint64_t at = 0; at < end - start; at += unit) {
+		size_t *len = &w->encoded_len[at / unit];
+
+		*len = 0;
+		if (!copy_is_zero(w->buf + at, unit) &&
+		    leaf->format->encode(leaf->img, w->buf + at, w->encoded + at, unit - 1, len,
+					 err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* A unit that is zeroes, or is encoded. */
+static int
+small_unit(struct worker *w, uint64_t start, uint64_t at, uint64_t n, bool zero,
+	   struct smd_error *err)
+{
+	struct copy *c = w->copy;
+	int r;
+
+	if (zero) {
+		atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
+		return c->target_is_zero ? 0 : smd_chain_zero(c->dst, at, n, true, err);
+	}
+	r = chain_write_encoded(c->dst, at, w->encoded + (at - start),
+				w->encoded_len[(at - start) / c->plan.unit], err);
+	if (r == 1)
+		return segment_reserve(w, at, n, err);
+	if (r == 0)
+		atomic_fetch_add_explicit(&c->written, w->encoded_len[(at - start) / c->plan.unit],
+					  memory_order_relaxed);
+	return r;
+}
 
 static int
 small_reserve(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
@@ -231,13 +279,13 @@ small_reserve(struct worker *w, uint64_t start, uint64_t end, struct smd_error *
 
 	for (uint64_t at = start; at < end; at += unit) {
 		uint64_t n = smd_min_u64(unit, end - at);
+		bool zero = copy_is_zero(w->buf + (at - start), n);
 
-		if (!copy_is_zero(w->buf + (at - start), n))
+		if (!zero && !(w->encoded && w->encoded_len[(at - start) / unit]))
 			continue;
-		atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
 		if (at > from && segment_reserve(w, from, at - from, err) < 0)
 			return -1;
-		if (!c->target_is_zero && smd_chain_zero(c->dst, at, n, true, err) < 0)
+		if (small_unit(w, start, at, n, zero, err) < 0)
 			return -1;
 		from = at + n;
 	}
@@ -253,6 +301,8 @@ copy_small_window(struct worker *w, uint64_t start, uint64_t end, struct smd_err
 		return -1;
 	if (w->hasher)
 		copy_hasher_add(w->hasher, w->buf, end - start);
+	if (w->encoded && small_encode(w, start, end, err) < 0)
+		return -1;
 	r = turn_take(w, err);
 	if (r == 0)
 		r = small_reserve(w, start, end, err);
@@ -481,6 +531,10 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 	w.buf = aligned_alloc(COPY_PAGE, c->window);
 	if (!w.buf)
 		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
+	if (c->options->compress) {
+		w.encoded = smd_malloc(c->window);
+		w.encoded_len = smd_calloc(c->window / c->plan.unit, sizeof *w.encoded_len);
+	}
 	if (c->options->verify)
 		w.hasher = copy_hasher_new();
 	while ((r = item_next(&w, err)) > 0) {
@@ -495,6 +549,8 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 	free(w.segments);
 	plan_item_free(&w.item);
 	copy_hasher_free(w.hasher);
+	free(w.encoded);
+	free(w.encoded_len);
 	free(w.buf);
 	return 0;
 }
@@ -516,19 +572,6 @@ share_block(struct smd_chain *src, struct smd_chain *dst)
 	if (fs.f_type != MAGIC_XFS && fs.f_type != MAGIC_BTRFS)
 		return 0;
 	return smd_is_pow2_u64((uint64_t)fs.f_bsize) ? (uint64_t)fs.f_bsize : 0;
-}
-
-/* A window holds a whole encoded unit of the source, decoded once. */
-static uint64_t
-window_size(const struct smd_chain *src)
-{
-	uint64_t window = COPY_WINDOW;
-
-	for (size_t i = 0; i < src->n; i++) {
-		if (src->layers[i].info.flags & SMD_INFO_COMPRESSED)
-			window = smd_max_u64(window, src->layers[i].info.alloc_unit);
-	}
-	return window;
 }
 
 static int
@@ -585,7 +628,7 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	CLEANUP(cleanup_copy) struct copy c = {
 		.src = src, .dst = dst, .options = options,
 		.target_is_zero = options->target_is_zero,
-		.window = window_size(src),
+		.window = copy_window(src),
 	};
 
 	pthread_mutex_init(&c.plan_lock, NULL);
@@ -593,13 +636,16 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	pthread_mutex_init(&c.hashes.lock, NULL);
 	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
 		pthread_cond_init(&c.turns[i], NULL);
-	if (options->compress)
+	if (options->compress && !(chain_leaf(dst)->format->caps & SMD_CAP_ENCODE))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, chain_leaf(dst)->io->name,
-				      "this version does not compress");
+				      "%s images cannot be compressed",
+				      chain_leaf(dst)->format->name);
+	if (options->compress)
+		c.window = smd_max_u64(c.window, chain_leaf(dst)->info.alloc_unit);
 	if (smd_chain_size(dst) < smd_chain_size(src))
 		return smd_fail_VDI_TOO_SMALL(err, chain_leaf(dst)->io->name,
 				SMD_U64(smd_chain_size(src)), "the destination is smaller");
-	if (!options->verify)
+	if (!options->verify && !options->compress)
 		c.share_block = share_block(src, dst);
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;

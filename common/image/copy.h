@@ -23,7 +23,7 @@ struct smd_copy_options {
 	uint64_t bytes_per_second;	/* 0: no limit */
 	bool verify;			/* read the destination back and compare hashes */
 	bool target_is_zero;		/* a fresh image: zeroes need not be written */
-	bool compress;			/* not in this version: fails with IMAGE_UNSUPPORTED */
+	bool compress;			/* encode what shrinks; IMAGE_UNSUPPORTED: dst can't */
 	smd_progress_fn *progress;	/* NULL: none */
 	void *opaque;
 };

@@ -142,6 +142,49 @@ test_zero_units_take_no_place(void **state)
 }
 
 static void
+copy_compressed(struct smd_io *io, bool zero)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_chain *src CLEANUP_CHAIN = open_one(&model_format, source_io(), 0);
+	struct smd_chain *dst CLEANUP_CHAIN = open_one(&model_format, io, SMD_CHAIN_WRITE);
+	const struct smd_copy_options options = {
+		.n_threads = 3, .target_is_zero = zero, .verify = true, .compress = true,
+	};
+	uint8_t b;
+
+	if (smd_copy(src, dst, &options, NULL, &err) < 0)
+		fail_msg("%s", err.message);
+	assert_same(src, dst);
+	for (uint64_t u = 0; u < UNITS - 1; u++) {
+		assert_int_equal(smd_chain_pread(src, &b, 1, u * U, &err), 0);
+		if (b != 0)
+			assert_int_equal(model_get(io, u) == MODEL_FILL(b),
+					 !(b & (MODEL_NO_ENCODE | MODEL_NO_WRITE_ENCODED)));
+	}
+}
+
+static void
+test_compress(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_chain *src CLEANUP_CHAIN = open_one(&model_format, source_io(), 0);
+	struct smd_chain *flat CLEANUP_CHAIN =
+		open_one(&flat_format, smd_io_memory(NULL, SIZE, "flat", SMD_IO_WRITABLE),
+			 SMD_CHAIN_WRITE);
+	struct smd_io *old = model_new(SIZE - 512, 0, 2, 0);
+
+	(void)state;
+	for (uint64_t u = 0; u < UNITS; u += 1 + u % 3)
+		model_put(old, u, 0x55);
+	copy_compressed(model_new(SIZE - 512, 0, 2, 0), true);
+	copy_compressed(model_new(SIZE - 512, MODEL_DIRTY_SPACE, 2, 0), true);
+	copy_compressed(old, false);
+	assert_int_equal(smd_copy(src, flat, &(struct smd_copy_options){ .compress = true }, NULL,
+				  &err), -1);
+	assert_string_equal(err.code, "IMAGE_UNSUPPORTED");
+}
+
+static void
 test_smaller_destination_is_refused(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -278,6 +321,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_copy_to_every_kind_of_place),
 		cmocka_unit_test(test_zero_units_take_no_place),
+		cmocka_unit_test(test_compress),
 		cmocka_unit_test(test_smaller_destination_is_refused),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_failures_are_reported),

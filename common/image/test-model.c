@@ -278,11 +278,40 @@ model_flush(void *img, struct smd_error *err)
 	return smd_io_flush(m->io, err);
 }
 
+static int
+model_encode(void *img, const void *buf, void *out, size_t out_room, size_t *ret_len,
+	     struct smd_error *err)
+{
+	const uint8_t *p = buf;
+
+	(void)img;
+	(void)err;
+	if (out_room < 1 || memcmp(p, p + 1, MODEL_UNIT - 1) != 0 || *p & MODEL_NO_ENCODE)
+		return 1;
+	*(uint8_t *)out = *p;
+	*ret_len = 1;
+	return 0;
+}
+
+static int
+model_write_encoded(void *img, uint64_t offset, const void *data, size_t len,
+		    struct smd_error *err)
+{
+	struct model *m = img;
+	uint8_t byte = *(const uint8_t *)data;
+
+	if (len != 1 || offset % MODEL_UNIT)
+		return smd_fail_INTERNAL_ERROR(err, "model", "not what encode gave");
+	if (byte & MODEL_NO_WRITE_ENCODED)
+		return 1;
+	return put64(m->io, MODEL_MAP + 8 * (offset / MODEL_UNIT), MODEL_FILL(byte), err);
+}
+
 const struct smd_format model_format = {
 	.abi = SMD_FORMAT_ABI,
 	.struct_size = sizeof(struct smd_format),
 	.name = "model",
-	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE,
+	.caps = SMD_CAP_WRITE | SMD_CAP_CREATE | SMD_CAP_ENCODE,
 	.max_virtual_size = MODEL_UNITS * (uint64_t)MODEL_UNIT,
 	.size_unit = SMD_SECTOR,
 	.create = model_create,
@@ -297,6 +326,8 @@ const struct smd_format model_format = {
 	.abandon = model_abandon,
 	.zero = model_zero,
 	.flush = model_flush,
+	.encode = model_encode,
+	.write_encoded = model_write_encoded,
 };
 
 /* ---- flat ---- */

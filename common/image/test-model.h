@@ -20,6 +20,10 @@
 #define MODEL_ZERO 1u
 #define MODEL_FILL(byte) (2u | (uint64_t)(byte) << 8)	/* encoded: this byte throughout */
 
+/* Units of a byte with one of these bits: encode, or write_encoded, says no. */
+#define MODEL_NO_ENCODE 4u
+#define MODEL_NO_WRITE_ENCODED 8u
+
 extern const struct smd_format model_format;
 extern const struct smd_format flat_format;	/* raw, as far as the tests need it */
 

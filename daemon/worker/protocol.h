@@ -22,7 +22,8 @@
  *   {"op":"formats"}
  *   {"op":"create",  "target":T}
  *   {"op":"info",    "source":S}
- *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N}
+ *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
+ *    "compress":b}
  *   {"op":"resize",  "source":S, "size":N}
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
  *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}

@@ -126,6 +126,7 @@ parse_copy_options(json *request, struct smd_copy_options *ret)
 		.n_threads = (unsigned)smd_json_int(request, "threads", 0),
 		.bytes_per_second = (uint64_t)smd_json_int(request, "bytes_per_second", 0),
 		.verify = smd_json_bool(request, "verify", false),
+		.compress = smd_json_bool(request, "compress", false),
 		.progress = print_progress,
 	};
 }

@@ -29,7 +29,8 @@ struct img_options {
 	size_t n_create;
 	const char *repair;		/* -r */
 	const char *size;		/* --size */
-	const char *snapshot[2];	/* -c, -d, -a or -l: which, and its argument */
+	const char *snapshot[2];	/* snapshot's -c, -d, -a or -l: which, and its argument */
+	bool compress;			/* convert's -c */
 	unsigned n_threads;		/* -m */
 	uint64_t rate;			/* --rate */
 	bool json;			/* --output=json */
@@ -52,6 +53,7 @@ struct img_verb {
 	const char *usage;		/* after "smd-img NAME " */
 	const char *doc;		/* one line, and what its options mean */
 	size_t min_args, max_args;
+	const char *options;		/* letters of its own, for getopt; NULL: none */
 	/* Returns the exit status, or -1 with *err set. */
 	int (*run)(struct img_options *o, struct smd_error *err);
 };

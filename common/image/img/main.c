@@ -8,38 +8,38 @@
 #define READ_OPTIONS "[-f FORMAT] [--chain] [-U] [--output=json|human]"
 
 const struct img_verb img_verbs[] = {
-	{ "bench", "[-f FORMAT] -O FORMAT [-m THREADS] FILE OUT",
-	  "Convert FILE to OUT three times and say how fast; OUT is removed.", 2, 2, img_bench },
+	{ "bench", "[-f FORMAT] -O FORMAT [-c] [-m THREADS] FILE OUT",
+	  "Convert FILE to OUT three times and say how fast; OUT is removed.", 2, 2, "c", img_bench },
 	{ "check", "[-f FORMAT] [-r leaks|all] [--dry-run] [-U] [--output=json|human] FILE",
 	  "Check an image: 0 clean, 1 could not check, 2 corrupt, 3 only leaked space.", 1, 1,
-	  img_check },
+	  NULL, img_check },
 	{ "commit", "[-f FORMAT] [-U] FILE",
 	  "Write what an overlay holds into its parent; the overlay stays as it is.", 1, 1,
-	  img_commit },
+	  NULL, img_commit },
 	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
-	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, img_compare },
-	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-p] [-m THREADS] [-W]\n"
+	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, NULL, img_compare },
+	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-c] [-p] [-m THREADS] [-W]\n"
 	  "         [-t CACHE] [--rate BYTES] [--verify] [--chain] [-U] [--output=json|human] IN OUT",
-	  "Copy a disk into a new image of another, or the same, format.", 2, 2, img_convert },
+	  "Copy a disk into a new image of another, or the same, format.", 2, 2, "c", img_convert },
 	{ "create", "[-f FORMAT] [-o OPTION=VALUE,...] [-b PARENT -F FORMAT] FILE [SIZE]",
-	  "Make an empty image, or an overlay over PARENT.", 1, 2, img_create },
-	{ "info", "[-u] " READ_OPTIONS " FILE", "Say what an image is.", 1, 1, img_info },
-	{ "map", READ_OPTIONS " FILE", "Say where each range of the disk lies.", 1, 1, img_map },
+	  "Make an empty image, or an overlay over PARENT.", 1, 2, NULL, img_create },
+	{ "info", "[-u] " READ_OPTIONS " FILE", "Say what an image is.", 1, 1, NULL, img_info },
+	{ "map", READ_OPTIONS " FILE", "Say where each range of the disk lies.", 1, 1, NULL, img_map },
 	{ "measure", "[-O FORMAT] [-o OPTION=VALUE,...] [-f FORMAT] [--output=json|human]\n"
 	  "         --size SIZE | FILE",
-	  "Say how large an image would be.", 0, 1, img_measure },
+	  "Say how large an image would be.", 0, 1, NULL, img_measure },
 	{ "rebase", "[-f FORMAT] [-u] -b PARENT -F FORMAT FILE",
 	  "Give an overlay another parent (-b \"\": none), copying what differs; with -u only\n"
-	  "the name is changed.", 1, 1, img_rebase },
+	  "the name is changed.", 1, 1, NULL, img_rebase },
 	{ "repair", "[-f FORMAT] [-r leaks|all] [--dry-run] [--output=json|human] FILE",
 	  "Check an image and mend what is safe to mend; the rest is left alone.", 1, 1,
-	  img_repair },
+	  NULL, img_repair },
 	{ "resize", "[-f FORMAT] [--shrink] [--chain] FILE [+|-]SIZE",
-	  "Change the size of a disk.", 2, 2, img_resize },
+	  "Change the size of a disk.", 2, 2, NULL, img_resize },
 	{ "snapshot", "[-f FORMAT] [-l | -c NAME | -d NAME | -a NAME] FILE",
 	  "List, create, delete or apply (go back to) snapshots inside an image.", 1, 1,
-	  img_snapshot },
-	{ NULL, NULL, NULL, 0, 0, NULL },
+	  "c:d:a:l", img_snapshot },
+	{ NULL, NULL, NULL, 0, 0, NULL, NULL },
 };
 
 enum {
@@ -76,7 +76,8 @@ usage(FILE *to)
 	      "  -O FORMAT        the format to make\n"
 	      "  -o OPTION=VALUE  a create option; more after commas (smd-format-NAME(7))\n"
 	      "  -b PARENT        make an overlay over this image\n"
-	      "  -l, -c, -d, -a   list snapshots; create, delete, apply the one named\n"
+	      "  -c               convert: compress what shrinks\n"
+	      "  -l, -c, -d, -a   snapshot: list them; create, delete, apply the one named\n"
 	      "  -u               rebase: change the name only; info: an image without its parent\n"
 	      "  -r leaks|all     what to repair\n"
 	      "  -t CACHE         unsafe (as qemu-img, the default: what is written need not be on\n"
@@ -181,8 +182,13 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 	case 's': o->strict = true; return 0;
 	case 'U': o->share = true; return 0;
 	case 'u': o->unsafe = true; return 0;
-	case 'l':
 	case 'c':
+		if (!arg) {
+			o->compress = true;
+			return 0;
+		}
+		/* fall through */
+	case 'l':
 	case 'd':
 	case 'a':
 		o->snapshot[0] = c == 'l' ? "l" : c == 'c' ? "c" : c == 'd' ? "d" : "a";
@@ -228,6 +234,7 @@ main(int argc, char **argv)
 	const struct img_verb *verb = argc > 1 ? verb_find(argv[1]) : NULL;
 	struct img_options o = { 0 };
 	const char *plugins = NULL;
+	char letters[64];
 	int c, rc = 0;
 
 	if (!verb) {
@@ -243,8 +250,10 @@ main(int argc, char **argv)
 		return asked ? 0 : 1;
 	}
 	argv[1] = argv[0];
-	while (rc == 0 && (c = getopt_long(argc - 1, argv + 1, "f:F:O:o:b:r:t:m:c:d:a:luWpqsU",
-					   long_options, NULL)) != -1) {
+	snprintf(letters, sizeof letters, "f:F:O:o:b:r:t:m:uWpqsU%s",
+		 verb->options ? verb->options : "");
+	while (rc == 0 && (c = getopt_long(argc - 1, argv + 1, letters, long_options,
+					   NULL)) != -1) {
 		if (c == OPT_HELP) {
 			printf("Usage: smd-img %s %s\n%s\n", verb->name, verb->usage, verb->doc);
 			return 0;

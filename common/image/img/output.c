@@ -115,6 +115,7 @@ img_copy_options(const struct img_options *o, struct img_progress *progress,
 		.n_threads = o->n_threads,
 		.bytes_per_second = o->rate,
 		.verify = o->verify,
+		.compress = o->compress,
 		.progress = img_progress_show,
 		.opaque = progress,
 	};
