@@ -8,6 +8,7 @@
 
 #define CREW_STACK (1u << 20)
 #define PROGRESS_MS 100
+#define PROGRESS_STEPS 50	/* or sooner, when so much of the whole is done */
 #define NS_PER_S INT64_C(1000000000)
 
 unsigned
@@ -90,9 +91,11 @@ crew_done(struct crew *crew, uint64_t bytes, struct smd_error *err)
 		return 0;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (crew->done < crew->total && bytes > 0 &&
+	    crew->done - crew->told < crew->total / PROGRESS_STEPS &&
 	    ns_between(&crew->last_progress, &now) < PROGRESS_MS * INT64_C(1000000))
 		return 0;
 	crew->last_progress = now;
+	crew->told = crew->done;
 	if (o->progress(o->opaque, crew->done, crew->total) != 0)
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled after %llu of %llu bytes",
 				(unsigned long long)crew->done, (unsigned long long)crew->total);

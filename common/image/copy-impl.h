@@ -69,7 +69,7 @@ struct crew {
 	atomic_bool stop;
 	pthread_mutex_t lock;		/* guards the rest */
 	struct smd_error err;		/* the first */
-	uint64_t done, total;
+	uint64_t done, total, told;	/* told: done at the last progress */
 	struct timespec last_progress;
 	struct timespec free_at;	/* the rate limit lets the next byte go then */
 };

@@ -14,7 +14,7 @@
 #include "common/image/chain.h"
 
 /* Bytes of data done and to do; total is fixed from the first call on. Called
- * from one thread at a time, at most every 100 ms and at the end. Return
+ * from one thread at a time, every 100 ms or 2% and at the end. Return
  * non-zero to stop: the copy then fails with TASK_CANCELLED [""]. */
 typedef int smd_progress_fn(void *opaque, uint64_t done, uint64_t total);
 

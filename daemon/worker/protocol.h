@@ -9,7 +9,7 @@
  * looks at a byte of an image. It answers with lines of JSON on its standard
  * output:
  *
- *   {"progress":{"done":N,"total":N}}	at most ten a second
+ *   {"progress":{"done":N,"total":N}}	ten a second, or one for each 2%
  *   {"begin":{"size":N}}		export only: the bytes that will come
  *   {"result":{…}}			once, last
  *   {"error":{"code","params","message","errno"}}	once, last

@@ -15,6 +15,7 @@
 
 #define IMPORT_CHUNK (1u << 20)
 #define PROGRESS_INTERVAL_MS 100
+#define PROGRESS_STEPS 50
 #define ZERO_GRANULE (64u << 10)	/* what import looks for zeroes in */
 
 static int
@@ -105,16 +106,18 @@ parse_target(json *obj, bool need_fd, struct smd_target *ret, struct smd_error *
 static int
 print_progress(void *opaque, uint64_t done, uint64_t total)
 {
-	static uint64_t last_ms;
+	static uint64_t last_ms, last_done;
 	struct timespec now;
 	uint64_t now_ms;
 
 	(void)opaque;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-	if (last_ms && now_ms - last_ms < PROGRESS_INTERVAL_MS && done != total)
+	if (last_ms && now_ms - last_ms < PROGRESS_INTERVAL_MS && done != total &&
+	    done - last_done < total / PROGRESS_STEPS)
 		return 0;
 	last_ms = now_ms;
+	last_done = done;
 	printf("{\"progress\":{\"done\":%" PRIu64 ",\"total\":%" PRIu64 "}}\n", done, total);
 	return fflush(stdout) != 0;	/* nobody listens: stop */
 }
