@@ -43,8 +43,8 @@ const struct img_verb img_verbs[] = {
 };
 
 enum {
-	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_HELP, OPT_OUTPUT, OPT_PLUGIN_DIR, OPT_RATE, OPT_SHRINK,
-	OPT_SIZE, OPT_VERIFY, OPT_VERSION,
+	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_HELP, OPT_JSON, OPT_OUTPUT, OPT_PLUGIN_DIR, OPT_RATE,
+	OPT_SHRINK, OPT_SIZE, OPT_VERIFY, OPT_VERSION,
 };
 
 static const struct option long_options[] = {
@@ -52,6 +52,7 @@ static const struct option long_options[] = {
 	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
 	{ "force-share", no_argument, NULL, 'U' },
 	{ "help", no_argument, NULL, OPT_HELP },
+	{ "json", no_argument, NULL, OPT_JSON },
 	{ "output", required_argument, NULL, OPT_OUTPUT },
 	{ "plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR },
 	{ "rate", required_argument, NULL, OPT_RATE },
@@ -91,6 +92,7 @@ usage(FILE *to)
 	      "  --chain          the image is ours: take its format at its word and follow its\n"
 	      "                   parents, plain names in its own directory\n"
 	      "  --dry-run        say what a repair would do\n"
+	      "  --json           the same as --output=json\n"
 	      "  --output FORM    human or json\n"
 	      "  --plugin-dir DIR find format modules here (separated by colons)\n"
 	      "  --rate BYTES     copy at most so much a second\n"
@@ -201,6 +203,7 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 	case OPT_SHRINK: o->shrink = true; return 0;
 	case OPT_SIZE: o->size = arg; return 0;
 	case OPT_VERIFY: o->verify = true; return 0;
+	case OPT_JSON: o->json = true; return 0;
 	case OPT_OUTPUT:
 		o->json = strcmp(arg, "json") == 0;
 		if (!o->json && strcmp(arg, "human") != 0)
