@@ -356,6 +356,18 @@ fill_layer(struct script *s)
 	s->chain = open_over(s, s->n, copy_of(s->stores[s->n - 1]), 0, &err);
 }
 
+static void
+script_done(struct script *s)
+{
+	smd_chain_close(s->chain);
+	for (size_t i = 0; i < s->n; i++)
+		smd_io_close(s->stores[i]);
+	for (size_t i = 0; i < s->n_steps; i++)
+		free(s->steps[i].tags);
+	free(s->steps);
+	free(s->flushes);
+}
+
 /* The disk into a fresh image with no parent: nothing but zeroes and what the
  * source has may show, and all of it once the copy has returned. */
 static void
@@ -380,8 +392,7 @@ copy_cut(const struct script *from)
 		image_die(&err, "copy");
 	flushed(&s);
 	cut_everywhere(&s, stable);
-	smd_chain_close(s.chain);
-	smd_io_close(s.stores[0]);
+	script_done(&s);
 }
 
 int
@@ -424,7 +435,9 @@ main(int argc, char **argv)
 		run_step(&s);
 	cut_everywhere(&s, stable);
 	copy_cut(&s);
-	smd_chain_close(s.chain);
+	for (size_t i = 0; i < s.n; i++)
+		smd_options_free(&s.specs[i].options);
+	script_done(&s);
 	smd_io_close(stable);
 	return 0;
 }
