@@ -49,7 +49,8 @@ install_packages()
 		fi
 	fi
 	echo "Installing ${missing[*]}"
-	apt_install "${missing[@]}" && return
+	# Fails where the lists are old or absent; what apt says then is no news.
+	apt_install "${missing[@]}" 2>/dev/null && return
 	"${root[@]}" apt-get update -q </dev/null >/dev/null || return
 	apt_install "${missing[@]}"
 }
