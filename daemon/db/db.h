@@ -84,6 +84,10 @@ int db_all(struct db *db, const char *cls, json **ret, struct smd_error *err);
 int db_find(struct db *db, const char *cls, const char *field, const char *value, json **ret,
 	    struct smd_error *err);
 int db_where(struct db *db, const char *cls, const char *expr, json **ret, struct smd_error *err);
+/* The sum of an INT field over the rows whose `by` field has a value: 0 of none, at
+ * most INT64_MAX. */
+int db_sum(struct db *db, const char *cls, const char *field, const char *by, const char *value,
+	   int64_t *ret, struct smd_error *err);
 /* {ref: record} of all rows, or of those an expression selects (NULL: all). */
 int db_all_records(struct db *db, const char *cls, const char *expr, json **ret,
 		   struct smd_error *err);

@@ -29,7 +29,8 @@ struct db_field {
 	/* Derived: the rows and their pointer; NULL where the API lacks the class. */
 	struct db_class *from;
 	struct db_field *pointer;
-	sqlite3_stmt *get, *set, *find, *pairs;
+	sqlite3_stmt *get, *set, *find, *pairs, *sum;
+	const struct db_field *sum_by;	/* what sum was prepared for */
 };
 
 enum db_class_stmt {

@@ -129,6 +129,7 @@ db_tables_done(struct db *db)
 			sqlite3_finalize(cls->fields[j].set);
 			sqlite3_finalize(cls->fields[j].find);
 			sqlite3_finalize(cls->fields[j].pairs);
+			sqlite3_finalize(cls->fields[j].sum);
 		}
 		free(cls->fields);
 	}

@@ -219,6 +219,29 @@ test_durable_commits_wait_for_the_disk(void **state)
 }
 
 static void
+test_sums(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+	int64_t sum = -1;
+
+	test_insert(t->db, "SR", SR1, "{}");
+	assert_ok(db_sum(t->db, "VDI", "virtual_size", "SR", SR1, &sum, &err), &err);
+	assert_int_equal(sum, 0);
+	test_insert(t->db, "VDI", "OpaqueRef:a", "{\"SR\":\"" SR1 "\",\"virtual_size\":100000}");
+	test_insert(t->db, "VDI", "OpaqueRef:b", "{\"SR\":\"" SR1 "\",\"virtual_size\":7}");
+	test_insert(t->db, "VDI", "OpaqueRef:c", "{\"virtual_size\":5}");
+	assert_ok(db_sum(t->db, "VDI", "virtual_size", "SR", SR1, &sum, &err), &err);
+	assert_int_equal(sum, 100007);
+	/* What passes an integer is no error. */
+	test_insert(t->db, "VDI", "OpaqueRef:d",
+		    "{\"SR\":\"" SR1 "\",\"virtual_size\":9223372036854775807}");
+	assert_ok(db_sum(t->db, "VDI", "virtual_size", "SR", SR1, &sum, &err), &err);
+	assert_int_equal(sum, INT64_MAX);
+	assert_int_equal(db_sum(t->db, "VDI", "name_label", "SR", SR1, &sum, &err), -1);
+}
+
+static void
 test_uuids(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -268,6 +291,7 @@ main(void)
 		DB_TEST(test_many),
 		DB_TEST(test_transactions),
 		DB_TEST(test_durable_commits_wait_for_the_disk),
+		DB_TEST(test_sums),
 		DB_TEST(test_uuids),
 		DB_TEST(test_journal),
 	};
