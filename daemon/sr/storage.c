@@ -99,9 +99,8 @@ sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err)
 int
 sr_update_stats(struct daemon *daemon, const char *ref, struct smd_error *err)
 {
-	CLEANUP_JSON json *vdis = NULL;
 	struct smd_sr_stat stat;
-	int64_t sum = 0, size;
+	int64_t sum = 0;
 	struct sr *sr;
 	int r;
 
@@ -111,14 +110,7 @@ sr_update_stats(struct daemon *daemon, const char *ref, struct smd_error *err)
 	sr_release(sr);
 	if (r < 0 || db_begin(daemon->db, DB_RELAXED, err) < 0)
 		return -1;
-	r = db_find(daemon->db, "VDI", "SR", ref, &vdis, err);
-	for (size_t i = 0; r == 0 && i < json_object_array_length(vdis); i++) {
-		const char *vdi = json_object_get_string(json_object_array_get_idx(vdis, i));
-
-		r = db_get_int(daemon->db, "VDI", vdi, "virtual_size", &size, err);
-		sum += r == 0 ? size : 0;
-	}
-	if (r < 0 ||
+	if (db_sum(daemon->db, "VDI", "virtual_size", "SR", ref, &sum, err) < 0 ||
 	    db_set_int(daemon->db, "SR", ref, "physical_size", (int64_t)stat.total, err) < 0 ||
 	    db_set_int(daemon->db, "SR", ref, "physical_utilisation",
 		       (int64_t)(stat.total - stat.free), err) < 0 ||
