@@ -63,6 +63,12 @@ void chain_places_free(struct chain_places *places);
 int chain_read_run(struct smd_chain *chain, const struct smd_run *run, void *buf,
 		   struct smd_error *err);
 
+/* The view of n layers alone, from first on; [offset, end) may lie past their ends.
+ * What they leave to layers below is PARENT (ZERO, where there are none), and runs
+ * of two layers stay apart: run.layer says whose a ZERO is. Unlike the merged view. */
+int chain_extents_of(struct smd_chain *chain, size_t first, size_t n, uint64_t offset,
+		     uint64_t end, smd_run_fn *add, void *opaque, struct smd_error *err);
+
 /* Whether the leaf's parents have anything but zeroes in [offset, end), which may
  * lie past the leaf's own end. */
 int chain_below_shows(struct smd_chain *chain, uint64_t offset, uint64_t end, bool *ret,

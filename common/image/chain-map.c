@@ -69,17 +69,19 @@ batch_fill(struct chain_layer *l, struct batch *b, struct smd_error *err)
 
 struct map {
 	struct smd_chain *chain;
+	size_t n;			/* layers asked */
+	bool by_layer;			/* runs of zeroes say whose they are */
 	smd_run_fn *add;
 	void *opaque;
 	struct smd_run pending;		/* count 0: none */
 };
 
 static bool
-run_continues(const struct smd_run *a, const struct smd_run *b)
+run_continues(const struct map *m, const struct smd_run *a, const struct smd_run *b)
 {
 	if (a->kind != b->kind || a->offset + a->count != b->offset)
 		return false;
-	if (a->kind == SMD_EXTENT_ZERO)
+	if (a->kind == SMD_EXTENT_ZERO && !m->by_layer)
 		return true;
 	return a->layer == b->layer &&
 	       (a->kind != SMD_EXTENT_DATA || a->host_offset + a->count == b->host_offset);
@@ -100,7 +102,7 @@ map_emit(struct map *m, enum smd_extent_kind kind, size_t layer, uint64_t offset
 
 	if (count == 0)
 		return 0;
-	if (m->pending.count && run_continues(&m->pending, &run)) {
+	if (m->pending.count && run_continues(m, &m->pending, &run)) {
 		m->pending.count += count;
 		return 0;
 	}
@@ -142,8 +144,9 @@ map_layer(struct map *m, size_t layer, uint64_t offset, uint64_t end, struct smd
 	struct batch b;
 	uint64_t limit;
 
-	if (layer == m->chain->n)
-		return map_emit(m, SMD_EXTENT_ZERO, 0, offset, end - offset, 0, err);
+	if (layer == m->n)
+		return map_emit(m, m->n == m->chain->n ? SMD_EXTENT_ZERO : SMD_EXTENT_PARENT,
+				m->by_layer ? layer : 0, offset, end - offset, 0, err);
 	limit = smd_min_u64(end, m->chain->layers[layer].info.virtual_size);
 	if (offset < limit) {
 		b.next = smd_round_down_u64(offset, SMD_SECTOR);
@@ -156,22 +159,38 @@ map_layer(struct map *m, size_t layer, uint64_t offset, uint64_t end, struct smd
 		offset = limit;
 	}
 	/* Past this layer's end there is nothing, whatever lies below it. */
-	return map_emit(m, SMD_EXTENT_ZERO, 0, offset, end - offset, 0, err);
+	return map_emit(m, SMD_EXTENT_ZERO, m->by_layer ? layer : 0, offset, end - offset, 0, err);
+}
+
+static int
+map_run(struct map *m, size_t first, uint64_t offset, uint64_t end, struct smd_error *err)
+{
+	if (map_layer(m, first, offset, end, err) < 0)
+		return -1;
+	return m->pending.count ? m->add(m->opaque, &m->pending, err) : 0;
 }
 
 int
 smd_chain_extents(struct smd_chain *chain, uint64_t offset, uint64_t count, smd_run_fn *add,
 		  void *opaque, struct smd_error *err)
 {
-	struct map m = { .chain = chain, .add = add, .opaque = opaque };
+	struct map m = { .chain = chain, .n = chain->n, .add = add, .opaque = opaque };
 
 	if (!smd_range_ok(offset, count, smd_chain_size(chain)))
 		return smd_fail_INVALID_VALUE(err, "offset", SMD_U64(offset),
 				"%" PRIu64 " bytes at %" PRIu64 " pass the end of the disk, %" PRIu64,
 				count, offset, smd_chain_size(chain));
-	if (map_layer(&m, 0, offset, offset + count, err) < 0)
-		return -1;
-	return m.pending.count ? add(opaque, &m.pending, err) : 0;
+	return map_run(&m, 0, offset, offset + count, err);
+}
+
+int
+chain_extents_of(struct smd_chain *chain, size_t first, size_t n, uint64_t offset, uint64_t end,
+		 smd_run_fn *add, void *opaque, struct smd_error *err)
+{
+	struct map m = { .chain = chain, .n = first + n, .by_layer = true,
+			 .add = add, .opaque = opaque };
+
+	return map_run(&m, first, offset, end, err);
 }
 
 static int
@@ -188,10 +207,8 @@ chain_below_shows(struct smd_chain *chain, uint64_t offset, uint64_t end, bool *
 		  struct smd_error *err)
 {
 	bool shows = false;
-	struct map m = { .chain = chain, .add = run_shows, .opaque = &shows };
 
-	if (map_layer(&m, 1, offset, end, err) < 0 ||
-	    (m.pending.count && run_shows(&shows, &m.pending, err) < 0))
+	if (chain_extents_of(chain, 1, chain->n - 1, offset, end, run_shows, &shows, err) < 0)
 		return -1;
 	*ret = shows;
 	return 0;
