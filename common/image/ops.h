@@ -38,6 +38,18 @@ int smd_source_layers(struct smd_source *source, struct smd_layer *ret_layers,
 int smd_detect_refuse(struct smd_io *io, const struct smd_format *declared,
 		      struct smd_error *err);
 
+/* The same for bytes that come in a stream: what formats are told by is in the two
+ * ends of a store, of len bytes each (all of a smaller one). */
+#define SMD_ENDS_MAX 4096u
+struct smd_ends {
+	uint8_t head[SMD_ENDS_MAX], tail[SMD_ENDS_MAX];
+	size_t len;
+	uint64_t size;
+};
+void smd_ends_add(struct smd_ends *ends, const void *bytes, size_t count);
+int smd_detect_refuse_ends(const struct smd_ends *ends, const char *name,
+			   const struct smd_format *declared, struct smd_error *err);
+
 struct smd_target {
 	int fd;			/* taken over */
 	const char *name;

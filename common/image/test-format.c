@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/image/format.h"
+#include "common/image/ops.h"
 
 static int
 no_open(struct smd_io *io, uint32_t flags, void **ret_img, struct smd_error *err)
@@ -208,10 +209,38 @@ test_reasons_choose_the_code(void **state)
 	assert_string_equal(err.code, "IMAGE_IO");
 }
 
+/* However a stream is cut, its ends are the same. */
+static void
+test_ends_of_a_stream(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 700, SMD_ENDS_MAX, SMD_ENDS_MAX + 1, 20000 };
+	static const size_t pieces[] = { 1, 511, SMD_ENDS_MAX, SMD_ENDS_MAX + 9, 20000 };
+	uint8_t bytes[20000];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 256);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		for (size_t j = 0; j < sizeof pieces / sizeof *pieces; j++) {
+			size_t len = sizes[i] < SMD_ENDS_MAX ? sizes[i] : SMD_ENDS_MAX;
+			struct smd_ends ends = { .size = 0 };
+
+			for (size_t at = 0; at < sizes[i]; at += pieces[j])
+				smd_ends_add(&ends, bytes + at, at + pieces[j] <= sizes[i] ?
+					     pieces[j] : sizes[i] - at);
+			assert_int_equal(ends.size, sizes[i]);
+			assert_int_equal(ends.len, len);
+			assert_memory_equal(ends.head, bytes, len);
+			assert_memory_equal(ends.tail, bytes + sizes[i] - len, len);
+		}
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ends_of_a_stream),
 		cmocka_unit_test(test_add_and_find),
 		cmocka_unit_test(test_missing_callback_is_named),
 		cmocka_unit_test(test_bad_names_are_refused),
