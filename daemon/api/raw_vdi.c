@@ -54,6 +54,7 @@ struct transfer {
 	uint64_t received;		/* bytes that went through here */
 	/* Import. */
 	uint64_t declared;
+	bool any_content;		/* of a raw body: it may look like an image */
 	struct new_volume volume;	/* the new content */
 	struct new_volume spool;	/* the image as it came */
 };
@@ -508,6 +509,9 @@ import_start_raw(struct transfer *t, struct smd_error *err)
 	smd_json_set_str(t->request, "op", "import-raw");
 	smd_json_set(t->request, "source", target);
 	smd_json_set_int(t->request, "size", (int64_t)size);
+	/* A disk whose guest wrote such bytes is raw all the same; its owner knows. */
+	if (!t->any_content)
+		smd_json_set_str(t->request, "declared", RAW);
 	return transfer_start(t, false, err);
 }
 
@@ -525,12 +529,14 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_transfer) struct transfer *t = transfer_new(request);
 	unsigned status = check_session(request, "VDI.resize", ret_text);
+	const char *any_content = http_query(request, "any_content");
 	bool probe;
 	int r;
 
 	if (status != 0)
 		return status;
 	t->declared = http_content_length(request);
+	t->any_content = any_content && strcmp(any_content, "true") == 0;
 	probe = is_probe(t, request);
 	r = probe ? 0 : transfer_take_task(t, request, &err);
 	if (r == 0)
@@ -644,6 +650,44 @@ spool_info(struct transfer *t, uint64_t *ret_size, struct smd_error *err)
 	return 0;
 }
 
+/* Its first corruption, as an error. */
+static int
+fail_corrupt(json *findings, struct smd_error *err)
+{
+	for (size_t i = 0; i < json_object_array_length(findings); i++) {
+		json *finding = json_object_array_get_idx(findings, i);
+
+		if (strcmp(smd_json_str(finding, "kind", ""), "corruption") == 0)
+			return smd_fail_IMAGE_CORRUPT(err, "the upload",
+						      smd_json_str(finding, "reason", ""), "%s",
+						      smd_json_str(finding, "text", ""));
+	}
+	return smd_fail_IMAGE_CORRUPT(err, "the upload", "BAD_HEADER", "its check finds corruption");
+}
+
+/* Nothing of an image from outside is repaired, or half of it believed. */
+static int
+spool_check(struct transfer *t, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = {
+		.request = request, .task_ref = t->task_ref,
+		.progress_from = 0.5, .progress_to = 0.5,
+	};
+	CLEANUP_JSON json *result = NULL;
+	json *source = source_of_fd(t->spool.fd, "the upload", t->format, false, true, &job, err);
+
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "check");
+	smd_json_set(request, "source", source);
+	if (worker_run(t->daemon, &job, &result, err) < 0)
+		return -1;
+	if (smd_json_int(result, "corruptions", 0) == 0)
+		return 0;
+	return fail_corrupt(smd_json_member(result, "findings"), err);
+}
+
 static int
 convert_spool(struct transfer *t, struct smd_error *err)
 {
@@ -690,7 +734,7 @@ import_finish_image(struct transfer *t, bool complete, struct smd_error *err)
 		return smd_fail_VDI_TOO_SMALL(err, t->disk.vdi_ref, SMD_U64(size),
 					      "the image holds a disk of %" PRIu64 " bytes, VDI %s has "
 					      "%" PRIu64, size, t->disk.uuid, t->disk.virtual_size);
-	if (import_volume(t, err) < 0)
+	if (spool_check(t, err) < 0 || import_volume(t, err) < 0)
 		return -1;
 	return convert_spool(t, err);
 }

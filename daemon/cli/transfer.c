@@ -238,8 +238,10 @@ transfer_import(struct cli *cli, struct smd_error *err)
 	CLEANUP(transfer_done) struct transfer t = { .cli = cli, .fd = STDIN_FILENO };
 	const char *filename = args_need(cli->args, "filename", err);
 	const char *format = args_take(cli->args, "format");
+	const char *any_content = args_take(cli->args, "any-content");
+	bool any = any_content && strcmp(any_content, "true") == 0;
 	struct http_body body = { .read = transfer_read, .opaque = &t };
-	CLEANUP_FREE char *path = NULL;
+	CLEANUP_FREE char *query = NULL, *path = NULL;
 
 	if (!filename)
 		return -1;
@@ -249,9 +251,10 @@ transfer_import(struct cli *cli, struct smd_error *err)
 		return cli_fail(err, "%s: %s", filename, strerror(errno));
 	if (size_left(t.fd) == UINT64_MAX && spool(&t, err) < 0)
 		return -1;
-	path = transfer_path(&t, "/import_raw_vdi", "vdi-import", format, NULL, err);
-	if (!path)
+	query = transfer_path(&t, "/import_raw_vdi", "vdi-import", format, NULL, err);
+	if (!query)
 		return -1;
+	path = smd_asprintf("%s%s", query, any ? "&any_content=true" : "");
 	t.total = body.size = size_left(t.fd);
 	transfer_begin(&t);
 	return transfer_end(&t, filename, http_put(server_http(cli->server), path, &body, err), err);

@@ -28,7 +28,8 @@
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
  *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}
  *   {"op":"export",  "source":S, "format":F, "fd":N}		to a pipe
- *   {"op":"import-raw", "source":S, "fd":N, "size":N}	from a pipe into S
+ *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F}
+ *	from a pipe into S; F, where given, is what the bytes must not contradict
  *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
  *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value}}
  */

@@ -344,17 +344,33 @@ read_full(int fd, uint8_t *buf, size_t count)
 	return (ssize_t)done;
 }
 
+/* A raw disk that looks like an image of another format is refused, by its head as
+ * soon as that has come: the body's end is not there to be judged yet. */
+static int
+refuse_head(const struct smd_ends *ends, const struct smd_format *declared,
+	    struct smd_error *err)
+{
+	struct smd_ends head = *ends;
+
+	memset(head.tail, 0, sizeof head.tail);
+	return smd_detect_refuse_ends(&head, "the upload", declared, err);
+}
+
 static int
 run_import_raw(json *request, json **ret, struct smd_error *err)
 {
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
 	CLEANUP_FREE uint8_t *buf = smd_malloc(IMPORT_CHUNK);
+	const char *declared_name = smd_json_str(request, "declared", "");
+	const struct smd_format *declared = NULL;
+	struct smd_ends ends = { .size = 0 };
 	struct smd_source source;
 	uint64_t size = 0, done = 0;
 	int fd = -1;
 
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
 	    parse_fd(request, &fd, err) != 0 || parse_size(request, "size", &size, err) != 0 ||
+	    (*declared_name && smd_format_get(declared_name, &declared, err) != 0) ||
 	    smd_source_open(&source, &chain, err) != 0)
 		return -1;
 	for (ssize_t n; (n = read_full(fd, buf, IMPORT_CHUNK)) != 0; done += (uint64_t)n) {
@@ -366,11 +382,14 @@ run_import_raw(json *request, json **ret, struct smd_error *err)
 			return smd_fail_VDI_TOO_SMALL(err, source.layers[0].name, SMD_U64(done + (uint64_t)n),
 						      "the upload passes the disk's end, %" PRIu64,
 						      smd_chain_size(chain));
-		if (import_piece(chain, buf, (size_t)n, done, err) != 0)
+		smd_ends_add(&ends, buf, (size_t)n);
+		if ((done == 0 && declared && refuse_head(&ends, declared, err) != 0) ||
+		    import_piece(chain, buf, (size_t)n, done, err) != 0)
 			return -1;
 		print_progress(NULL, done + (uint64_t)n, smd_max_u64(size, done + (uint64_t)n));
 	}
-	if (smd_chain_flush(chain, err) != 0)
+	if ((declared && smd_detect_refuse_ends(&ends, "the upload", declared, err) != 0) ||
+	    smd_chain_flush(chain, err) != 0)
 		return -1;
 	*ret = json_object_new_object();
 	smd_json_set_int(*ret, "bytes", (int64_t)done);
