@@ -132,6 +132,14 @@ int db_job_put(struct db *db, const char *id, json *plan, struct smd_error *err)
 int db_job_delete(struct db *db, const char *id, struct smd_error *err);
 int db_jobs(struct db *db, json **ret, struct smd_error *err);	/* {id: plan} */
 
+/* ---- The tree of disks: which VDI lies on which. For daemon/sr/tree.h alone, which
+ * keeps what clients see of it in step. A VDI's place goes with its row. ---- */
+int db_tree_set(struct db *db, const char *child, const char *parent,	/* NULL: none */
+		struct smd_error *err);
+int db_tree_parent(struct db *db, const char *child, char **ret,	/* NULL: none */
+		   struct smd_error *err);
+int db_tree_children(struct db *db, const char *parent, json **ret, struct smd_error *err);
+
 /* "OpaqueRef:<random uuid>"; now as "20261121T04:00:00Z". The caller frees. */
 char *db_new_ref(void);
 char *db_now(void);

@@ -10,6 +10,7 @@ libdb_la_SOURCES = \
 	db/object.c \
 	db/private.h \
 	db/tables.c \
+	db/tree.c \
 	db/where.c \
 	$(NULL)
 nodist_libdb_la_SOURCES = db/steps.c
@@ -19,6 +20,7 @@ libdb_la_LIBADD = $(top_builddir)/schema/libschema.la $(SQLITE_LIBS)
 # The steps are part of the program: nothing to find at run time.
 db_steps = \
 	$(top_srcdir)/schema/db/001-initial.sql \
+	$(top_srcdir)/schema/db/002-tree.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \

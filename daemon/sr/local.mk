@@ -9,6 +9,8 @@ libsr_la_SOURCES = \
 	sr/scan.c \
 	sr/sr.h \
 	sr/storage.c \
+	sr/tree.c \
+	sr/tree.h \
 	sr/volume.c \
 	sr/volume.h \
 	$(NULL)
@@ -16,9 +18,12 @@ libsr_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 libsr_la_LIBADD = -ldl
 
 if HAVE_CMOCKA
-check_PROGRAMS += sr/test-sr
-TESTS += sr/test-sr
+check_PROGRAMS += sr/test-sr sr/test-tree
+TESTS += sr/test-sr sr/test-tree
 sr_test_sr_SOURCES = sr/test-sr.c
 sr_test_sr_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
 sr_test_sr_LDADD = libsr.la libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
+sr_test_tree_SOURCES = sr/test-tree.c sr/tree.c
+sr_test_tree_CFLAGS = $(sr_test_sr_CFLAGS)
+sr_test_tree_LDADD = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
 endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/sr/tree.h"
+
+#include <string.h>
+
+#include "common/mem.h"
+
+int
+tree_parent(struct db *db, const char *vdi_ref, char **ret, struct smd_error *err)
+{
+	return db_tree_parent(db, vdi_ref, ret, err);
+}
+
+int
+tree_children(struct db *db, const char *vdi_ref, json **ret, struct smd_error *err)
+{
+	return db_tree_children(db, vdi_ref, ret, err);
+}
+
+int
+tree_has_children(struct db *db, const char *vdi_ref, bool *ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *children = NULL;
+
+	if (db_tree_children(db, vdi_ref, &children, err) < 0)
+		return -1;
+	*ret = json_object_array_length(children) > 0;
+	return 0;
+}
+
+static int
+fail_depth(const char *vdi_ref, size_t max, struct smd_error *err)
+{
+	return smd_fail_SR_BACKEND_FAILURE_109(
+		err, "", "The snapshot chain is too long", "",
+		"the chain of VDI %s has %zu images already, the most there may be", vdi_ref, max);
+}
+
+/* In a transaction, so that the links are of one moment. */
+static int
+walk(struct db *db, const char *vdi_ref, json *chain, struct smd_error *err)
+{
+	CLEANUP_FREE char *at = smd_strdup(vdi_ref);
+
+	while (at) {
+		char *parent;
+
+		if (json_object_array_length(chain) == TREE_LAYERS_MAX)
+			return fail_depth(vdi_ref, TREE_LAYERS_MAX, err);
+		json_object_array_add(chain, json_object_new_string(at));
+		if (db_tree_parent(db, at, &parent, err) < 0)
+			return -1;
+		free(at);
+		at = parent;
+	}
+	return 0;
+}
+
+int
+tree_chain(struct db *db, const char *vdi_ref, json **ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *chain = json_object_new_array();
+	int r;
+
+	if (db_begin(db, DB_RELAXED, err) < 0)
+		return -1;
+	r = walk(db, vdi_ref, chain, err);
+	if (r < 0)
+		db_rollback(db);
+	else
+		r = db_commit(db, err);
+	if (r == 0)
+		*ret = TAKE_PTR(chain);
+	return r;
+}
+
+int
+tree_depth(struct db *db, const char *vdi_ref, size_t *ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *chain = NULL;
+
+	if (tree_chain(db, vdi_ref, &chain, err) < 0)
+		return -1;
+	*ret = json_object_array_length(chain);
+	return 0;
+}
+
+int
+tree_check_depth(struct db *db, const char *parent_ref, struct smd_error *err)
+{
+	size_t depth;
+
+	if (tree_depth(db, parent_ref, &depth, err) < 0)
+		return -1;
+	return depth < TREE_DEPTH_MAX ? 0 : fail_depth(parent_ref, TREE_DEPTH_MAX, err);
+}
+
+/* ---- Changes ---- */
+
+static int
+check_link(struct db *db, const char *vdi_ref, const char *parent_ref, struct smd_error *err)
+{
+	CLEANUP_FREE char *sr = NULL, *parent_sr = NULL;
+	CLEANUP_JSON json *chain = NULL;
+
+	if (db_get_str(db, "VDI", vdi_ref, "SR", &sr, err) < 0 ||
+	    db_get_str(db, "VDI", parent_ref, "SR", &parent_sr, err) < 0 ||
+	    tree_chain(db, parent_ref, &chain, err) < 0)
+		return -1;
+	if (strcmp(sr, parent_sr) != 0)
+		return smd_fail_INTERNAL_ERROR(err, vdi_ref, "VDI %s and its parent %s are of two SRs",
+					       vdi_ref, parent_ref);
+	for (size_t i = 0; i < json_object_array_length(chain); i++) {
+		if (strcmp(json_object_get_string(json_object_array_get_idx(chain, i)), vdi_ref) == 0)
+			return smd_fail_INTERNAL_ERROR(err, vdi_ref, "VDI %s lies on VDI %s, which "
+						       "cannot be its parent", parent_ref, vdi_ref);
+	}
+	return 0;
+}
+
+static int
+mirror(struct db *db, const char *vdi_ref, const char *parent_ref, struct smd_error *err)
+{
+	CLEANUP_FREE char *uuid = NULL;
+
+	if (!parent_ref)
+		return db_map_remove(db, "VDI", vdi_ref, "sm_config", TREE_PARENT_KEY, err);
+	if (db_get_str(db, "VDI", parent_ref, "uuid", &uuid, err) < 0)
+		return -1;
+	return db_map_set(db, "VDI", vdi_ref, "sm_config", TREE_PARENT_KEY, uuid, err);
+}
+
+static int
+set_parent(struct db *db, const char *vdi_ref, const char *parent_ref, struct smd_error *err)
+{
+	if ((parent_ref && check_link(db, vdi_ref, parent_ref, err) < 0) ||
+	    db_tree_set(db, vdi_ref, parent_ref, err) < 0)
+		return -1;
+	return mirror(db, vdi_ref, parent_ref, err);
+}
+
+static int
+end(struct db *db, int r, struct smd_error *err)
+{
+	if (r == 0)
+		return db_commit(db, err);
+	db_rollback(db);
+	return -1;
+}
+
+int
+tree_set_parent(struct db *db, const char *vdi_ref, const char *parent_ref,
+		struct smd_error *err)
+{
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	return end(db, set_parent(db, vdi_ref, parent_ref, err), err);
+}
+
+int
+tree_move_children(struct db *db, const char *from_ref, const char *to_ref,
+		   struct smd_error *err)
+{
+	CLEANUP_JSON json *children = NULL;
+	int r;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	r = db_tree_children(db, from_ref, &children, err);
+	for (size_t i = 0; r == 0 && i < json_object_array_length(children); i++) {
+		const char *child = json_object_get_string(json_object_array_get_idx(children, i));
+
+		/* The one they go to may be one of them. */
+		if (!to_ref || strcmp(child, to_ref) != 0)
+			r = set_parent(db, child, to_ref, err);
+	}
+	return end(db, r, err);
+}
