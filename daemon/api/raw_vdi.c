@@ -16,7 +16,6 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
@@ -261,8 +260,7 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 static void
 transfer_release(struct transfer *t)
 {
-	if (t->disk.fd >= 0)
-		smd_image_unlock(t->disk.fd);
+	disk_unlock(&t->disk);
 	op_set_done(&t->ops);
 }
 

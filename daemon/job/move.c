@@ -5,6 +5,7 @@
 
 #include "daemon/db/db.h"
 #include "daemon/job/task.h"
+#include "daemon/sr/tree.h"
 
 /* The task's share of the parts of a move: the plan, the copy, the commit. */
 #define PROGRESS_COPY_FROM 0.01
@@ -93,6 +94,7 @@ move_replace(struct disk *disk, struct new_volume *v, struct smd_error *err)
 	    db_set_int(db, "VDI", disk->vdi_ref, "physical_utilisation", allocated, err) < 0 ||
 	    db_map_set(db, "VDI", disk->vdi_ref, "sm_config", "image-format", v->format, err) < 0 ||
 	    db_map_remove(db, "VDI", disk->vdi_ref, "sm_config", "image-error", err) < 0 ||
+	    tree_set_parent(db, disk->vdi_ref, NULL, err) < 0 ||
 	    new_volume_committed(v, err) < 0) {
 		db_rollback(db);
 		return -1;

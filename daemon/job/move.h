@@ -28,7 +28,7 @@ int move_check(const struct move *move, struct smd_error *err);
 int move_copy(const struct move *move, struct new_volume *v, struct smd_error *err);
 
 /* Put v, published, in the place of the volume a VDI has. The job was begun with
- * the old one to delete. The VDI keeps its ref and uuid. */
+ * the old one to delete. The VDI keeps its ref and uuid; it lies on no other one. */
 int move_replace(struct disk *disk, struct new_volume *v, struct smd_error *err);
 
 #endif

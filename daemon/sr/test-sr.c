@@ -10,6 +10,7 @@
 
 #include "daemon/config.h"
 #include "daemon/job/job.h"
+#include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
 #define TIB (UINT64_C(1) << 40)
@@ -163,11 +164,15 @@ fake_find(const char *name, struct smd_error *err)
 	return -1;
 }
 
+static void (*when_opening)(void);
+
 static int
 fake_open(void *sr, const char *name, uint32_t flags, int *ret_fd, struct smd_error *err)
 {
 	(void)sr;
 	(void)flags;
+	if (when_opening)
+		when_opening();
 	if (fake_find(name, err) < 0)
 		return -1;
 	*ret_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -541,6 +546,142 @@ test_bad_records(void **state)
 	}
 }
 
+/* ---- Chains ---- */
+
+static const char *chain_rows[] = { "OpaqueRef:leaf", "OpaqueRef:middle", "OpaqueRef:base" };
+
+static void
+make_chain(void)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	static const char *const names[] = { "leaf.vhd", "middle.qcow2", "base.raw" };
+
+	for (size_t i = 0; i < 3; i++) {
+		CLEANUP_FREE char *text = smd_asprintf("{\"SR\":\"%s\",\"virtual_size\":1,"
+						       "\"location\":\"%s\",\"managed\":%s}", sr_name,
+						       names[i], i == 0 ? "true" : "false");
+
+		insert("VDI", chain_rows[i], text);
+		volumes[i] = names[i];
+	}
+	assert_ok(pbd_attach(&daemon_, pbd_name, &err), &err);
+	assert_ok(tree_set_parent(daemon_.db, chain_rows[1], chain_rows[2], &err), &err);
+	assert_ok(tree_set_parent(daemon_.db, chain_rows[0], chain_rows[1], &err), &err);
+}
+
+static void
+expect_layers(struct disk *disk, const char *names)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *text = smd_strdup("");
+	CLEANUP_JSON json *source = NULL;
+	struct worker_job job = { 0 };
+	json *layers;
+
+	source = disk_source(disk, &job, false, &err);
+	assert_non_null(source);
+	layers = smd_json_member(source, "layers");
+	for (size_t i = 0; i < json_object_array_length(layers); i++) {
+		json *layer = json_object_array_get_idx(layers, i);
+		char *longer = smd_asprintf("%s %s=%s", text, smd_json_str(layer, "name", ""),
+					    smd_json_str(layer, "format", ""));
+
+		free(text);
+		text = longer;
+	}
+	assert_string_equal(text, names);
+}
+
+static void
+test_chain_opens(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+
+	(void)state;
+	make_chain();
+	assert_ok(disk_find(&daemon_, chain_rows[0], &disk, &err), &err);
+	assert_ok(disk_open(&daemon_, &disk, false, "copy", &err), &err);
+	expect_layers(&disk, " leaf.vhd=vhd middle.qcow2=qcow2 base.raw=raw");
+	disk_done(&disk);
+	/* Nodes are nobody's but smd's, and do not change under those on them. */
+	assert_int_equal(disk_find(&daemon_, chain_rows[1], &disk, &err), -1);
+	assert_string_equal(err.code, "VDI_NOT_MANAGED");
+	smd_error_clear(&err);
+	assert_ok(disk_find_node(&daemon_, chain_rows[1], &disk, &err), &err);
+	assert_int_equal(disk_open(&daemon_, &disk, true, "resize", &err), -1);
+	assert_string_equal(err.code, "VDI_IN_USE");
+	assert_string_equal(err.params[1], "resize");
+	smd_error_clear(&err);
+	assert_ok(disk_open(&daemon_, &disk, false, "copy", &err), &err);
+	expect_layers(&disk, " middle.qcow2=qcow2 base.raw=raw");
+}
+
+static void
+test_chain_broken(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+
+	(void)state;
+	make_chain();
+	volumes[2] = NULL;
+	assert_ok(disk_find(&daemon_, chain_rows[0], &disk, &err), &err);
+	assert_int_equal(disk_open(&daemon_, &disk, false, "copy", &err), -1);
+	assert_string_equal(err.code, "VDI_MISSING");
+	assert_string_equal(err.params[1], chain_rows[2]);
+	smd_error_clear(&err);
+	assert_ok(db_delete(daemon_.db, "VDI", chain_rows[1], &err), &err);
+	assert_int_equal(disk_open(&daemon_, &disk, false, "copy", &err), -1);
+	assert_string_equal(err.code, "VDI_MISSING");
+	assert_string_equal(err.params[1], chain_rows[1]);
+}
+
+/* The collector takes the middle out between the look and the open. */
+static void
+collect(void)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	when_opening = NULL;
+	assert_ok(tree_move_children(daemon_.db, chain_rows[1], chain_rows[2], &err), &err);
+	assert_ok(db_delete(daemon_.db, "VDI", chain_rows[1], &err), &err);
+	volumes[1] = volumes[2];
+	volumes[2] = NULL;
+}
+
+/* The leaf takes the place of its parent, whose volume it has from then on. */
+static void
+collect_leaf(void)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	when_opening = NULL;
+	assert_ok(tree_set_parent(daemon_.db, chain_rows[0], NULL, &err), &err);
+	assert_ok(db_set_str(daemon_.db, "VDI", chain_rows[0], "location", "base.raw", &err), &err);
+	volumes[0] = "base.raw";
+	volumes[1] = NULL;
+}
+
+static void
+test_chain_changes(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+
+	(void)state;
+	make_chain();
+	assert_ok(disk_find(&daemon_, chain_rows[0], &disk, &err), &err);
+	when_opening = collect;
+	assert_ok(disk_open(&daemon_, &disk, false, "copy", &err), &err);
+	expect_layers(&disk, " leaf.vhd=vhd base.raw=raw");
+	when_opening = collect_leaf;
+	assert_ok(disk_open(&daemon_, &disk, false, "copy", &err), &err);
+	expect_layers(&disk, " base.raw=raw");
+	assert_string_equal(disk.location, "base.raw");
+	assert_string_equal(disk.format, "raw");
+}
+
 int
 main(void)
 {
@@ -552,6 +693,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pbd_vanishes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_chain_opens, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_chain_broken, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_chain_changes, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("sr", tests, NULL, NULL);

@@ -11,39 +11,50 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
+#include "daemon/sr/tree.h"
 
 #define TMP_PREFIX "tmp-"
+#define OPEN_TRIES 5
 
 /* ---- A VDI's volume ---- */
 
-static void
-disk_set_format(struct disk *disk)
+/* The name is what the volume was made as; the key is for volumes that were
+ * introduced under another name. */
+static char *
+format_of_record(json *record)
 {
-	json *sm_config = smd_json_member(disk->record, "sm_config");
-	const char *dot = strrchr(disk->location, '.');
+	const char *dot = strrchr(smd_json_str(record, "location", ""), '.');
 
-	/* The name is what the volume was made as; the key is for volumes that
-	 * were introduced under another name. */
 	if (dot && dot[1])
-		disk->format_text = smd_strdup(dot + 1);
-	else
-		disk->format_text = smd_strdup(smd_json_str(sm_config, "image-format", ""));
+		return smd_strdup(dot + 1);
+	return smd_strdup(smd_json_str(smd_json_member(record, "sm_config"), "image-format", ""));
+}
+
+/* record: taken over, in the place of an older one. */
+static void
+disk_set_record(struct disk *disk, json *record)
+{
+	json_object_put(disk->record);
+	free(disk->format_text);
+	disk->record = record;
+	disk->uuid = smd_json_str(record, "uuid", "");
+	disk->location = smd_json_str(record, "location", "");
+	disk->virtual_size = (uint64_t)smd_json_int(record, "virtual_size", 0);
+	disk->format_text = format_of_record(record);
 	disk->format = disk->format_text;
 }
 
-int
-disk_find(struct daemon *daemon, const char *vdi_ref, struct disk *ret, struct smd_error *err)
+static int
+find(struct daemon *daemon, const char *vdi_ref, bool any, struct disk *ret, struct smd_error *err)
 {
 	struct disk disk CLEANUP_DISK = DISK_INIT;
+	json *record;
 
-	if (db_get_record(daemon->db, "VDI", vdi_ref, &disk.record, err) < 0)
+	if (db_get_record(daemon->db, "VDI", vdi_ref, &record, err) < 0)
 		return -1;
 	disk.vdi_ref = smd_strdup(vdi_ref);
-	disk.uuid = smd_json_str(disk.record, "uuid", "");
-	disk.location = smd_json_str(disk.record, "location", "");
-	disk.virtual_size = (uint64_t)smd_json_int(disk.record, "virtual_size", 0);
-	disk_set_format(&disk);
-	if (!smd_json_bool(disk.record, "managed", true))
+	disk_set_record(&disk, record);
+	if (!any && !smd_json_bool(disk.record, "managed", true))
 		return smd_fail_VDI_NOT_MANAGED(err, vdi_ref, "VDI %s is an internal node of a chain",
 						disk.uuid);
 	if (sr_use(daemon, smd_json_str(disk.record, "SR", ""), &disk.sr, err) < 0)
@@ -53,18 +64,31 @@ disk_find(struct daemon *daemon, const char *vdi_ref, struct disk *ret, struct s
 	return 0;
 }
 
+int
+disk_find(struct daemon *daemon, const char *vdi_ref, struct disk *ret, struct smd_error *err)
+{
+	return find(daemon, vdi_ref, false, ret, err);
+}
+
+int
+disk_find_node(struct daemon *daemon, const char *vdi_ref, struct disk *ret,
+	       struct smd_error *err)
+{
+	return find(daemon, vdi_ref, true, ret, err);
+}
+
 static int
-fail_open(struct daemon *daemon, struct disk *disk, struct smd_error *open_err,
+fail_open(struct disk *disk, const char *vdi_ref, const char *name, struct smd_error *open_err,
 	  struct smd_error *err)
 {
 	if (open_err->errnum != ENOENT) {
 		smd_error_move(err, open_err);
 		return smd_error_prefix(err, "VDI %s", disk->uuid);
 	}
-	(void)daemon;
-	return smd_fail_VDI_MISSING(err, sr_ref(disk->sr), disk->vdi_ref,
-				    "SR %s has lost %s, the volume of VDI %s", sr_uuid(disk->sr),
-				    disk->location, disk->uuid);
+	return smd_fail_VDI_MISSING(err, sr_ref(disk->sr), vdi_ref,
+				    "SR %s has lost %s, %s VDI %s", sr_uuid(disk->sr), name,
+				    strcmp(vdi_ref, disk->vdi_ref) == 0 ? "the volume of"
+									: "which is below", disk->uuid);
 }
 
 static char *
@@ -83,38 +107,200 @@ loaded_formats(struct daemon *daemon)
 	return text;
 }
 
-int
-disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
-	  struct smd_error *err)
+/* One layer: opened and locked. */
+static int
+layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *layer, bool write,
+	   const char *operation, int *ret_fd, struct smd_error *err)
 {
 	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	int r;
 
-	if (!storage_format(daemon, disk->format)) {
+	if (!storage_format(daemon, layer->format)) {
 		CLEANUP_FREE char *loaded = loaded_formats(daemon);
 
-		return smd_fail_FORMAT_UNKNOWN(err, disk->format, loaded,
+		return smd_fail_FORMAT_UNKNOWN(err, layer->format, loaded,
 					       "VDI %s is in the format %s, which no loaded module "
-					       "reads (loaded: %s)", disk->uuid, disk->format, loaded);
+					       "reads (loaded: %s)", disk->uuid, layer->format, loaded);
 	}
-	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
-						 write ? SMD_SR_OPEN_WRITE : 0, &disk->fd,
-						 &open_err) < 0)
-		return fail_open(daemon, disk, &open_err, err);
-	r = smd_image_lock(disk->fd, write, disk->location, err);
+	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), layer->name,
+						 write ? SMD_SR_OPEN_WRITE : 0, ret_fd, &open_err) < 0)
+		return fail_open(disk, layer->vdi_ref, layer->name, &open_err, err);
+	r = smd_image_lock(*ret_fd, write, layer->name, err);
 	if (r == 1)
 		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
-					   "VDI %s is held open by another program", disk->uuid);
+					   "%s of VDI %s is held open by another program", layer->name,
+					   disk->uuid);
 	return r;
 }
 
-void
-disk_done(struct disk *disk)
+/* ---- The chain below ---- */
+
+static void
+layers_free(struct disk_layer *layers, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (layers[i].fd >= 0) {
+			smd_image_unlock(layers[i].fd);
+			close(layers[i].fd);
+		}
+		free(layers[i].vdi_ref);
+		free(layers[i].name);
+		free(layers[i].format);
+	}
+	free(layers);
+}
+
+static void
+disk_close(struct disk *disk)
 {
 	if (disk->fd >= 0) {
 		smd_image_unlock(disk->fd);
 		close(disk->fd);
 	}
+	disk->fd = -1;
+	layers_free(TAKE_PTR(disk->parents), disk->n_parents);
+	disk->n_parents = 0;
+}
+
+static int
+load_parent(struct db *db, struct disk *disk, const char *ref, struct smd_error *err)
+{
+	struct disk_layer *layer = &disk->parents[disk->n_parents];
+	CLEANUP_JSON json *record = NULL;
+
+	if (!db_exists(db, "VDI", ref))
+		return smd_fail_VDI_MISSING(err, sr_ref(disk->sr), ref, "SR %s has lost an image below "
+					    "VDI %s", sr_uuid(disk->sr), disk->uuid);
+	if (db_get_record(db, "VDI", ref, &record, err) < 0)
+		return -1;
+	layer->vdi_ref = smd_strdup(ref);
+	layer->name = smd_strdup(smd_json_str(record, "location", ""));
+	layer->format = format_of_record(record);
+	layer->fd = -1;
+	disk->n_parents++;
+	return 0;
+}
+
+/* The disk's row and its parents', as they are at one moment. */
+static int
+load_in_transaction(struct db *db, struct disk *disk, struct smd_error *err)
+{
+	CLEANUP_JSON json *chain = NULL;
+	json *record;
+	size_t n;
+
+	if (db_get_record(db, "VDI", disk->vdi_ref, &record, err) < 0)
+		return -1;
+	disk_set_record(disk, record);
+	if (tree_chain(db, disk->vdi_ref, &chain, err) < 0)
+		return -1;
+	n = json_object_array_length(chain);
+	disk->parents = smd_calloc(n, sizeof *disk->parents);
+	for (size_t i = 1; i < n; i++) {
+		if (load_parent(db, disk, json_object_get_string(json_object_array_get_idx(chain, i)),
+				err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+disk_load(struct daemon *daemon, struct disk *disk, struct smd_error *err)
+{
+	int r;
+
+	disk_close(disk);
+	if (db_begin(daemon->db, DB_RELAXED, err) < 0)
+		return -1;
+	r = load_in_transaction(daemon->db, disk, err);
+	db_rollback(daemon->db);
+	return r;
+}
+
+/* Whether the rows name other volumes by now than those of the disk. */
+static bool
+disk_moved(struct daemon *daemon, struct disk *disk)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct disk now CLEANUP_DISK = DISK_INIT;
+	bool same;
+
+	if (disk_find_node(daemon, disk->vdi_ref, &now, &err) < 0 || disk_load(daemon, &now, &err) < 0)
+		return true;
+	same = strcmp(now.location, disk->location) == 0 && now.n_parents == disk->n_parents;
+	for (size_t i = 0; same && i < now.n_parents; i++)
+		same = strcmp(now.parents[i].name, disk->parents[i].name) == 0;
+	return !same;
+}
+
+static int
+check_childless(struct daemon *daemon, struct disk *disk, const char *operation,
+		struct smd_error *err)
+{
+	bool has;
+
+	if (tree_has_children(daemon->db, disk->vdi_ref, &has, err) < 0)
+		return -1;
+	if (!has)
+		return 0;
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
+				   "other VDIs lie on VDI %s: it may not change", disk->uuid);
+}
+
+static int
+open_layers(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
+	    struct smd_error *err)
+{
+	struct disk_layer leaf = { disk->vdi_ref, (char *)disk->location, disk->format_text, -1 };
+
+	if (layer_open(daemon, disk, &leaf, write, operation, &disk->fd, err) < 0)
+		return -1;
+	for (size_t i = 0; i < disk->n_parents; i++) {
+		struct disk_layer *layer = &disk->parents[i];
+
+		if (layer_open(daemon, disk, layer, false, operation, &layer->fd, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
+	  struct smd_error *err)
+{
+	/* The chain may become another between the look at the rows and the last
+	 * lock; under the locks it does not. */
+	for (int tries = 0; tries < OPEN_TRIES; tries++) {
+		smd_error_clear(err);
+		if (disk_load(daemon, disk, err) < 0)
+			return -1;
+		if (open_layers(daemon, disk, write, operation, err) == 0 &&
+		    !disk_moved(daemon, disk))
+			return write ? check_childless(daemon, disk, operation, err) : 0;
+		if (err->code && !disk_moved(daemon, disk))
+			return -1;
+	}
+	if (err->code)
+		return -1;
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
+				   "the chain of VDI %s keeps changing", disk->uuid);
+}
+
+void
+disk_unlock(struct disk *disk)
+{
+	if (disk->fd >= 0)
+		smd_image_unlock(disk->fd);
+	for (size_t i = 0; i < disk->n_parents; i++) {
+		if (disk->parents[i].fd >= 0)
+			smd_image_unlock(disk->parents[i].fd);
+	}
+}
+
+void
+disk_done(struct disk *disk)
+{
+	disk_close(disk);
 	sr_release(disk->sr);
 	json_object_put(disk->record);
 	free(disk->vdi_ref);
@@ -137,32 +323,51 @@ job_fd(int fd, struct worker_job *job, int *ret, struct smd_error *err)
 	return 0;
 }
 
-json *
-source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
-	     struct worker_job *job, struct smd_error *err)
+/* One more layer of S: below those it has. */
+static int
+add_layer(json *source, int fd, const char *name, const char *format, struct worker_job *job,
+	  struct smd_error *err)
 {
-	json *source, *layers, *layer;
+	json *layer;
 	int number = -1;
 
 	if (job_fd(fd, job, &number, err) < 0)
-		return NULL;
+		return -1;
 	layer = json_object_new_object();
 	smd_json_set_int(layer, "fd", number);
 	smd_json_set_str(layer, "name", name);
 	smd_json_set_str(layer, "format", format);
-	layers = json_object_new_array();
-	json_object_array_add(layers, layer);
-	source = json_object_new_object();
-	smd_json_set(source, "layers", layers);
+	json_object_array_add(smd_json_member(source, "layers"), layer);
+	return 0;
+}
+
+json *
+source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
+	     struct worker_job *job, struct smd_error *err)
+{
+	CLEANUP_JSON json *source = json_object_new_object();
+
+	smd_json_set(source, "layers", json_object_new_array());
 	smd_json_set_bool(source, "write", write);
 	smd_json_set_bool(source, "foreign", foreign);
-	return source;
+	if (add_layer(source, fd, name, format, job, err) < 0)
+		return NULL;
+	return TAKE_PTR(source);
 }
 
 json *
 disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_error *err)
 {
-	return source_of_fd(disk->fd, disk->location, disk->format, write, false, job, err);
+	CLEANUP_JSON json *source = source_of_fd(disk->fd, disk->location, disk->format, write, false,
+						 job, err);
+
+	for (size_t i = 0; source && i < disk->n_parents; i++) {
+		const struct disk_layer *layer = &disk->parents[i];
+
+		if (add_layer(source, layer->fd, layer->name, layer->format, job, err) < 0)
+			return NULL;
+	}
+	return TAKE_PTR(source);
 }
 
 json *

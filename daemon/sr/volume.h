@@ -17,6 +17,12 @@
 
 /* ---- A VDI's volume, open ---- */
 
+/* An image below a disk's own. */
+struct disk_layer {
+	char *vdi_ref, *name, *format;
+	int fd;
+};
+
 struct disk {
 	struct sr *sr;
 	char *vdi_ref;
@@ -24,20 +30,29 @@ struct disk {
 	const char *uuid, *location, *format;	/* of the record, or parsed from it */
 	char *format_text;
 	uint64_t virtual_size;
-	int fd;				/* -1: not open */
+	int fd;				/* the leaf's; -1: not open */
+	size_t n_parents;		/* the rest of an open disk's chain, nearest first */
+	struct disk_layer *parents;
 };
 #define DISK_INIT { .fd = -1 }
 
-/* The row and the SR, without opening: VDI_NOT_MANAGED, SR_NOT_ATTACHED. */
+/* The row and the SR, without opening: SR_NOT_ATTACHED. disk_find: of what clients
+ * may name, VDI_NOT_MANAGED; disk_find_node: of any node of a chain. */
 int disk_find(struct daemon *daemon, const char *vdi_ref, struct disk *ret, struct smd_error *err);
-/* Open it and take the image lock: VDI_MISSING, VDI_IN_USE [vdi, operation];
- * FORMAT_UNKNOWN where no module serves its format. */
+int disk_find_node(struct daemon *daemon, const char *vdi_ref, struct disk *ret,
+		   struct smd_error *err);
+/* Open it and every layer below it, and take the image locks (write: of the leaf
+ * alone, for a disk that no other one lies on): VDI_MISSING, VDI_IN_USE [vdi,
+ * operation]; FORMAT_UNKNOWN where no module serves a format. While it is open, its
+ * chain stays as it is. The record is read afresh. */
 int disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
 	      struct smd_error *err);
+/* Others may have it, though it is not closed yet. */
+void disk_unlock(struct disk *disk);
 void disk_done(struct disk *disk);
 #define CLEANUP_DISK CLEANUP(disk_done)
 
-/* The request's S of an open disk; the job gets a descriptor of its own. */
+/* The request's S of an open disk, all its layers; the job gets descriptors of its own. */
 json *disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_error *err);
 /* The same of any descriptor, which it borrows. */
 json *source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
