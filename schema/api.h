@@ -191,7 +191,8 @@ void api_messages(api_message_fn *each, void *opaque);
 
 /* Check a value from a wire against its type and bring it to normal form (ints
  * may come as decimal text, datetimes in several spellings). what names it in the
- * message. *ret is a new reference. Errors: INVALID_VALUE, FIELD_TYPE_ERROR. */
+ * message. *ret is a new reference. Errors: INVALID_VALUE for text that stands for no
+ * value of the type, INTERNAL_ERROR for another kind of value, as xapi. */
 int api_value_accept(const struct api_type *type, json *value, const char *what, json **ret,
 		     struct smd_error *err);
 

@@ -21,13 +21,24 @@ kind_found(json *value)
 	return json_type_to_name(json_object_get_type(value));
 }
 
+/* xapi's dispatcher has no code of its own for what its parser refuses: everything
+ * but a text that stands for no value of its type is INTERNAL_ERROR [text]. */
 static int
 wrong_type(const struct api_type *type, json *value, const char *what, struct smd_error *err)
 {
-	CLEANUP_FREE char *text = api_type_text(type);
+	CLEANUP_FREE char *type_text = api_type_text(type);
+	CLEANUP_FREE char *text = smd_asprintf("%s takes %s, not %s", what, type_text,
+					       kind_found(value));
 
-	return smd_fail_FIELD_TYPE_ERROR(err, what, "%s takes %s, not %s", what, text,
-					 kind_found(value));
+	return smd_fail_INTERNAL_ERROR(err, text, "%s", text);
+}
+
+static int
+lacks(const char *what, const char *field, struct smd_error *err)
+{
+	CLEANUP_FREE char *text = smd_asprintf("%s lacks %s", what, field);
+
+	return smd_fail_INTERNAL_ERROR(err, text, "%s", text);
 }
 
 static bool
@@ -216,7 +227,7 @@ accept_struct(const struct api_type *type, json *value, const char *what, json *
 		if (!json_object_object_get_ex(value, f->name, &member)) {
 			if (f->flags & API_OPTIONAL)
 				continue;
-			return smd_fail_FIELD_TYPE_ERROR(err, f->name, "%s lacks %s", what, f->name);
+			return lacks(what, f->name, err);
 		}
 		if (api_value_accept(f->type, member, f->name, &normal, err) < 0)
 			return -1;

@@ -152,7 +152,7 @@ test_values(void **state)
 	assert_string_equal(call("VDI.resize", "[\"$\",\"OpaqueRef:v\",\"big\"]"),
 			    "INVALID_VALUE size big");
 	assert_string_equal(call("VDI.resize", "[\"$\",\"OpaqueRef:v\",{}]"),
-			    "FIELD_TYPE_ERROR size");
+			    "INTERNAL_ERROR size takes int, not object");
 	assert_string_equal(call("task.set_status", "[\"$\",\"OpaqueRef:t\",\"done\"]"),
 			    "INVALID_VALUE value done");
 	assert_string_equal(call("VDI_get_all", "[\"$\"]"), "[]");

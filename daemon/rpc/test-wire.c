@@ -248,8 +248,8 @@ test_json_serve(void **state)
 	/* Named parameters are one positional parameter. */
 	expect(rpc_json, "{\"jsonrpc\":\"2.0\",\"method\":\"system.isAlive:x\",\"params\":{\"x\":1},"
 	       "\"id\":1}",
-	       "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":\"FIELD_TYPE_ERROR\","
-	       "\"data\":[\"x\"]},\"id\":1}");
+	       "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":\"INTERNAL_ERROR\","
+	       "\"data\":[\"x takes string, not object\"]},\"id\":1}");
 }
 
 static void
