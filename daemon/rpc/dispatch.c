@@ -204,6 +204,25 @@ log_failure(const struct running *r, const struct smd_error *err)
 		       err->message ? err->message : "");
 }
 
+/* The object a method is of, where that is its first parameter, comes before all
+ * that the method says of the others. */
+static int
+check_self(const struct running *r, struct smd_error *err)
+{
+	const struct api_message *m = r->call.message;
+	const struct api_type *type = m->params[0].name ? m->params[0].type : &api_void;
+	const char *ref;
+
+	if (m->kind != API_M_METHOD || type->kind != API_REF ||
+	    strcmp(type->name, m->cls->name) != 0 || (m->cls->flags & API_IN_MEMORY))
+		return 0;
+	ref = call_str(&r->call, 0);
+	if (db_exists(r->call.daemon->db, m->cls->name, ref))
+		return 0;
+	return smd_fail_HANDLE_INVALID(err, m->cls->name, ref, "there is no %s %s", m->cls->name,
+				       ref);
+}
+
 static int
 run_handler(struct running *r, json **ret, struct smd_error *err)
 {
@@ -213,7 +232,7 @@ run_handler(struct running *r, json **ret, struct smd_error *err)
 
 	if (!handler) {
 		smd_fail_INTERNAL_ERROR(err, message->name, "%s has no handler", message->name);
-	} else if (handler(&r->call, &result, err) == 0 &&
+	} else if (check_self(r, err) == 0 && handler(&r->call, &result, err) == 0 &&
 		   api_value_check(message->result, result, message->name, err) == 0) {
 		*ret = result ? TAKE_PTR(result) : json_object_new_string("");
 		return 0;
