@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+# Against xapi's datamodel: every field of every record in its kind on both wires, every
+# method there or refused as xapi refuses what it has not, and each wrong count, type,
+# enumeration, reference and constructor answered with xapi's code.
+import xapimodel
+from smdtest import *
+
+XAPI, API = xapimodel.read_xapi(), xapimodel.read_ours()
+OURS = {c["name"]: c for c in API["classes"]}
+# Any type of either side by its text, for what is said of a method only in words.
+TYPES = {name + " ref": {"kind": "ref", "name": name} for name in OURS}
+TYPES.update((xapimodel.type_text(t), t) for t in xapimodel.types_in(API))
+JSON_KINDS = {"string": str, "int": int, "int32": int, "float": (int, float), "bool": bool,
+              "enum": str, "datetime": str, "ref": str, "set": list, "map": dict, "record": dict}
+# Of a 64-bit integer XML has only the text.
+XML_KINDS = dict(JSON_KINDS, int=str, datetime=xmlrpc.client.DateTime, float=float)
+# What is no value of a kind, and what a text says that is none.
+WRONG_KIND = {"string": 5, "int": {}, "int32": {}, "float": [], "bool": "true", "enum": 5,
+              "datetime": 5, "ref": {}, "set": "x", "map": "x", "record": "x"}
+WRONG_TEXT = {"int": "many", "float": "much", "enum": "no such value", "datetime": "tomorrow"}
+
+
+def example(t):
+    """A value of the type that names nothing."""
+    if t["kind"] == "record":
+        return {}
+    if t["kind"] == "ref":
+        return "OpaqueRef:nothing"
+    if t["kind"] == "string":
+        return "nothing"
+    return xapimodel.zero_of(t)
+
+
+def code_of(smd, name, *params):
+    """The code and parameters a call fails with; None: it succeeds."""
+    reply = smd.json_raw(name, *params)
+    return (reply["error"]["message"], reply["error"]["data"]) if "error" in reply else None
+
+
+# ---- Records ----
+
+def check_kind(what, kinds, t, value):
+    assert isinstance(value, kinds[t["kind"]]), (what, t["kind"], value)
+    if t["kind"] == "bool":
+        return
+    assert t["kind"] == "bool" or not isinstance(value, bool), (what, value)
+    if t["kind"] == "ref":
+        assert value.startswith("OpaqueRef:"), (what, value)
+    elif t["kind"] == "enum":
+        assert value in t["values"], (what, value)
+    elif t["kind"] == "set":
+        for member in value:
+            check_kind(what, kinds, t["elem"], member)
+    elif t["kind"] == "map":
+        for key, member in value.items():
+            assert isinstance(key, str), (what, key)
+            check_kind(what, kinds, t["elem"], member)
+
+
+def check_records(smd, name):
+    """Each record has xapi's fields, no more, in their kinds; by every way the same."""
+    if name == "session":
+        refs = [smd.login()]
+    else:
+        refs = smd.json_call(name + ".get_all")
+        assert refs, "no object of class " + name
+    want = {f["name"]: f["type"] for f in OURS[name]["fields"]}
+    if name in XAPI:
+        expect_eq(sorted(want), sorted(XAPI[name]["fields"]), "fields of " + name)
+    for ref in refs:
+        as_json = smd.json_call(name + ".get_record", ref)
+        as_xml = smd.call(name + ".get_record", ref)
+        expect_eq((sorted(as_json), sorted(as_xml)), (sorted(want), sorted(want)), name)
+        for field, t in want.items():
+            check_kind(name + "." + field, JSON_KINDS, t, as_json[field])
+            check_kind(name + "." + field, XML_KINDS, t, as_xml[field])
+
+
+# ---- Methods ----
+
+def check_listed(smd, name):
+    """A method of xapi's is listed, or unknown by its own name, also as Async."""
+    listed = set(smd.json_raw("system.listMethods")["result"])
+    ours = xapimodel.methods_of(OURS[name])
+    for method in XAPI[name]["methods"]:
+        full = name + "." + method
+        if method in ours:
+            assert full in listed, full
+            continue
+        for form in full, "Async." + full, name + "_" + method:
+            expect_eq(code_of(smd, form, smd.login()), ("MESSAGE_METHOD_UNKNOWN", [form]))
+
+
+def check_count(smd, full, params):
+    least = sum(not has_default for _, has_default in params)
+    args = [smd.login()] + [example(TYPES[t]) for t, _ in params]
+    if least:
+        want = ("MESSAGE_PARAMETER_COUNT_MISMATCH", [full, str(least), str(least - 1)])
+        expect_eq(code_of(smd, full, *args[:least]), want, full)
+        expect_eq(code_of(smd, full)[0], want[0], full + " without a session")
+    if least == len(params):
+        want = ("MESSAGE_PARAMETER_COUNT_MISMATCH", [full, str(least), str(least + 1)])
+        expect_eq(code_of(smd, full, *args, "surplus"), want, full)
+    else:
+        # What has a default takes any surplus, and is then refused for its null object.
+        error = code_of(smd, full, *args, "surplus")
+        assert error and error[0] != "MESSAGE_PARAMETER_COUNT_MISMATCH", (full, error)
+
+
+def check_values(smd, full, params):
+    for i, (text, _) in enumerate(params):
+        args = [smd.login()] + [example(TYPES[t]) for t, _ in params]
+        kind = TYPES[text]["kind"]
+        args[i + 1] = WRONG_KIND[kind]
+        expect_eq(code_of(smd, full, *args)[0], "INTERNAL_ERROR", "%s, %s" % (full, text))
+        if kind in WRONG_TEXT:
+            args[i + 1] = WRONG_TEXT[kind]
+            error = code_of(smd, full, *args)
+            expect_eq((error[0], error[1][1:]), ("INVALID_VALUE", [WRONG_TEXT[kind]]), full)
+
+
+def check_refs(smd, full, params):
+    """The object that is not there is named with its class."""
+    me = full.split(".")[0]
+    if params and params[0][0] == me + " ref":
+        args = [example(TYPES[t]) for t, _ in params]
+        expect_eq(code_of(smd, full, smd.login(), *args),
+                  ("HANDLE_INVALID", [me, "OpaqueRef:nothing"]), full)
+    elif full.endswith(".get_by_uuid"):
+        expect_eq(code_of(smd, full, smd.login(), "nothing"), ("UUID_INVALID", [me, "nothing"]))
+
+
+def check_async(smd, full, flags):
+    if flags.get("async"):
+        return
+    expect_eq(code_of(smd, "Async." + full, *example_call(smd, full)),
+              ("Fault", ["No async mode for this operation (rpc: Async.%s)" % full]), full)
+
+
+def example_call(smd, full):
+    cls, method = full.split(".")
+    params = xapimodel.methods_of(OURS[cls])[method]["params"]
+    return [smd.login()] + [example(TYPES[t]) for t, _ in params]
+
+
+def check_methods(smd, name):
+    declared = {m["name"]: m for m in OURS[name]["methods"]}
+    for method, m in xapimodel.methods_of(OURS[name]).items():
+        full, flags = "%s.%s" % (name, method), declared.get(method, {})
+        if flags.get("no_session") or full == "session.logout":
+            continue
+        check_count(smd, full, m["params"])
+        check_values(smd, full, m["params"])
+        check_refs(smd, full, m["params"])
+        check_async(smd, full, flags)
+
+
+# ---- Constructors ----
+
+def good_record(smd, name):
+    """The required fields of a constructor, with values that make an object."""
+    sr = smd.call("SR.get_all")[0]
+    return {"VDI": {"SR": sr, "virtual_size": MIB, "type": "user", "sharable": False,
+                    "read_only": False, "other_config": {}},
+            "PBD": {"SR": smd.json_call("SR.introduce", "", "other", "", "file", "", False, {}),
+                    "host": smd.host()}}[name]
+
+
+def check_constructor(smd, name):
+    good = good_record(smd, name)
+    required = [f["name"] for f in OURS[name]["fields"] if f.get("required")]
+    expect_eq(sorted(required), sorted(good), "what %s.create must be given" % name)
+    for field in required:
+        args = {k: v for k, v in good.items() if k != field}
+        expect_eq(code_of(smd, name + ".create", smd.login(), args)[0], "INTERNAL_ERROR", field)
+    ref = smd.json_call(name + ".create", dict(good, surplus="ignored"))
+    record = smd.json_call(name + ".get_record", ref)
+    for field in OURS[name]["fields"]:
+        default = xapimodel.default_of(XAPI[name]["fields"][field["name"]]["default"],
+                                       xapimodel.type_text(field["type"]))
+        if field["name"] in good:
+            expect_eq(record[field["name"]], good[field["name"]], field["name"])
+        elif default is not None and field["access"] != "dynamic_ro" and \
+                field["name"] != "sm_config":
+            expect_eq(record[field["name"]], default, field["name"])
+    smd.json_call(name + ".destroy", ref)
+
+
+with Smd() as smd:
+    smd.make_vdi(smd.make_sr("one"), MIB, "raw")
+    smd.call("task.create", "a task", "")
+    for name, cls in OURS.items():
+        if not cls.get("no_records"):
+            check_records(smd, name)
+        if name in XAPI:
+            check_listed(smd, name)
+        check_methods(smd, name)
+    for name in ("VDI", "PBD"):
+        check_constructor(smd, name)
+    # The tables' own list of differences is complete.
+    run(sys.executable, os.path.join(SRC, "tests", "api-diff"))
+    print("%d classes, %d methods" % (len(OURS), sum(len(xapimodel.methods_of(c))
+                                                     for c in OURS.values())))
