@@ -20,6 +20,8 @@ db_fail(struct db *db, const char *what, struct smd_error *err)
 {
 	CLEANUP_FREE char *text = smd_asprintf("database: %s: %s", what, sqlite3_errmsg(db->sql));
 
+	if (sqlite3_extended_errcode(db->sql) == SQLITE_IOERR_FSYNC)
+		return db_disk_fail(db, sqlite3_system_errno(db->sql), err);
 	return smd_fail_INTERNAL_ERROR(err, text, "%s", text);
 }
 
@@ -98,7 +100,8 @@ begin_locked(struct db *db, bool durable, struct smd_error *err)
 	int rc;
 
 	if (db->depth == 0) {
-		rc = run_plain(db, DB_STMT_BEGIN, "BEGIN IMMEDIATE", err);
+		rc = db_disk_check(db, err) != 0 ? -1 :
+		     run_plain(db, DB_STMT_BEGIN, "BEGIN IMMEDIATE", err);
 		db->durable = false;
 	} else {
 		rc = run_plain(db, DB_STMT_SAVEPOINT, "SAVEPOINT nested", err);
@@ -126,25 +129,6 @@ db_begin_call(struct db *db, struct smd_error *err)
 	return begin_locked(db, db->depth == 0, err);
 }
 
-/* The connection is at synchronous=NORMAL: a commit appends to the log and does not
- * wait for the disk, which a kill of the process survives. A durable one syncs the
- * log here, as synchronous=FULL would have done; sqlite lets nobody change that
- * setting inside a transaction, and a nested begin may ask for it late. */
-static int
-sync_log(struct db *db, struct smd_error *err)
-{
-	sqlite3_file *log = NULL;
-
-	if (sqlite3_file_control(db->sql, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK)
-		return db_fail(db, "the log's file", err);
-	if (!log || !log->pMethods)
-		return 0;
-	if (log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
-		return smd_fail_INTERNAL_ERROR(err, "database: the log could not be synced",
-					       "database: the log could not be synced");
-	return 0;
-}
-
 int
 db_commit(struct db *db, struct smd_error *err)
 {
@@ -161,7 +145,7 @@ db_commit(struct db *db, struct smd_error *err)
 		return -1;
 	}
 	db->depth--;
-	rc = db->durable ? sync_log(db, err) : 0;
+	rc = db->durable ? db_disk_sync_log(db, err) : 0;
 	db_publish(db);
 	pthread_mutex_unlock(&db->lock);
 	return rc;
@@ -220,6 +204,8 @@ db_close(struct db *db)
 	db_tables_done(db);
 	sqlite3_close(db->sql);
 	json_tokener_free(db->tokener);
+	free(db->path);
+	free(db->failure);
 	pthread_cond_destroy(&db->event_cond);
 	pthread_mutex_destroy(&db->event_lock);
 	pthread_mutex_destroy(&db->lock);
@@ -240,6 +226,7 @@ db_open_with(const char *path, const struct api_class *const *api, const struct 
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 
 	locks_init(db);
+	db->path = smd_strdup(path);
 	db->tokener = json_tokener_new_ex(API_DEPTH_MAX);
 	if (sqlite3_open_v2(path, &db->sql, flags, NULL) != SQLITE_OK) {
 		db_fail(db, "open", err);
@@ -250,8 +237,11 @@ db_open_with(const char *path, const struct api_class *const *api, const struct 
 		db_fail(db, "write-ahead log", err);
 		return smd_error_prefix(err, "%s", path);
 	}
+	if (db_disk_start(db, err) != 0)
+		return smd_error_prefix(err, "%s", path);
 	if (db_tables_init(db, api, err) != 0 || db_upgrade(db, path, steps, err) != 0 ||
-	    db_tables_check(db, err) != 0 || db_events_init(db, err) != 0)
+	    db_tables_check(db, err) != 0 || db_events_init(db, err) != 0 ||
+	    db_disk_sync_directory(db, err) != 0)
 		return -1;
 	*ret = TAKE_PTR(db);
 	return 0;

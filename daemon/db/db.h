@@ -14,6 +14,12 @@
  * between them.
  * Errors: HANDLE_INVALID [class, ref] for a row that is gone, UUID_INVALID,
  * INTERNAL_ERROR for the database's own troubles.
+ *
+ * A sync that fails may have lost what was written, and no later one would say so:
+ * whether a commit whose sync failed is on the disk, nobody knows before the
+ * database is opened again, which reads it with its checksums and writes all of it
+ * anew. Until then nothing can be changed (db_failure), and nobody may act on what
+ * the journal says.
  */
 #ifndef SMD_DAEMON_DB_H
 #define SMD_DAEMON_DB_H
@@ -27,14 +33,18 @@
 
 struct db;
 
-/* Open or make path, apply the numbered steps of schema/db in one transaction,
+/* Open or make path, make durable what it says, apply the numbered steps of schema/db in one transaction,
  * check the columns against the API's tables. A newer database is refused. */
 int db_open(const char *path, struct db **ret, struct smd_error *err);
 void db_close(struct db *db);
+/* Why nothing can be changed any more: the disk of the database failed. NULL: it did
+ * not. For a person, names the place and the reason; it lives as long as db does. */
+const char *db_failure(struct db *db);
 
 /* DURABLE: survives power loss when commit returns (the log is synced). RELAXED:
  * survives a kill of the process only (progress and the like). A nested DURABLE
- * makes all durable. A commit that fails has rolled back. */
+ * makes all durable. A commit that fails has rolled back, or db_failure says that
+ * nobody knows. */
 enum db_durability { DB_RELAXED, DB_DURABLE };
 int db_begin(struct db *db, enum db_durability durability, struct smd_error *err);
 int db_commit(struct db *db, struct smd_error *err);

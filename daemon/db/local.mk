@@ -5,6 +5,7 @@ libdb_la_SOURCES = \
 	db/db.c \
 	db/db.h \
 	db/derived.c \
+	db/disk.c \
 	db/events.c \
 	db/journal.c \
 	db/object.c \
@@ -30,6 +31,7 @@ EXTRA_DIST += db/embed-steps.awk
 
 if HAVE_CMOCKA
 db_tests = \
+	db/test-disk \
 	db/test-events \
 	db/test-objects \
 	db/test-steps \
@@ -39,6 +41,9 @@ check_PROGRAMS += $(db_tests)
 TESTS += $(db_tests)
 db_test_cflags = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
 db_test_libs = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
+db_test_disk_SOURCES = db/test-disk.c db/test-db.h
+db_test_disk_CFLAGS = $(db_test_cflags)
+db_test_disk_LDADD = $(db_test_libs)
 db_test_events_SOURCES = db/test-events.c db/test-db.h
 db_test_events_CFLAGS = $(db_test_cflags)
 db_test_events_LDADD = $(db_test_libs)

@@ -60,6 +60,9 @@ enum db_stmt {
 struct db {
 	pthread_mutex_t lock;		/* recursive; held from the outermost begin to its end */
 	sqlite3 *sql;
+	char *path;
+	char *failure;			/* set once, when the disk failed; db_failure */
+	int failure_errnum;
 	sqlite3_stmt *stmts[DB_N_STMTS];
 	struct json_tokener *tokener;
 	struct db_class *classes;
@@ -84,7 +87,7 @@ int db_open_with(const char *path, const struct api_class *const *api,
  * the call's result, and returns what the caller should. */
 int db_begin_call(struct db *db, struct smd_error *err);
 int db_end_call(struct db *db, int result, struct smd_error *err);
-/* INTERNAL_ERROR with sqlite's words. Returns -1. */
+/* INTERNAL_ERROR with sqlite's words. A sync that failed is db_disk_fail. Returns -1. */
 int db_fail(struct db *db, const char *what, struct smd_error *err);
 /* The statement of a slot, prepared at first use, reset and with no bindings. fmt is
  * sqlite3_mprintf's (%w in double quotes: an identifier). NULL: *err is set. */
@@ -116,6 +119,17 @@ cleanup_db_unlock(struct db **db)
 #define DB_LOCK_SCOPE(db) \
 	CLEANUP(cleanup_db_unlock) __attribute__((unused)) struct db *db_lock_scope_ = (db); \
 	pthread_mutex_lock(&db_lock_scope_->lock)
+
+/* disk.c ----------------------------------------------------------------------- */
+
+/* A sync failed, with this errno: from now on db_failure. Returns -1. */
+int db_disk_fail(struct db *db, int errnum, struct smd_error *err);
+/* 0, or -1 with the disk's failure. */
+int db_disk_check(struct db *db, struct smd_error *err);
+/* Open: what the database says, and what a restart will act on, is on the disk. */
+int db_disk_start(struct db *db, struct smd_error *err);
+int db_disk_sync_directory(struct db *db, struct smd_error *err);
+int db_disk_sync_log(struct db *db, struct smd_error *err);
 
 /* tables.c --------------------------------------------------------------------- */
 

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The database and its disk: syncs, checkpoints, and what happens when one fails.
+ *
+ * After a failed sync the kernel takes the pages for clean, whether they reached
+ * the disk or not. A second sync then succeeds and proves nothing, and a page that
+ * is read again may be an old one, which sqlite would not notice: it checks the
+ * log's checksums only when it opens the database. So the first failure is the
+ * last: no change, no checkpoint, not even the one sqlite makes when it closes. The
+ * next open reads the log with its checksums, up to what is really there, and the
+ * full checkpoint below writes every page of it afresh before anybody acts on it.
+ */
+#include "daemon/db/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+
+#define CHECKPOINT_PAGES 1000	/* of log; sqlite's own default */
+
+/* The directory of the database; the caller frees. */
+static char *
+directory_of(struct db *db)
+{
+	const char *slash = strrchr(db->path, '/');
+
+	if (!slash)
+		return smd_strdup(".");
+	return smd_strndup(db->path, slash == db->path ? 1 : (size_t)(slash - db->path));
+}
+
+int
+db_disk_fail(struct db *db, int errnum, struct smd_error *err)
+{
+	DB_LOCK_SCOPE(db);
+
+	if (!db->failure) {
+		CLEANUP_FREE char *dir = directory_of(db);
+
+		db->failure_errnum = errnum ? errnum : EIO;
+		db->failure = smd_asprintf("the disk under the database in %s failed: %s; nothing"
+					   " can be changed before smd has been started again",
+					   dir, strerror(db->failure_errnum));
+		sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	}
+	return db_disk_check(db, err);
+}
+
+int
+db_disk_check(struct db *db, struct smd_error *err)
+{
+	DB_LOCK_SCOPE(db);
+
+	if (!db->failure)
+		return 0;
+	smd_fail_INTERNAL_ERROR(err, db->failure, "%s", db->failure);
+	err->errnum = db->failure_errnum;
+	return -1;
+}
+
+const char *
+db_failure(struct db *db)
+{
+	DB_LOCK_SCOPE(db);
+
+	return db->failure;
+}
+
+static int
+last_errno(sqlite3_file *file)
+{
+	int errnum = 0;
+
+	file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &errnum);
+	return errnum;
+}
+
+/* One of the connection's files: SQLITE_FCNTL_FILE_POINTER, …_JOURNAL_POINTER. */
+static int
+sync_file(struct db *db, int which, struct smd_error *err)
+{
+	sqlite3_file *file = NULL;
+
+	if (sqlite3_file_control(db->sql, "main", which, &file) != SQLITE_OK)
+		return db_fail(db, "its files", err);
+	if (!file || !file->pMethods)
+		return 0;
+	if (file->pMethods->xSync(file, SQLITE_SYNC_NORMAL) != SQLITE_OK)
+		return db_disk_fail(db, last_errno(file), err);
+	return 0;
+}
+
+/* The connection is at synchronous=NORMAL: a commit appends to the log and does not
+ * wait for the disk, which a kill of the process survives. A durable one syncs the
+ * log here, as synchronous=FULL would have done; sqlite lets nobody change that
+ * setting inside a transaction, and a nested begin may ask for it late. */
+int
+db_disk_sync_log(struct db *db, struct smd_error *err)
+{
+	if (db_disk_check(db, err) != 0)
+		return -1;
+	return sync_file(db, SQLITE_FCNTL_JOURNAL_POINTER, err);
+}
+
+/* In place of sqlite's automatic checkpoint, which tells nobody that a sync failed.
+ * The commit has succeeded: whatever happens here is not its error. */
+static int
+on_commit(void *opaque, sqlite3 *sql, const char *name, int n_pages)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db *db = opaque;
+
+	if (n_pages >= CHECKPOINT_PAGES && !db->failure &&
+	    sqlite3_wal_checkpoint_v2(sql, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK &&
+	    sqlite3_errcode(sql) != SQLITE_BUSY) {
+		db_fail(db, "checkpoint", &err);
+		smd_log(SMD_LOG_DEBUG, "%s", err.message);
+	}
+	return SQLITE_OK;
+}
+
+int
+db_disk_start(struct db *db, struct smd_error *err)
+{
+	sqlite3_extended_result_codes(db->sql, 1);
+	sqlite3_wal_hook(db->sql, on_commit, db);
+	if (sqlite3_wal_checkpoint_v2(db->sql, "main", SQLITE_CHECKPOINT_FULL, NULL, NULL) !=
+	    SQLITE_OK)
+		return db_fail(db, "checkpoint", err);
+	return sync_file(db, SQLITE_FCNTL_FILE_POINTER, err);
+}
+
+int
+db_disk_sync_directory(struct db *db, struct smd_error *err)
+{
+	CLEANUP_FREE char *dir = directory_of(db);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd >= 0 ? fsync(fd) : -1, errnum = errno;
+
+	if (fd >= 0 && rc != 0 && errnum == EINVAL)
+		rc = 0;		/* a filesystem that syncs no directories */
+	if (fd >= 0)
+		close(fd);
+	return rc == 0 ? 0 : db_disk_fail(db, errnum, err);
+}
