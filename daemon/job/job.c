@@ -214,8 +214,14 @@ void
 job_end(struct daemon *daemon, const char *id)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_JSON json *plan = stored_plan(daemon, id, &err);
+	CLEANUP_JSON json *plan = NULL;
 
+	if (db_failure(daemon->db)) {
+		smd_log(SMD_LOG_NOTICE, "job %s stays in the journal until smd has been started again",
+			id);
+		return;
+	}
+	plan = stored_plan(daemon, id, &err);
 	if (plan) {
 		finish_plan(daemon, id, plan, NULL);
 		return;
@@ -254,6 +260,8 @@ job_recover(struct daemon *daemon, struct sr *sr)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_JSON json *all = NULL;
 
+	if (db_failure(daemon->db))
+		return;
 	if (db_jobs(daemon->db, &all, &err) < 0) {
 		smd_log(SMD_LOG_ERR, "the journal cannot be read: %s", err.message);
 		return;

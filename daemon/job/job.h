@@ -31,7 +31,8 @@ int job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
 	      struct smd_error *err);
 /* Within the transaction that makes the result visible: from now on it is redone. */
 int job_committed(struct daemon *daemon, const char *id, struct smd_error *err);
-/* Do what the journal says is left (undo or redo) and forget the job. */
+/* Do what the journal says is left (undo or redo) and forget the job. Where the
+ * database's disk failed nobody knows which: nothing is done, the next start does it. */
 void job_end(struct daemon *daemon, const char *id);
 /* The same for what jobs of an earlier run left to do in this SR, which is being
  * attached and which nobody else can use yet. */

@@ -2,6 +2,8 @@
 /* The journal: what a job leaves to do when it ends, and when it cannot. */
 #include "daemon/db/test-db.h"
 
+#include <errno.h>
+
 #include "daemon/job/job.h"
 #include "daemon/sr/sr.h"
 
@@ -242,6 +244,32 @@ test_left_over(void **state)
 	assert_int_equal(n_jobs(), 0);
 }
 
+/* The journal says committed, and nobody knows whether the disk does. */
+static void
+test_disk_failed(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *done = begin_move(), *undone = begin_move();
+
+	commit(done);
+	assert_int_equal(db_disk_fail(daemon_.db, EIO, &err), -1);
+	job_end(&daemon_, done);
+	job_end(&daemon_, undone);
+	assert_true(job_has_volume(daemon_.jobs, SR_A, "old"));
+	forget_run();
+	job_recover(&daemon_, &srs[0]);
+	job_recover(&daemon_, &srs[1]);
+	assert_string_equal(srs[0].deleted, "");
+	assert_string_equal(srs[1].deleted, "");
+	test_db_reopen(*state);
+	daemon_.db = ((struct test_db *)*state)->db;
+	job_recover(&daemon_, &srs[0]);
+	job_recover(&daemon_, &srs[1]);
+	assert_string_equal(srs[0].deleted, "old ");
+	assert_string_equal(srs[1].deleted, "new ");
+	assert_int_equal(n_jobs(), 0);
+}
+
 int
 main(void)
 {
@@ -251,6 +279,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_recover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_detached, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_failed, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("job", tests, NULL, NULL);
