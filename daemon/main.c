@@ -376,7 +376,9 @@ stop(struct server *s)
 {
 	struct daemon *d = &s->daemon;
 
-	sd_notify(0, "STOPPING=1\nSTATUS=Ending jobs");
+	sd_notify(0, "STOPPING=1");
+	if (!d->db || !db_failure(d->db))
+		sd_notify(0, "STATUS=Ending jobs");
 	if (d->tasks)
 		tasks_cancel_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
@@ -475,17 +477,31 @@ reload(struct server *s)
 	sd_notify(0, "READY=1");
 }
 
-static void
+/* What is done could not be written down. Only another start can tell what of the
+ * last changes is on the disk: end, and let the supervisor start us. */
+static int
+end_for_disk(const char *failure)
+{
+	smd_log(SMD_LOG_ERR, "stopping: %s", failure);
+	sd_notifyf(0, "STATUS=Stopping: %s", failure);
+	return -1;
+}
+
+/* Returns 0 when asked to stop, -1 for a failure. */
+static int
 run(struct server *s, const sigset_t *signals)
 {
 	const struct timespec second = { 1, 0 };
 
 	for (uint64_t n = 1;; n++) {
 		int sig = sigtimedwait(signals, NULL, &second);
+		const char *failure = db_failure(s->daemon.db);
 
+		if (failure)
+			return end_for_disk(failure);
 		if (sig == SIGTERM || sig == SIGINT) {
 			smd_log(SMD_LOG_NOTICE, "stopping");
-			return;
+			return 0;
 		}
 		if (sig == SIGHUP)
 			reload(s);
@@ -575,7 +591,7 @@ main(int argc, char **argv)
 		rc = start(&s, &err);
 	if (rc == 0) {
 		say_ready(&s);
-		run(&s, &signals);
+		rc = run(&s, &signals);
 	} else {
 		smd_log(SMD_LOG_ERR, "%s", err.message);
 	}
