@@ -198,6 +198,13 @@ qcow2_cache_drop(struct qcow2_cache *cache, uint64_t offset)
 	table_free(table);
 }
 
+void
+qcow2_cache_drop_all(struct qcow2_cache *cache)
+{
+	while (cache->oldest)
+		qcow2_cache_drop(cache, cache->oldest->offset);
+}
+
 int
 qcow2_cache_write(struct qcow2_cache *cache, struct smd_io *io, struct smd_error *err)
 {

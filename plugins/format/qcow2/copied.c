@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Whole L1 trees: counting all that one reaches up or down, as snapshots do, and
+ * Whole L1 trees: all the clusters that one reaches, for snapshots to count, and
  * the copied flags that follow from the counts.
  */
 #include "common/bytes.h"
@@ -8,7 +8,7 @@
 #include "plugins/format/qcow2/qcow2.h"
 
 static int
-count_l2(struct qcow2_image *img, uint64_t offset, int delta, struct smd_error *err)
+l2_each(struct qcow2_image *img, uint64_t offset, qcow2_clusters_fn *fn, struct smd_error *err)
 {
 	struct qcow2_table *table;
 	struct qcow2_entry entry;
@@ -20,17 +20,15 @@ count_l2(struct qcow2_image *img, uint64_t offset, int delta, struct smd_error *
 				       err) < 0)
 			return -1;
 		qcow2_entry_clusters(img, &entry, &first, &n);
-		if (delta < 0)
-			qcow2_free_later(img, first, n);
-		else if (qcow2_refcount_add(img, first, n, delta, err) < 0)
+		if (n != 0 && fn(img, first, n, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
 int
-qcow2_tree_count(struct qcow2_image *img, const struct qcow2_array *l1, int delta,
-		 struct smd_error *err)
+qcow2_tree_each(struct qcow2_image *img, const struct qcow2_array *l1, bool tables,
+		qcow2_clusters_fn *fn, struct smd_error *err)
 {
 	uint64_t offset;
 
@@ -40,11 +38,8 @@ qcow2_tree_count(struct qcow2_image *img, const struct qcow2_array *l1, int delt
 			return -1;
 		if (offset == 0)
 			continue;
-		if (count_l2(img, offset, delta, err) < 0)
-			return -1;
-		if (delta < 0)
-			qcow2_free_later(img, offset >> img->g.cluster_bits, 1);
-		else if (qcow2_refcount_add(img, offset >> img->g.cluster_bits, 1, delta, err) < 0)
+		if (l2_each(img, offset, fn, err) < 0 ||
+		    (tables && fn(img, offset >> img->g.cluster_bits, 1, err) < 0))
 			return -1;
 	}
 	return 0;

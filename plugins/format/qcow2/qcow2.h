@@ -205,8 +205,9 @@ int qcow2_cache_new(struct qcow2_cache *cache, const struct smd_io *io, uint64_t
 		    const uint8_t *copy, struct qcow2_table **ret, struct smd_error *err);
 void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_table *table, size_t offset,
 		       size_t count);
-/* Forget the table at offset, written or not. */
+/* Forget the table at offset, or all, written or not. */
 void qcow2_cache_drop(struct qcow2_cache *cache, uint64_t offset);
+void qcow2_cache_drop_all(struct qcow2_cache *cache);
 /* Write the dirty tables; they stay dirty until qcow2_cache_clean. */
 int qcow2_cache_write(struct qcow2_cache *cache, struct smd_io *io, struct smd_error *err);
 void qcow2_cache_clean(struct qcow2_cache *cache);
@@ -239,6 +240,9 @@ int qcow2_sync_if_full(struct qcow2_image *img, struct smd_error *err);
 /* Let go of n clusters from cluster on, once the entries that named them are
  * gone from the disk. Out of memory they are leaked. */
 void qcow2_free_later(struct qcow2_image *img, uint64_t cluster, uint64_t n);
+/* Give the store back those of the clusters that are counted 0 times. */
+int qcow2_punch_unused(struct qcow2_image *img, uint64_t cluster, uint64_t n,
+		       struct smd_error *err);
 int qcow2_flush_io(struct qcow2_image *img, struct smd_error *err);
 
 /* ---- refcount.c ------------------------------------------------------------------ */
@@ -377,14 +381,39 @@ int qcow2_snapshot_list(struct qcow2_image *img, smd_snapshot_fn *add, void *opa
 
 /* ---- copied.c -------------------------------------------------------------------------------- */
 
-/* Add delta to the counts of all that an L1 table reaches: each L2 table and
- * each cluster it names. */
-int qcow2_tree_count(struct qcow2_image *img, const struct qcow2_array *l1, int delta,
-		     struct smd_error *err);
+/* Told of n host clusters from first on that something has a count of. */
+typedef int qcow2_clusters_fn(struct qcow2_image *img, uint64_t first, uint64_t n,
+			      struct smd_error *err);
+/* All the clusters that the L2 tables below an L1 name, and with tables each of
+ * these itself, behind what it names. */
+int qcow2_tree_each(struct qcow2_image *img, const struct qcow2_array *l1, bool tables,
+		    qcow2_clusters_fn *fn, struct smd_error *err);
 /* Make the copied flags of an L1 table and of the L2 tables below it say whether
  * the refcount is one. */
 int qcow2_copied_refresh(struct qcow2_image *img, struct qcow2_array *l1,
 			 struct smd_error *err);
+
+/* ---- shadow.c --------------------------------------------------------------------------------- */
+
+/* While it is open: the tables that the header on disk names. */
+struct qcow2_shadow {
+	struct qcow2_header h;
+	struct qcow2_array l1, rt;
+};
+
+/* Have img work on copies of the active L1, its L2 tables and the refcounts. All
+ * must be written back. Until the switch nothing may be allocated. */
+int qcow2_shadow_begin(struct qcow2_image *img, struct qcow2_shadow *shadow,
+		       struct smd_error *err);
+/* Write the copies back, then img->h. Where that fails all is as it was. */
+int qcow2_shadow_switch(struct qcow2_image *img, struct qcow2_shadow *shadow,
+			struct smd_error *err);
+/* Forget the copies instead. */
+void qcow2_shadow_undo(struct qcow2_image *img, struct qcow2_shadow *shadow);
+void qcow2_shadow_done(struct qcow2_shadow *shadow);
+/* Let go of a table that nothing names any more, and of all that its entries name. */
+int qcow2_table_free(struct qcow2_image *img, const struct qcow2_array *table,
+		     struct smd_error *err);
 
 /* ---- snapshot.c ---------------------------------------------------------------------------- */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Taking, deleting and going back to internal snapshots. In each, counts are
- * raised on the disk before anything refers to more, and lowered after nothing
- * does; one header sector is the switch between. A crash leaks at worst, and may
- * leave copied flags that a check sets right.
+ * Taking, deleting and going back to internal snapshots. In each, one header
+ * sector is the switch, and a crash leaks at worst. A snapshot that is taken gets
+ * the tables there are; those the disk goes on with are copies, without copied
+ * flags (shadow.c). With one that goes, counts and flags change together, too.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -96,25 +96,14 @@ table_copy(struct qcow2_image *img, uint64_t old_size, const struct table_change
 	return qcow2_flush_io(img, err);
 }
 
+/* Written anew; the header's switch to *ret is the caller's. */
 static int
-table_rewrite(struct qcow2_image *img, const struct table_change *change, uint32_t n,
-	      struct smd_error *err)
+table_rewrite(struct qcow2_image *img, const struct table_change *change, uint64_t *ret,
+	      uint64_t *ret_old_size, struct smd_error *err)
 {
-	struct qcow2_header h = img->h;
-	uint64_t old_size, host;
-
-	if (qcow2_snapshots_check(img, &old_size, err) < 0 ||
-	    table_copy(img, old_size, change, &host, err) < 0)
+	if (qcow2_snapshots_check(img, ret_old_size, err) < 0)
 		return -1;
-	img->h.snapshots_offset = host;
-	img->h.n_snapshots = n;
-	if (qcow2_header_write(img, err) < 0) {
-		img->h = h;
-		return -1;
-	}
-	qcow2_free_later(img, h.snapshots_offset >> img->g.cluster_bits,
-			 clusters_of(img, old_size));
-	return 0;
+	return table_copy(img, *ret_old_size, change, ret, err);
 }
 
 /* ---- Counting up ---------------------------------------------------------------- */
@@ -165,32 +154,10 @@ check_counts(struct qcow2_image *img, const struct qcow2_array *l1, struct smd_e
 	return 0;
 }
 
-/* A second L1 with the entries of from, at a place of its own: *ret's entries are
- * the caller's. All it reaches is counted once more, and its copied flags are
- * right, on the disk. from's own flags are, too, if it is the active one. */
 static int
-duplicate_l1(struct qcow2_image *img, struct qcow2_array *from, struct qcow2_array *ret,
-	     struct smd_error *err)
+count_up(struct qcow2_image *img, uint64_t first, uint64_t n, struct smd_error *err)
 {
-	struct qcow2_array l1 = { .n = from->n };
-
-	if (check_counts(img, from, err) < 0)
-		return -1;
-	if (l1.n != 0 && qcow2_alloc_run(img, clusters_of(img, l1.n * 8), &l1.offset, err) < 0)
-		return -1;
-	if (qcow2_tree_count(img, from, 1, err) < 0 || qcow2_sync(img, err) < 0 ||
-	    qcow2_copied_refresh(img, from, err) < 0 || qcow2_sync(img, err) < 0)
-		return -1;
-	l1.entries = calloc(l1.n ? l1.n : 1, sizeof *l1.entries);
-	if (!l1.entries)
-		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
-	memcpy(l1.entries, from->entries, l1.n * sizeof *l1.entries);
-	if (qcow2_array_write(&l1, img->io, 0, l1.n, err) < 0 || qcow2_flush_io(img, err) < 0) {
-		free(l1.entries);
-		return -1;
-	}
-	*ret = l1;
-	return 0;
+	return qcow2_refcount_add(img, first, n, 1, err);
 }
 
 /* ---- Create ------------------------------------------------------------------------ */
@@ -245,14 +212,46 @@ make_entry(struct qcow2_image *img, const struct qcow2_array *l1, const char *na
 	return 0;
 }
 
+/* Switch to the copies and to another snapshot table; the old one goes, as do
+ * the old refcounts. */
+static int
+switch_over(struct qcow2_image *img, struct qcow2_shadow *shadow, uint64_t table,
+	    uint64_t old_table_size, uint32_t n_snapshots, struct smd_error *err)
+{
+	img->h.snapshots_offset = table;
+	img->h.n_snapshots = n_snapshots;
+	if (qcow2_shadow_switch(img, shadow, err) < 0)
+		return -1;
+	qcow2_free_later(img, shadow->h.snapshots_offset >> img->g.cluster_bits,
+			 clusters_of(img, old_table_size));
+	return qcow2_table_free(img, &shadow->rt, err);
+}
+
+static int
+take_snapshot(struct qcow2_image *img, uint64_t table, uint64_t old_table_size,
+	      struct smd_error *err)
+{
+	__attribute__((cleanup(qcow2_shadow_done))) struct qcow2_shadow shadow;
+
+	if (qcow2_shadow_begin(img, &shadow, err) < 0)
+		return -1;
+	if (qcow2_tree_each(img, &img->l1, false, count_up, err) < 0 ||
+	    qcow2_copied_refresh(img, &img->l1, err) < 0) {
+		qcow2_shadow_undo(img, &shadow);
+		return -1;
+	}
+	if (switch_over(img, &shadow, table, old_table_size, img->h.n_snapshots + 1, err) < 0)
+		return -1;
+	return qcow2_sync(img, err);
+}
+
 int
 qcow2_snapshot_create(struct qcow2_image *img, const char *name, uint64_t date_ns,
 		      struct smd_error *err)
 {
 	CLEANUP_FREE uint8_t *entry = NULL;
 	struct table_change change = { 0 };
-	struct qcow2_array l1;
-	int r;
+	uint64_t table, old_size;
 
 	if (strlen(name) > QCOW2_MAX_SNAPSHOT_NAME)
 		return smd_fail(err, SMD_REASON_SNAPSHOT_TABLE, img->io->name,
@@ -261,15 +260,14 @@ qcow2_snapshot_create(struct qcow2_image *img, const char *name, uint64_t date_n
 	if (img->h.n_snapshots == QCOW2_MAX_SNAPSHOTS)
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, img->io->name,
 				"there are %u snapshots already", QCOW2_MAX_SNAPSHOTS);
-	if (begin(img, err) < 0 || duplicate_l1(img, &img->l1, &l1, err) < 0)
+	if (begin(img, err) < 0 || check_counts(img, &img->l1, err) < 0 ||
+	    make_entry(img, &img->l1, name, date_ns, &entry, &change.append_size, err) < 0)
 		return -1;
-	r = make_entry(img, &l1, name, date_ns, &entry, &change.append_size, err);
-	free(l1.entries);
 	change.append = entry;
-	if (r < 0 || qcow2_snapshots_check(img, &change.skip, err) < 0 ||
-	    table_rewrite(img, &change, img->h.n_snapshots + 1, err) < 0)
+	if (qcow2_snapshots_check(img, &change.skip, err) < 0 ||
+	    table_rewrite(img, &change, &table, &old_size, err) < 0)
 		return -1;
-	return qcow2_sync(img, err);
+	return take_snapshot(img, table, old_size, err);
 }
 
 /* ---- Delete and apply ------------------------------------------------------------------ */
@@ -294,14 +292,38 @@ find(struct qcow2_image *img, const char *id_or_name, struct qcow2_snapshot *ret
 			id_or_name);
 }
 
-/* Lower all that an L1 reaches, and the L1 itself; then the active flags. */
 static int
-release_tree(struct qcow2_image *img, const struct qcow2_array *l1, struct smd_error *err)
+count_down(struct qcow2_image *img, uint64_t first, uint64_t n, struct smd_error *err)
 {
-	if (qcow2_tree_count(img, l1, -1, err) < 0)
+	return qcow2_refcount_add(img, first, n, -1, err);
+}
+
+static int
+count_down_later(struct qcow2_image *img, uint64_t first, uint64_t n, struct smd_error *err)
+{
+	(void)err;
+	qcow2_free_later(img, first, n);
+	return 0;
+}
+
+static int
+drop_snapshot(struct qcow2_image *img, const struct qcow2_array *l1, uint64_t table,
+	      uint64_t old_table_size, struct smd_error *err)
+{
+	__attribute__((cleanup(qcow2_shadow_done))) struct qcow2_shadow shadow;
+	uint64_t first = l1->offset >> img->g.cluster_bits, n = clusters_of(img, l1->n * 8);
+
+	if (qcow2_shadow_begin(img, &shadow, err) < 0)
 		return -1;
-	qcow2_free_later(img, l1->offset >> img->g.cluster_bits, clusters_of(img, l1->n * 8));
-	if (qcow2_sync(img, err) < 0 || qcow2_copied_refresh(img, &img->l1, err) < 0)
+	if (qcow2_tree_each(img, l1, true, count_down, err) < 0 || count_down(img, first, n, err) < 0 ||
+	    qcow2_copied_refresh(img, &img->l1, err) < 0) {
+		qcow2_shadow_undo(img, &shadow);
+		return -1;
+	}
+	if (switch_over(img, &shadow, table, old_table_size, img->h.n_snapshots - 1, err) < 0 ||
+	    qcow2_tree_each(img, l1, true, qcow2_punch_unused, err) < 0 ||
+	    qcow2_punch_unused(img, first, n, err) < 0 ||
+	    qcow2_table_free(img, &shadow.l1, err) < 0)
 		return -1;
 	return qcow2_sync(img, err);
 }
@@ -312,6 +334,7 @@ qcow2_snapshot_delete(struct qcow2_image *img, const char *id_or_name, struct sm
 	__attribute__((cleanup(qcow2_snapshot_done))) struct qcow2_snapshot s = { 0 };
 	struct table_change change = { 0 };
 	struct qcow2_array l1 = { 0 };
+	uint64_t table, old_size;
 	int r;
 
 	if (begin(img, err) < 0 || find(img, id_or_name, &s, err) < 0 ||
@@ -319,11 +342,39 @@ qcow2_snapshot_delete(struct qcow2_image *img, const char *id_or_name, struct sm
 		return -1;
 	change.skip = s.table_offset;
 	change.skip_size = s.entry_size;
-	r = table_rewrite(img, &change, img->h.n_snapshots - 1, err);
+	r = table_rewrite(img, &change, &table, &old_size, err);
 	if (r == 0)
-		r = release_tree(img, &l1, err);
+		r = drop_snapshot(img, &l1, table, old_size, err);
 	free(l1.entries);
 	return r;
+}
+
+/* A second L1 with the entries of from, at a place of its own: *ret's entries are
+ * the caller's. All it reaches is counted once more, and its copied flags are
+ * right, on the disk. */
+static int
+duplicate_l1(struct qcow2_image *img, struct qcow2_array *from, struct qcow2_array *ret,
+	     struct smd_error *err)
+{
+	struct qcow2_array l1 = { .n = from->n };
+
+	if (check_counts(img, from, err) < 0)
+		return -1;
+	if (l1.n != 0 && qcow2_alloc_run(img, clusters_of(img, l1.n * 8), &l1.offset, err) < 0)
+		return -1;
+	if (qcow2_tree_each(img, from, true, count_up, err) < 0 || qcow2_sync(img, err) < 0 ||
+	    qcow2_copied_refresh(img, from, err) < 0 || qcow2_sync(img, err) < 0)
+		return -1;
+	l1.entries = calloc(l1.n ? l1.n : 1, sizeof *l1.entries);
+	if (!l1.entries)
+		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
+	memcpy(l1.entries, from->entries, l1.n * sizeof *l1.entries);
+	if (qcow2_array_write(&l1, img->io, 0, l1.n, err) < 0 || qcow2_flush_io(img, err) < 0) {
+		free(l1.entries);
+		return -1;
+	}
+	*ret = l1;
+	return 0;
 }
 
 static int
@@ -364,7 +415,13 @@ qcow2_snapshot_apply(struct qcow2_image *img, const char *id_or_name, struct smd
 		return -1;
 	}
 	img->l1 = l1;
-	r = release_tree(img, &old, err);
+	/* What the disk has now is the snapshot's, too: no flag becomes another. */
+	r = qcow2_tree_each(img, &old, true, count_down_later, err);
+	if (r == 0) {
+		qcow2_free_later(img, old.offset >> img->g.cluster_bits,
+				 clusters_of(img, old.n * 8));
+		r = qcow2_sync(img, err);
+	}
 	free(old.entries);
 	return r;
 }

@@ -64,15 +64,13 @@ punch(struct qcow2_image *img, uint64_t cluster, uint64_t n, struct smd_error *e
 				  err);
 }
 
-/* Lower the counts of one run and punch what nobody uses any more. */
-static int
-free_run(struct qcow2_image *img, const struct qcow2_free *run, struct smd_error *err)
+int
+qcow2_punch_unused(struct qcow2_image *img, uint64_t cluster, uint64_t n, struct smd_error *err)
 {
 	uint64_t unused = 0, count;
 
-	for (uint64_t c = run->cluster; c < run->cluster + run->n; c++) {
-		if (qcow2_refcount_add(img, c, 1, -1, err) < 0 ||
-		    qcow2_refcount_get(img, c, &count, err) < 0)
+	for (uint64_t c = cluster; c < cluster + n; c++) {
+		if (qcow2_refcount_get(img, c, &count, err) < 0)
 			return -1;
 		if (count == 0) {
 			unused++;
@@ -82,7 +80,7 @@ free_run(struct qcow2_image *img, const struct qcow2_free *run, struct smd_error
 			return -1;
 		unused = 0;
 	}
-	return punch(img, run->cluster + run->n - unused, unused, err);
+	return punch(img, cluster + n - unused, unused, err);
 }
 
 static int
@@ -92,8 +90,13 @@ apply_frees(struct qcow2_image *img, struct smd_error *err)
 
 	if (img->n_frees == 0)
 		return 0;
-	for (size_t i = 0; r == 0 && i < img->n_frees; i++)
-		r = free_run(img, &img->frees[i], err);
+	for (size_t i = 0; r == 0 && i < img->n_frees; i++) {
+		const struct qcow2_free *run = &img->frees[i];
+
+		r = qcow2_refcount_add(img, run->cluster, run->n, -1, err);
+		if (r == 0)
+			r = qcow2_punch_unused(img, run->cluster, run->n, err);
+	}
 	/* What could not be lowered is a leak, no more. */
 	img->n_frees = 0;
 	if (r < 0 || qcow2_cache_write(&img->rb_cache, img->io, err) < 0)

@@ -114,7 +114,7 @@ verify(struct smd_io *io, const struct history *h, size_t from_step, size_t to_s
 
 	if (!disk)
 		fail_msg("%s %s: read: %s", v->name, what, err.message);
-	if (t.corruptions != 0 && !(v->snapshots && t.only_copied))
+	if (t.corruptions != 0)
 		fail_msg("%s %s: check finds %s", v->name, what, smd_reason_name(t.reason));
 	for (uint32_t s = 0; s < SECTORS; s++)
 		if (!allowed(h, from_step, to_step, s, test_sector(disk, s)))

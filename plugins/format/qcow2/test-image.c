@@ -170,15 +170,13 @@ count_finding(void *opaque, const struct smd_finding *f)
 	}
 	if (t->corruptions++ == 0)
 		t->reason = f->reason;
-	if (f->reason != SMD_REASON_COPIED_FLAG || !f->repairable)
-		t->only_copied = false;
 }
 
 struct test_findings
 test_check(struct smd_io *io, uint32_t repair)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct test_findings t = { .only_copied = true };
+	struct test_findings t = { 0 };
 	struct smd_check stats;
 
 	if (qcow2->check(io, repair, count_finding, &t, &stats, &err) < 0)

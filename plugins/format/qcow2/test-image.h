@@ -45,7 +45,6 @@ int test_sector(const uint8_t *disk, uint64_t sector);
 struct test_findings {
 	unsigned corruptions, leaks, repaired;
 	enum smd_reason reason;
-	bool only_copied;	/* all corruptions are COPIED_FLAG and repairable */
 };
 struct test_findings test_check(struct smd_io *io, uint32_t repair);
 
