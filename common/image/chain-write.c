@@ -144,6 +144,14 @@ sectors_end(const struct smd_chain *chain)
 	return (smd_chain_size(chain) + SMD_SECTOR - 1) & ~(uint64_t)(SMD_SECTOR - 1);
 }
 
+/* New space may hold zeroes already: then it need not be taken by writing them. */
+static bool
+holds_already(const struct smd_place *place, const uint8_t *buf, uint64_t count)
+{
+	return place->kind == SMD_PLACE_FRESH_ZEROED && buf[0] == 0 &&
+	       memcmp(buf, buf + 1, count - 1) == 0;
+}
+
 static int
 places_write(struct smd_chain *chain, const struct chain_places *p, const uint8_t *buf,
 	     uint64_t offset, uint64_t end, struct smd_error *err)
@@ -155,6 +163,7 @@ places_write(struct smd_chain *chain, const struct chain_places *p, const uint8_
 		uint64_t stop = smd_min_u64(place->offset + place->count, end);
 
 		if (place->offset < stop &&
+		    !holds_already(place, buf + (place->offset - offset), stop - place->offset) &&
 		    smd_io_pwrite(io, buf + (place->offset - offset), stop - place->offset,
 				  place->host_offset, err) < 0)
 			return -1;
