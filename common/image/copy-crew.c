@@ -184,8 +184,18 @@ copy_read_padded(struct smd_chain *chain, uint8_t *buf, uint64_t offset, uint64_
 	return have ? smd_chain_pread(chain, buf, have, offset, err) : 0;
 }
 
+static int
+read_between(const struct plan *plan, uint8_t *buf, uint64_t offset, uint64_t count,
+	     struct smd_error *err)
+{
+	if (plan_is_delta(plan) && count > 0)
+		return copy_read_padded(plan->chain, buf, offset, count, err);
+	memset(buf, 0, count);
+	return 0;
+}
+
 int
-copy_read_item(struct smd_chain *chain, const struct plan_item *item, uint8_t *buf,
+copy_read_item(const struct plan *plan, const struct plan_item *item, uint8_t *buf,
 	       uint64_t offset, uint64_t count, struct smd_error *err)
 {
 	uint64_t at = offset, end = offset + count;
@@ -197,14 +207,14 @@ copy_read_item(struct smd_chain *chain, const struct plan_item *item, uint8_t *b
 
 		if (from >= to)
 			continue;
-		memset(buf + (at - offset), 0, from - at);
+		if (read_between(plan, buf + (at - offset), at, from - at, err) < 0)
+			return -1;
 		piece.host_offset += from - piece.offset;
 		piece.offset = from;
 		piece.count = to - from;
-		if (chain_read_run(chain, &piece, buf + (from - offset), err) < 0)
+		if (chain_read_run(plan->chain, &piece, buf + (from - offset), err) < 0)
 			return -1;
 		at = to;
 	}
-	memset(buf + (at - offset), 0, end - at);
-	return 0;
+	return read_between(plan, buf + (at - offset), at, end - at, err);
 }

@@ -20,11 +20,24 @@
 
 /* ---- plan ---- */
 
+/* A store's last answer about holes: none of [start, data) is there, all of
+ * [data, end) is. */
+struct holes {
+	struct smd_io *io;
+	uint64_t start, data, end;
+};
+
+/* How a DATA run begins: so much of a hole, then so much that is there. */
+int holes_split(struct holes *holes, const struct smd_run *run, uint64_t *ret_hole,
+		uint64_t *ret_data, struct smd_error *err);
+
 /* A range of the disk to move, in whole units of the destination (the end of
- * the disk excepted), and the data that lies in it. */
+ * the disk excepted), and the data that lies in it. Between the pieces are
+ * zeroes, or in a delta what lies below it. */
 struct plan_item {
 	uint64_t offset, count;
 	uint64_t data;			/* bytes of the pieces */
+	bool zero;			/* a delta's whole units of zeroes: no pieces */
 	uint64_t gap_start;		/* the end of the item before */
 	uint64_t seq;			/* 0, 1, 2 … in the order of the disk */
 	struct smd_run *pieces;
@@ -33,10 +46,17 @@ struct plan_item {
 
 struct plan {
 	struct smd_chain *chain;
+	/* A delta: what the upper layers hold over the others, or what differs from
+	 * base by the extents. Zeroes are runs too, where something else shows
+	 * below. 0 and NULL: the whole disk, its zeroes left out. */
+	size_t upper;
+	struct smd_chain *base;
+	bool *same_file;		/* of each layer of chain and each of base */
 	uint64_t unit;			/* items begin and end on it */
 	uint64_t chunk;			/* and never cross a multiple of this one */
 	uint64_t limit;			/* items end here at the latest */
 	uint64_t total, n_total;	/* bytes and runs of data on the whole disk */
+	uint64_t zeroes;		/* bytes of a delta's runs of zeroes, not in total */
 
 	uint64_t next;			/* where the extents go on once runs are used up */
 	bool counting;			/* the first pass sees the whole disk */
@@ -46,19 +66,33 @@ struct plan {
 	uint64_t last_end;
 	uint64_t seq;
 
-	/* The store's last answer about holes: none of [hole, data) is there,
-	 * all of [data, end) is. */
-	struct smd_io *hole_io;
-	uint64_t hole, hole_data, hole_end;
+	struct holes holes, below_holes;
 };
+
+static inline bool
+plan_is_delta(const struct plan *plan)
+{
+	return plan->upper > 0 || plan->base;
+}
 
 /* Read all extents once, for the totals. unit and chunk are powers of two. */
 int plan_init(struct plan *plan, struct smd_chain *chain, uint64_t unit, uint64_t chunk,
 	      uint64_t limit, struct smd_error *err);
+/* The same, with plan->upper or plan->base set and the rest zero. */
+int plan_init_delta(struct plan *plan, struct smd_chain *chain, uint64_t unit, uint64_t chunk,
+		    uint64_t limit, struct smd_error *err);
 /* 1: *item is the next; 0: there is none; -1. */
 int plan_next(struct plan *plan, struct plan_item *item, struct smd_error *err);
 void plan_free(struct plan *plan);
 void plan_item_free(struct plan_item *item);
+
+/* For copy-delta.c: keep one run; cut one at its store's holes, which are passed
+ * on as ZERO; and collect a delta's runs from an offset on. */
+int plan_keep(struct plan *plan, const struct smd_run *run, struct smd_error *err);
+int plan_split_holes(struct holes *holes, const struct smd_run *run, smd_run_fn *add,
+		     void *opaque, struct smd_error *err);
+int delta_fill(struct plan *plan, uint64_t from, struct smd_error *err);
+void delta_init(struct plan *plan);
 
 /* ---- crew ---- */
 
@@ -92,14 +126,16 @@ bool copy_is_zero(const uint8_t *p, size_t n);
 /* Read [offset, + count) of a disk, zeroes past its end. */
 int copy_read_padded(struct smd_chain *chain, uint8_t *buf, uint64_t offset, uint64_t count,
 		     struct smd_error *err);
-/* Fill buf with an item's part, from its pieces. */
-int copy_read_item(struct smd_chain *chain, const struct plan_item *item, uint8_t *buf,
+/* Fill buf with an item's part, from its pieces; between them, of a delta, from
+ * the merged view. */
+int copy_read_item(const struct plan *plan, const struct plan_item *item, uint8_t *buf,
 		   uint64_t offset, uint64_t count, struct smd_error *err);
 
 /* ---- verify ---- */
 
 struct copy_hash {
 	uint64_t offset, count;
+	bool zero;			/* no hash: it is zeroes */
 	uint64_t hash[2];
 };
 
@@ -108,6 +144,8 @@ struct copy_hashes {
 	struct copy_hash *list;
 	size_t n, room;
 };
+
+void copy_hashes_add(struct copy_hashes *hashes, const struct copy_hash *entry);
 
 /* Hash windows of one range as they pass by. */
 struct copy_hasher;
@@ -118,7 +156,8 @@ void copy_hasher_add(struct copy_hasher *h, const void *buf, size_t count);
 void copy_hasher_end(struct copy_hasher *h, struct copy_hashes *into, uint64_t offset,
 		     uint64_t count);
 
-/* Read all of dst: what was hashed must hash the same, the rest be zeroes. */
+/* Read dst: what was hashed must hash the same, the rest be zeroes; of a delta
+ * (upper, whose dst is an overlay made for it) the parent's. */
 int copy_verify(struct smd_chain *dst, struct copy_hashes *hashes,
 		const struct smd_copy_options *options, uint64_t done, uint64_t total,
 		struct smd_error *err);

@@ -9,11 +9,12 @@
 
 /* ---- Runs of data, the store's holes taken out ---- */
 
-static int
+int
 plan_keep(struct plan *plan, const struct smd_run *run, struct smd_error *err)
 {
 	if (plan->counting) {
-		plan->total += run->count;
+		*(run->kind == SMD_EXTENT_ZERO && !plan->base ? &plan->zeroes : &plan->total) +=
+			run->count;
 		plan->n_total++;
 	}
 	if (plan->n_runs == RUNS_MAX || plan->full) {
@@ -28,58 +29,83 @@ plan_keep(struct plan *plan, const struct smd_run *run, struct smd_error *err)
 }
 
 static int
-hole_look(struct plan *plan, struct smd_io *io, uint64_t offset, struct smd_error *err)
+holes_look(struct holes *h, struct smd_io *io, uint64_t offset, struct smd_error *err)
 {
-	if (plan->hole_io == io && offset >= plan->hole && offset < plan->hole_end)
+	if (h->io == io && offset >= h->start && offset < h->end)
 		return 0;
-	plan->hole_io = io;
-	plan->hole = offset;
+	h->io = io;
+	h->start = offset;
 	if (offset >= io->size) {	/* reading will fail, and say so */
-		plan->hole_data = offset;
-		plan->hole_end = UINT64_MAX;
+		h->data = offset;
+		h->end = UINT64_MAX;
 		return 0;
 	}
-	return smd_io_next_data(io, offset, io->size - offset, &plan->hole_data,
-				&plan->hole_end, err);
+	return smd_io_next_data(io, offset, io->size - offset, &h->data, &h->end, err);
+}
+
+int
+holes_split(struct holes *h, const struct smd_run *run, uint64_t *ret_hole, uint64_t *ret_data,
+	    struct smd_error *err)
+{
+	uint64_t hole;
+
+	if (holes_look(h, run->io, run->host_offset, err) < 0)
+		return -1;
+	hole = run->host_offset < h->data ? h->data - run->host_offset : 0;
+	*ret_hole = smd_min_u64(hole, run->count);
+	*ret_data = smd_min_u64(run->count - *ret_hole, h->end - run->host_offset - *ret_hole);
+	if (*ret_hole == 0 && *ret_data == 0)
+		*ret_data = run->count;	/* past the end: as data */
+	return 0;
 }
 
 static int
-plan_add_data(struct plan *plan, struct smd_run run, struct smd_error *err)
+split_part(const struct smd_run *run, enum smd_extent_kind kind, uint64_t count, smd_run_fn *add,
+	   void *opaque, struct smd_error *err)
 {
-	while (run.count > 0) {
-		uint64_t skip, have;
-		struct smd_run part = run;
+	struct smd_run part = *run;
 
-		if (hole_look(plan, run.io, run.host_offset, err) < 0)
+	part.kind = kind;
+	part.count = count;
+	return count ? add(opaque, &part, err) : 0;
+}
+
+int
+plan_split_holes(struct holes *holes, const struct smd_run *from, smd_run_fn *add, void *opaque,
+		 struct smd_error *err)
+{
+	struct smd_run run = *from;
+
+	while (run.kind == SMD_EXTENT_DATA && run.count > 0) {
+		uint64_t hole, data;
+
+		if (holes_split(holes, &run, &hole, &data, err) < 0 ||
+		    split_part(&run, SMD_EXTENT_ZERO, hole, add, opaque, err) < 0)
 			return -1;
-		skip = run.host_offset < plan->hole_data ? plan->hole_data - run.host_offset : 0;
-		skip = smd_min_u64(skip, run.count);
-		have = smd_min_u64(run.count - skip, plan->hole_end - run.host_offset - skip);
-		if (skip == 0 && have == 0)
-			have = run.count;	/* past the end: as data */
-		part.offset += skip;
-		part.host_offset += skip;
-		part.count = have;
-		if (have > 0 && plan_keep(plan, &part, err) < 0)
+		run.offset += hole;
+		run.host_offset += hole;
+		if (split_part(&run, SMD_EXTENT_DATA, data, add, opaque, err) < 0)
 			return -1;
-		run.offset += skip + have;
-		run.host_offset += skip + have;
-		run.count -= skip + have;
+		run.offset += data;
+		run.host_offset += data;
+		run.count -= hole + data;
 	}
-	return 0;
+	return run.count ? add(opaque, &run, err) : 0;
+}
+
+/* All of a disk: what is zero is nothing to copy. */
+static int
+plan_add_part(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	return run->kind == SMD_EXTENT_ZERO ? 0 : plan_keep(opaque, run, err);
 }
 
 static int
 plan_add(void *opaque, const struct smd_run *run, struct smd_error *err)
 {
-	switch (run->kind) {
-	case SMD_EXTENT_DATA:
-		return plan_add_data(opaque, *run, err);
-	case SMD_EXTENT_ENCODED:
-		return plan_keep(opaque, run, err);
-	default:
-		return 0;
-	}
+	struct plan *plan = opaque;
+
+	return plan_split_holes(&plan->holes, run, plan_add_part, plan, err);
 }
 
 static int
@@ -87,12 +113,15 @@ plan_fill(struct plan *plan, struct smd_error *err)
 {
 	uint64_t from = plan->next;
 	uint64_t size = smd_chain_size(plan->chain);
+	int r;
 
 	plan->n_runs = 0;
 	plan->at = 0;
 	plan->full = false;
 	plan->next = size;
-	if (smd_chain_extents(plan->chain, from, size - from, plan_add, plan, err) == 0)
+	r = plan_is_delta(plan) ? delta_fill(plan, from, err) :
+	    smd_chain_extents(plan->chain, from, size - from, plan_add, plan, err);
+	if (r == 0)
 		return 0;
 	if (!plan->full)
 		return -1;
@@ -101,15 +130,15 @@ plan_fill(struct plan *plan, struct smd_error *err)
 }
 
 int
-plan_init(struct plan *plan, struct smd_chain *chain, uint64_t unit, uint64_t chunk,
-	  uint64_t limit, struct smd_error *err)
+plan_init_delta(struct plan *plan, struct smd_chain *chain, uint64_t unit, uint64_t chunk,
+		uint64_t limit, struct smd_error *err)
 {
-	memset(plan, 0, sizeof *plan);
 	plan->chain = chain;
 	plan->unit = unit;
 	plan->chunk = chunk;
 	plan->limit = limit;
 	plan->runs = smd_reallocarray(NULL, RUNS_MAX, sizeof *plan->runs);
+	delta_init(plan);
 	plan->counting = true;
 	if (plan_fill(plan, err) < 0)
 		return -1;
@@ -117,9 +146,18 @@ plan_init(struct plan *plan, struct smd_chain *chain, uint64_t unit, uint64_t ch
 	return 0;
 }
 
+int
+plan_init(struct plan *plan, struct smd_chain *chain, uint64_t unit, uint64_t chunk,
+	  uint64_t limit, struct smd_error *err)
+{
+	memset(plan, 0, sizeof *plan);
+	return plan_init_delta(plan, chain, unit, chunk, limit, err);
+}
+
 void
 plan_free(struct plan *plan)
 {
+	free(plan->same_file);
 	free(plan->runs);
 }
 
@@ -133,7 +171,6 @@ item_add(struct plan_item *item, const struct smd_run *piece)
 		item->pieces = smd_reallocarray(item->pieces, item->room, sizeof *item->pieces);
 	}
 	item->pieces[item->n_pieces++] = *piece;
-	item->data += piece->count;
 }
 
 /* The next run not yet in an item; NULL: none. */
@@ -159,6 +196,8 @@ plan_take(struct plan *plan, struct smd_run *run, uint64_t stop, struct plan_ite
 
 	piece.count = smd_min_u64(run->count, stop - run->offset);
 	item_add(item, &piece);
+	if (piece.kind != SMD_EXTENT_ZERO || plan->base)
+		item->data += piece.count;	/* what plan->total counts */
 	run->offset += piece.count;
 	run->host_offset += piece.count;
 	run->count -= piece.count;
@@ -166,11 +205,39 @@ plan_take(struct plan *plan, struct smd_run *run, uint64_t stop, struct plan_ite
 		plan->at++;
 }
 
+/* Whole units of zeroes, of a delta (delta_zero cuts them so): nothing to read. */
+static bool
+run_is_zeroes(const struct plan *plan, const struct smd_run *run)
+{
+	return run->kind == SMD_EXTENT_ZERO && !plan->base && run->offset % plan->unit == 0 &&
+	       (run->count >= plan->unit || run->offset + run->count >= plan->limit);
+}
+
+/* Gather runs that follow each other closely into an item that begins with run. */
+static int
+item_fill(struct plan *plan, struct smd_run *run, struct plan_item *item, uint64_t *ret_end,
+	  struct smd_error *err)
+{
+	uint64_t stop = smd_round_down_u64(item->offset, plan->chunk) + plan->chunk;
+	uint64_t end = item->offset;
+
+	while (run && run->offset < stop && smd_round_down_u64(run->offset, plan->unit) <= end &&
+	       !run_is_zeroes(plan, run)) {
+		end = smd_min_u64(run->offset + run->count, stop);
+		end = (end + plan->unit - 1) & ~(plan->unit - 1);
+		plan_take(plan, run, stop, item);
+		if (plan_run(plan, &run, err) < 0)
+			return -1;
+	}
+	*ret_end = end;
+	return 0;
+}
+
 int
 plan_next(struct plan *plan, struct plan_item *item, struct smd_error *err)
 {
 	struct smd_run *run;
-	uint64_t end, stop;
+	uint64_t end;
 
 	item->n_pieces = 0;
 	item->data = 0;
@@ -180,14 +247,12 @@ plan_next(struct plan *plan, struct plan_item *item, struct smd_error *err)
 	if (!run)
 		return 0;
 	item->offset = smd_round_down_u64(run->offset, plan->unit);
-	stop = smd_round_down_u64(item->offset, plan->chunk) + plan->chunk;
-	end = item->offset;
-	while (run && run->offset < stop && smd_round_down_u64(run->offset, plan->unit) <= end) {
-		end = smd_min_u64(run->offset + run->count, stop);
-		end = (end + plan->unit - 1) & ~(plan->unit - 1);
-		plan_take(plan, run, stop, item);
-		if (plan_run(plan, &run, err) < 0)
-			return -1;
+	item->zero = run_is_zeroes(plan, run);
+	if (item->zero) {
+		end = run->offset + run->count;
+		plan->at++;
+	} else if (item_fill(plan, run, item, &end, err) < 0) {
+		return -1;
 	}
 	end = smd_min_u64(end, plan->limit);
 	item->count = end - item->offset;
@@ -203,15 +268,21 @@ plan_item_free(struct plan_item *item)
 }
 
 int
+smd_count_delta(struct smd_chain *chain, size_t upper, struct smd_chain *base,
+		uint64_t *ret_bytes, uint64_t *ret_runs, struct smd_error *err)
+{
+	CLEANUP(plan_free) struct plan plan = { .upper = upper, .base = base };
+
+	if (plan_init_delta(&plan, chain, COPY_PAGE, COPY_WINDOW, smd_chain_size(chain), err) < 0)
+		return -1;
+	*ret_bytes = plan.total + plan.zeroes;
+	*ret_runs = plan.n_total;
+	return 0;
+}
+
+int
 smd_count_data(struct smd_chain *chain, uint64_t *ret_bytes, uint64_t *ret_runs,
 	       struct smd_error *err)
 {
-	CLEANUP(plan_free) struct plan plan;
-	uint64_t size = smd_chain_size(chain);
-
-	if (plan_init(&plan, chain, COPY_PAGE, COPY_WINDOW, size, err) < 0)
-		return -1;
-	*ret_bytes = plan.total;
-	*ret_runs = plan.n_total;
-	return 0;
+	return smd_count_delta(chain, 0, NULL, ret_bytes, ret_runs, err);
 }

@@ -55,17 +55,23 @@ hasher_digest(struct copy_hasher *h, uint64_t ret[2])
 }
 
 void
+copy_hashes_add(struct copy_hashes *hashes, const struct copy_hash *entry)
+{
+	LOCK_SCOPE(&hashes->lock);
+	if (hashes->n == hashes->room) {
+		hashes->room = hashes->room ? 2 * hashes->room : 256;
+		hashes->list = smd_reallocarray(hashes->list, hashes->room, sizeof *hashes->list);
+	}
+	hashes->list[hashes->n++] = *entry;
+}
+
+void
 copy_hasher_end(struct copy_hasher *h, struct copy_hashes *into, uint64_t offset, uint64_t count)
 {
 	struct copy_hash entry = { .offset = offset, .count = count };
 
 	hasher_digest(h, entry.hash);
-	LOCK_SCOPE(&into->lock);
-	if (into->n == into->room) {
-		into->room = into->room ? 2 * into->room : 256;
-		into->list = smd_reallocarray(into->list, into->room, sizeof *into->list);
-	}
-	into->list[into->n++] = entry;
+	copy_hashes_add(into, &entry);
 }
 
 /* ---- Reading back ---- */
@@ -74,10 +80,13 @@ struct verify {
 	struct crew crew;
 	struct smd_chain *dst;
 	struct copy_hashes *hashes;
+	bool delta;
 	atomic_size_t next;
 	uint64_t window;	/* read at a time */
 	uint64_t step;		/* of progress for an entry: they cover more than data */
 };
+
+static int gap_run(void *opaque, const struct smd_run *run, struct smd_error *err);
 
 static int
 verify_entry(struct verify *v, const struct copy_hash *entry, struct copy_hasher *h, uint8_t *buf,
@@ -86,6 +95,8 @@ verify_entry(struct verify *v, const struct copy_hash *entry, struct copy_hasher
 	uint64_t end = entry->offset + entry->count;
 	uint64_t hash[2];
 
+	if (entry->zero)
+		return smd_chain_extents(v->dst, entry->offset, entry->count, gap_run, v, err);
 	crew_throttle(&v->crew, entry->count);
 	copy_hasher_begin(h);
 	for (uint64_t at = entry->offset; at < end;) {
@@ -160,6 +171,28 @@ gap_run(void *opaque, const struct smd_run *run, struct smd_error *err)
 }
 
 static int
+kept_run(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	const struct verify *v = opaque;
+
+	if (run->kind == SMD_EXTENT_PARENT)
+		return 0;
+	return smd_fail_VDI_COPY_FAILED(err,
+			"%s: data of its own at %" PRIu64 ", where the source leaves it to its parent",
+			chain_leaf(v->dst)->io->name, run->offset);
+}
+
+static int
+verify_gap(struct verify *v, uint64_t from, uint64_t to, struct smd_error *err)
+{
+	if (from >= to)
+		return 0;
+	if (v->delta)
+		return chain_extents_of(v->dst, 0, 1, from, to, kept_run, v, err);
+	return smd_chain_extents(v->dst, from, to - from, gap_run, v, err);
+}
+
+static int
 hash_compare(const void *a, const void *b)
 {
 	uint64_t x = ((const struct copy_hash *)a)->offset;
@@ -178,7 +211,7 @@ verify_gaps(struct verify *v, struct smd_error *err)
 	for (size_t i = 0; i <= h->n; i++) {
 		uint64_t to = i < h->n ? h->list[i].offset : size;
 
-		if (to > at && smd_chain_extents(v->dst, at, to - at, gap_run, v, err) < 0)
+		if (verify_gap(v, at, to, err) < 0)
 			return -1;
 		if (i < h->n)
 			at = h->list[i].offset + h->list[i].count;
@@ -194,14 +227,16 @@ copy_verify(struct smd_chain *dst, struct copy_hashes *hashes,
 	struct verify v = {
 		.crew = { .options = options, .work = verify_work, .opaque = &v,
 			  .done = done, .total = total },
-		.dst = dst, .hashes = hashes,
+		.dst = dst, .hashes = hashes, .delta = options->upper > 0 && dst->n > 1,
 		.window = options->compress ? copy_window(dst) : COPY_WINDOW,
 		.step = hashes->n ? (total - done) / hashes->n : 0,
 	};
 
 	if (hashes->n > 1)
 		qsort(hashes->list, hashes->n, sizeof *hashes->list, hash_compare);
-	if (crew_run(&v.crew, crew_size(options, total), err) < 0 || verify_gaps(&v, err) < 0)
+	/* Between the items of a difference dst has what it had. */
+	if (crew_run(&v.crew, crew_size(options, total), err) < 0 ||
+	    (!options->base && verify_gaps(&v, err) < 0))
 		return -1;
 	if (options->progress && options->progress(options->opaque, total, total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled at the end");

@@ -25,7 +25,9 @@ struct copy {
 	struct smd_chain *src, *dst;
 	const struct smd_copy_options *options;
 	bool target_is_zero;
+	bool delta;			/* between the items dst stays as it is */
 	uint64_t window;		/* bytes of a thread's buffer */
+	uint64_t granule;		/* zeroes, or what base has too, are left out in these */
 	uint64_t share_block;		/* 0: extents can't be shared */
 
 	pthread_mutex_t plan_lock;
@@ -44,6 +46,7 @@ struct copy {
 struct worker {
 	struct copy *copy;
 	uint8_t *buf;
+	uint8_t *base_buf;		/* the same range of base; NULL: none */
 	struct plan_item item;
 	bool had_turn;
 	struct chain_places *segments;	/* of the window at hand */
@@ -248,18 +251,35 @@ small_encode(struct worker *w, uint64_t start, uint64_t end, struct smd_error *e
 	return 0;
 }
 
-/* A unit that is zeroes, or is encoded. */
+/* What is to happen to a granule of the window. */
+enum small { SMALL_KEEP, SMALL_ZERO, SMALL_ENCODED, SMALL_DATA };
+
+static enum small
+small_what(const struct worker *w, uint64_t start, uint64_t at, uint64_t n)
+{
+	const uint8_t *p = w->buf + (at - start);
+
+	if (w->base_buf && memcmp(p, w->base_buf + (at - start), n) == 0)
+		return SMALL_KEEP;
+	if (copy_is_zero(p, n))
+		return SMALL_ZERO;
+	return w->encoded && w->encoded_len[(at - start) / w->copy->plan.unit] ? SMALL_ENCODED
+									       : SMALL_DATA;
+}
+
 static int
-small_unit(struct worker *w, uint64_t start, uint64_t at, uint64_t n, bool zero,
-	   struct smd_error *err)
+small_zero(struct copy *c, uint64_t at, uint64_t n, struct smd_error *err)
+{
+	atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
+	return c->target_is_zero ? 0 : smd_chain_zero(c->dst, at, n, true, err);
+}
+
+static int
+small_encoded(struct worker *w, uint64_t start, uint64_t at, uint64_t n, struct smd_error *err)
 {
 	struct copy *c = w->copy;
 	int r;
 
-	if (zero) {
-		atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
-		return c->target_is_zero ? 0 : smd_chain_zero(c->dst, at, n, true, err);
-	}
 	r = chain_write_encoded(c->dst, at, w->encoded + (at - start),
 				w->encoded_len[(at - start) / c->plan.unit], err);
 	if (r == 1)
@@ -270,26 +290,41 @@ small_unit(struct worker *w, uint64_t start, uint64_t at, uint64_t n, bool zero,
 	return r;
 }
 
+static uint64_t
+granule_end(const struct copy *c, uint64_t at, uint64_t end)
+{
+	return smd_min_u64(end, smd_round_down_u64(at, c->granule) + c->granule);
+}
+
 static int
 small_reserve(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
-	struct copy *c = w->copy;
-	uint64_t unit = c->plan.unit;
-	uint64_t from = start;
+	enum small what;
 
-	for (uint64_t at = start; at < end; at += unit) {
-		uint64_t n = smd_min_u64(unit, end - at);
-		bool zero = copy_is_zero(w->buf + (at - start), n);
+	/* Neighbours together, but for those that are encoded. */
+	for (uint64_t at = start; at < end;) {
+		uint64_t stop = granule_end(w->copy, at, end);
+		int r = 0;
 
-		if (!zero && !(w->encoded && w->encoded_len[(at - start) / unit]))
-			continue;
-		if (at > from && segment_reserve(w, from, at - from, err) < 0)
+		what = small_what(w, start, at, stop - at);
+		while (what != SMALL_ENCODED && stop < end) {
+			uint64_t next = granule_end(w->copy, stop, end);
+
+			if (small_what(w, start, stop, next - stop) != what)
+				break;
+			stop = next;
+		}
+		if (what == SMALL_ZERO)
+			r = small_zero(w->copy, at, stop - at, err);
+		else if (what == SMALL_ENCODED)
+			r = small_encoded(w, start, at, stop - at, err);
+		else if (what == SMALL_DATA)
+			r = segment_reserve(w, at, stop - at, err);
+		if (r < 0)
 			return -1;
-		if (small_unit(w, start, at, n, zero, err) < 0)
-			return -1;
-		from = at + n;
+		at = stop;
 	}
-	return end > from ? segment_reserve(w, from, end - from, err) : 0;
+	return 0;
 }
 
 static int
@@ -297,7 +332,10 @@ copy_small_window(struct worker *w, uint64_t start, uint64_t end, struct smd_err
 {
 	int r;
 
-	if (copy_read_item(w->copy->src, &w->item, w->buf, start, end - start, err) < 0)
+	if (copy_read_item(&w->copy->plan, &w->item, w->buf, start, end - start, err) < 0)
+		return -1;
+	if (w->base_buf && copy_read_padded(w->copy->options->base, w->base_buf, start,
+					    end - start, err) < 0)
 		return -1;
 	if (w->hasher)
 		copy_hasher_add(w->hasher, w->buf, end - start);
@@ -359,7 +397,7 @@ large_catch_up(struct worker *w, uint64_t end, struct smd_error *err)
 static int
 large_window(struct worker *w, uint64_t at, uint64_t stop, struct smd_error *err)
 {
-	if (copy_read_item(w->copy->src, &w->item, w->buf, at, stop - at, err) < 0)
+	if (copy_read_item(&w->copy->plan, &w->item, w->buf, at, stop - at, err) < 0)
 		return -1;
 	if (w->hasher)
 		copy_hasher_add(w->hasher, w->buf, stop - at);
@@ -408,7 +446,7 @@ share_by_copy(struct worker *w, const struct smd_place *p, uint64_t from, uint64
 	while (from < to) {
 		uint64_t stop = smd_min_u64(to, from + w->copy->window);
 
-		if (copy_read_item(w->copy->src, &w->item, w->buf, from, stop - from, err) < 0 ||
+		if (copy_read_item(&w->copy->plan, &w->item, w->buf, from, stop - from, err) < 0 ||
 		    write_place(w->copy, p, w->buf, from, stop, err) < 0)
 			return -1;
 		from = stop;
@@ -444,7 +482,8 @@ share_piece(struct worker *w, const struct smd_place *p, const struct smd_run *p
 	return share_by_copy(w, p, from + head + middle, to, err);
 }
 
-/* What of a place no piece covers: zeroes, unless it is zero already. */
+/* What of a place no piece covers: zeroes, unless it is zero already; of a delta
+ * what lies below. */
 static int
 share_place(struct worker *w, const struct smd_place *p, struct smd_error *err)
 {
@@ -456,7 +495,8 @@ share_place(struct worker *w, const struct smd_place *p, struct smd_error *err)
 		const struct smd_run *piece = last ? NULL : &w->item.pieces[i];
 		uint64_t to = last ? end : smd_min_u64(end, piece->offset);
 
-		if (at < to && !place_is_zero(w->copy, p) && share_by_copy(w, p, at, to, err) < 0)
+		if (at < to && (w->copy->delta || !place_is_zero(w->copy, p)) &&
+		    share_by_copy(w, p, at, to, err) < 0)
 			return -1;
 		if (last)
 			break;
@@ -493,6 +533,23 @@ item_next(struct worker *w, struct smd_error *err)
 	return plan_next(&w->copy->plan, &w->item, err);
 }
 
+/* A delta's units of zeroes, whole ones. */
+static int
+item_zero(struct worker *w, struct smd_error *err)
+{
+	struct copy *c = w->copy;
+
+	if (turn_take(w, err) < 0 ||
+	    smd_chain_zero(c->dst, w->item.offset, w->item.count, true, err) < 0)
+		return -1;
+	turn_pass(w);
+	atomic_fetch_add_explicit(&c->zero, w->item.count, memory_order_relaxed);
+	if (w->hasher)
+		copy_hashes_add(&c->hashes, &(struct copy_hash){
+				.offset = w->item.offset, .count = w->item.count, .zero = true });
+	return 0;
+}
+
 static int
 item_copy(struct worker *w, struct smd_error *err)
 {
@@ -501,7 +558,9 @@ item_copy(struct worker *w, struct smd_error *err)
 	int r;
 
 	crew_throttle(&c->crew, w->item.data);
-	if (gap > 0 && !c->target_is_zero &&
+	if (w->item.zero)
+		return item_zero(w, err);
+	if (gap > 0 && !c->target_is_zero && !c->delta &&
 	    smd_chain_zero(c->dst, w->item.gap_start, gap, true, err) < 0)
 		return -1;
 	if (w->hasher)
@@ -529,7 +588,9 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 
 	(void)crew;
 	w.buf = aligned_alloc(COPY_PAGE, c->window);
-	if (!w.buf)
+	if (w.buf && c->options->base)
+		w.base_buf = aligned_alloc(COPY_PAGE, c->window);
+	if (!w.buf || (c->options->base && !w.base_buf))
 		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
 	if (c->options->compress) {
 		w.encoded = smd_malloc(c->window);
@@ -551,6 +612,7 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 	copy_hasher_free(w.hasher);
 	free(w.encoded);
 	free(w.encoded_len);
+	free(w.base_buf);
 	free(w.buf);
 	return 0;
 }
@@ -578,13 +640,24 @@ static int
 copy_plan(struct copy *c, struct smd_error *err)
 {
 	uint64_t unit = smd_max_u64(chain_leaf(c->dst)->info.alloc_unit, c->dst->unit);
-	uint64_t chunk = smd_max_u64(unit, c->window);
+	uint64_t chunk;
+
+	/* What a delta does not hold stays the parent's, as far as a write may leave
+	 * it there; units are compared whole. */
+	if (c->delta && !c->options->compress)
+		unit = c->dst->unit;
+	if (c->delta)
+		c->window = smd_max_u64(c->window, unit);
+	chunk = smd_max_u64(unit, c->window);
+	c->granule = c->delta && !c->options->compress ? smd_max_u64(unit, COPY_PAGE) : unit;
 
 	if (c->share_block)
 		chunk = smd_max_u64(chunk, SHARE_CHUNK);
 	while (c->options->verify && chunk < smd_chain_size(c->src) / HASHES_MAX)
 		chunk *= 2;
-	return plan_init(&c->plan, c->src, unit, chunk, smd_chain_size(c->dst), err);
+	c->plan.upper = c->options->upper;
+	c->plan.base = c->options->base;
+	return plan_init_delta(&c->plan, c->src, unit, chunk, smd_chain_size(c->dst), err);
 }
 
 static int
@@ -600,7 +673,7 @@ copy_run(struct copy *c, struct smd_error *err)
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
 	if (crew_run(&c->crew, crew_size(c->options, c->plan.total), err) < 0)
 		return -1;
-	if (!c->target_is_zero && c->plan.last_end < end &&
+	if (!c->target_is_zero && !c->delta && c->plan.last_end < end &&
 	    smd_chain_zero(c->dst, c->plan.last_end, end - c->plan.last_end, true, err) < 0)
 		return -1;
 	if (smd_chain_flush(c->dst, err) < 0)
@@ -627,10 +700,11 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 {
 	CLEANUP(cleanup_copy) struct copy c = {
 		.src = src, .dst = dst, .options = options,
-		.target_is_zero = options->target_is_zero,
+		.delta = options->upper > 0 || options->base,
 		.window = copy_window(src),
 	};
 
+	c.target_is_zero = options->target_is_zero && !c.delta;
 	pthread_mutex_init(&c.plan_lock, NULL);
 	pthread_mutex_init(&c.turn_lock, NULL);
 	pthread_mutex_init(&c.hashes.lock, NULL);
@@ -645,7 +719,7 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	if (smd_chain_size(dst) < smd_chain_size(src))
 		return smd_fail_VDI_TOO_SMALL(err, chain_leaf(dst)->io->name,
 				SMD_U64(smd_chain_size(src)), "the destination is smaller");
-	if (!options->verify && !options->compress)
+	if (!options->verify && !options->compress && !options->base)
 		c.share_block = share_block(src, dst);
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;

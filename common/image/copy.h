@@ -24,18 +24,25 @@ struct smd_copy_options {
 	bool verify;			/* read the destination back and compare hashes */
 	bool target_is_zero;		/* a fresh image: zeroes need not be written */
 	bool compress;			/* encode what shrinks; IMAGE_UNSUPPORTED: dst can't */
+	/* A delta: dst shows what src's layers from the upper-th on show (or what
+	 * base shows) already, and only what the upper layers hold (or what differs)
+	 * is written, also where it is zeroes. 0 and NULL: everything is. Where dst
+	 * is an overlay, its own parents are that base as often as not. */
+	size_t upper;
+	struct smd_chain *base;
 	smd_progress_fn *progress;	/* NULL: none */
 	void *opaque;
 };
 
 struct smd_copy_stats {
-	uint64_t bytes_data;		/* data of the source, by its extents */
+	uint64_t bytes_data;		/* data of the source, or the delta, by its extents */
 	uint64_t bytes_written;
 	uint64_t bytes_shared;		/* by reflink */
 	uint64_t bytes_zero;		/* found to be zeroes while reading */
 };
 
-/* Make dst's view equal src's; dst is at least as large. Flushed on return. */
+/* Make dst's view equal src's; dst is at least as large. Flushed on return. Of a
+ * delta only the range that src has is looked at. */
 int smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_options *options,
 	     struct smd_copy_stats *ret_stats, struct smd_error *err);
 
@@ -54,7 +61,10 @@ int smd_compare(struct smd_chain *a, struct smd_chain *b, bool strict,
 		const struct smd_copy_options *options, uint64_t *ret_offset,
 		struct smd_error *err);
 
-/* Bytes of data and runs of it, by the extents and the store's holes. */
+/* Bytes of data and runs of it, by the extents and the store's holes; of a delta
+ * also the zeroes that hide what is below. */
+int smd_count_delta(struct smd_chain *chain, size_t upper, struct smd_chain *base,
+		    uint64_t *ret_bytes, uint64_t *ret_runs, struct smd_error *err);
 int smd_count_data(struct smd_chain *chain, uint64_t *ret_bytes, uint64_t *ret_runs,
 		   struct smd_error *err);
 
