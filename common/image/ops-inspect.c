@@ -282,7 +282,7 @@ smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_targ
 
 	if (source) {
 		if (smd_source_open(source, &chain, err) != 0 ||
-		    smd_count_data(chain, &bytes, &runs, err) != 0)
+		    smd_count_delta(chain, target->upper, NULL, &bytes, &runs, err) != 0)
 			return -1;
 		virtual_size = smd_chain_size(chain);
 	}

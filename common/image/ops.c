@@ -185,13 +185,56 @@ target_close(struct smd_target *target)
 	target->fd = -1;
 }
 
+/* What the image under an overlay says of itself, and the whole disk's size. */
+static int
+parent_describe(struct smd_target *target, const struct smd_layer *parent, struct smd_error *err)
+{
+	struct smd_image_info info = { 0 };
+	void *img;
+	int rc;
+
+	if (parent->format->open(parent->io, 0, &img, err) != 0)
+		return -1;
+	rc = parent->format->info(img, &info, err);
+	parent->format->close(img);
+	free(info.details);
+	target->parent_format = parent->format->name;
+	memcpy(target->parent_uuid, info.uuid, sizeof target->parent_uuid);
+	target->parent_virtual_size = info.virtual_size;
+	if (!target->parent_name)
+		target->parent_name = parent->io->name;
+	return rc;
+}
+
+static int
+parents_open(struct smd_target *target, struct smd_layer *ret_layers, struct smd_error *err)
+{
+	size_t n = target->parents->n;
+
+	if (n >= SMD_CHAIN_MAX)
+		return smd_image_fail(err, SMD_REASON_CHAIN_DEPTH, target->name,
+				      "a chain of %zu; at most %d are allowed", n + 1, SMD_CHAIN_MAX);
+	if (smd_source_layers(target->parents, ret_layers, err) != 0)
+		return -1;
+	if (parent_describe(target, &ret_layers[0], err) == 0)
+		return 0;
+	layers_close(ret_layers, n);
+	return -1;
+}
+
 int
 smd_op_create(struct smd_target *target, struct smd_error *err)
 {
+	struct smd_layer parents[SMD_CHAIN_MAX];
 	CLEANUP_IO struct smd_io *io = NULL;
 	const struct smd_format *format;
-	int rc = target_create(target, &format, &io, err);
+	int rc = target->parents ? parents_open(target, parents, err) : 0;
 
+	if (rc == 0) {
+		rc = target_create(target, &format, &io, err);
+		if (target->parents)
+			layers_close(parents, target->parents->n);
+	}
 	target_close(target);
 	return rc == 0 ? smd_io_flush(io, err) : -1;
 }
@@ -200,12 +243,14 @@ smd_op_create(struct smd_target *target, struct smd_error *err)
 static int
 target_open(struct smd_target *target, struct smd_chain **ret, struct smd_error *err)
 {
-	struct smd_layer layer = { NULL, NULL };
+	struct smd_layer layers[SMD_CHAIN_MAX] = { { NULL, NULL } };
+	size_t n = 1 + (target->parents ? target->parents->n : 0);
 
-	if (target_create(target, &layer.format, &layer.io, err) != 0)
+	if (target->parents && parents_open(target, layers + 1, err) != 0)
 		return -1;
-	if (smd_chain_open(&layer, 1, SMD_CHAIN_WRITE, ret, err) != 0) {
-		smd_io_close(layer.io);
+	if (target_create(target, &layers[0].format, &layers[0].io, err) != 0 ||
+	    smd_chain_open(layers, n, SMD_CHAIN_WRITE, ret, err) != 0) {
+		layers_close(layers, n);
 		return -1;
 	}
 	return 0;
@@ -234,29 +279,89 @@ convert_result(uint64_t size, const struct smd_copy_stats *stats, double seconds
 	return result;
 }
 
+/* Where a delta has to be compared, with what: the new image's parents, once more. */
+static int
+base_open(struct smd_target *target, struct smd_source *again, struct smd_chain **ret,
+	  struct smd_error *err)
+{
+	if (!target->parents || target->upper > 0)
+		return 0;
+	*again = *target->parents;
+	for (size_t i = 0; i < again->n; i++)
+		again->layers[i].fd = dup(target->parents->layers[i].fd);
+	return smd_source_open(again, ret, err);
+}
+
+static int
+upper_check(const struct smd_chain *from, const struct smd_target *target, struct smd_error *err)
+{
+	if (target->upper > smd_chain_depth(from))
+		return smd_fail_INVALID_VALUE(err, "upper", SMD_U64(target->upper),
+					      "the source has %zu layers", smd_chain_depth(from));
+	return 0;
+}
+
+/* A new image holds nothing, unless its store did (raw on a block device). */
+static int
+convert_copy(struct smd_chain *from, struct smd_chain *to, struct smd_copy_options *options,
+	     struct smd_copy_stats *ret, struct smd_error *err)
+{
+	uint64_t data = 1, runs;
+
+	if (!options->upper && !options->base && smd_count_data(to, &data, &runs, err) != 0)
+		return -1;
+	options->target_is_zero = data == 0;
+	return smd_copy(from, to, options, ret, err);
+}
+
 int
 smd_op_convert(struct smd_source *source, struct smd_target *target,
 	       const struct smd_copy_options *options, json **ret, struct smd_error *err)
 {
 	CLEANUP_CHAIN struct smd_chain *from = NULL;
 	CLEANUP_CHAIN struct smd_chain *to = NULL;
+	CLEANUP_CHAIN struct smd_chain *base = NULL;
 	struct smd_copy_options fresh = *options;
 	struct smd_copy_stats stats = { 0 };
+	struct smd_source again;
 	double started = seconds_now();
-	uint64_t data = 0, runs;
 	int rc;
 
 	rc = smd_source_open(source, &from, err);
+	if (rc == 0)
+		rc = upper_check(from, target, err);
+	if (rc == 0)
+		rc = base_open(target, &again, &base, err);
 	if (rc == 0) {
 		target->virtual_size = smd_max_u64(target->virtual_size, smd_chain_size(from));
 		rc = target_open(target, &to, err);
 	}
 	target_close(target);
-	/* A new image holds nothing, unless its store did (raw on a block device). */
-	if (rc == 0)
-		rc = smd_count_data(to, &data, &runs, err);
-	fresh.target_is_zero = data == 0;
-	if (rc != 0 || smd_copy(from, to, &fresh, &stats, err) != 0)
+	fresh.base = base;
+	fresh.upper = target->parents ? target->upper : 0;
+	if (rc != 0 || convert_copy(from, to, &fresh, &stats, err) != 0)
+		return -1;
+	*ret = convert_result(smd_chain_size(to), &stats, seconds_now() - started);
+	return 0;
+}
+
+int
+smd_op_update(struct smd_source *source, struct smd_source *base_source, struct smd_source *onto,
+	      const struct smd_copy_options *options, json **ret, struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *from = NULL;
+	CLEANUP_CHAIN struct smd_chain *base = NULL;
+	CLEANUP_CHAIN struct smd_chain *to = NULL;
+	struct smd_copy_options delta = *options;
+	struct smd_copy_stats stats = { 0 };
+	double started = seconds_now();
+
+	onto->write = true;
+	if (smd_source_open(source, &from, err) != 0 ||
+	    smd_source_open(base_source, &base, err) != 0 || smd_source_open(onto, &to, err) != 0)
+		return -1;
+	delta.base = base;
+	if (smd_copy(from, to, &delta, &stats, err) != 0)
 		return -1;
 	*ret = convert_result(smd_chain_size(to), &stats, seconds_now() - started);
 	return 0;

@@ -59,6 +59,13 @@ struct smd_target {
 	const char *parent_name, *parent_format;	/* overlay; NULL: none */
 	uint8_t parent_uuid[16];
 	uint64_t parent_virtual_size;
+	/* What the overlay lies over, as a chain: it says the four above (the name
+	 * only where none is given); its descriptors are taken over. Convert copies
+	 * a delta then: what so many upper layers of the source hold, the others being
+	 * known to show what parents shows; 0: what differs from parents, found by
+	 * comparing. Measure goes by upper alone. */
+	struct smd_source *parents;
+	size_t upper;
 	bool no_flush;		/* rather fast than safe: see smd_io_set_no_flush */
 };
 /* The format's callbacks' view of a target: now, and with a new uuid. */
@@ -69,10 +76,15 @@ int smd_target_round(struct smd_target *target, struct smd_error *err);
 int smd_op_create(struct smd_target *target, struct smd_error *err);
 
 /* create + copy + flush; the result has the source's exact size, rounded up to
- * the format's size_unit. *ret: {"virtual-size":…, "data":…, "written":…,
+ * the format's size_unit; over parents it is an overlay. *ret: {"virtual-size":…, "data":…, "written":…,
  * "shared":…, "seconds":…}. */
 int smd_op_convert(struct smd_source *source, struct smd_target *target,
 		   const struct smd_copy_options *options, json **ret, struct smd_error *err);
+
+/* Make a disk that shows what base shows, onto, show what source shows: only what
+ * differs is written. onto is at least as large; the same result. */
+int smd_op_update(struct smd_source *source, struct smd_source *base, struct smd_source *onto,
+		  const struct smd_copy_options *options, json **ret, struct smd_error *err);
 
 /* qemu-img info --output=json; "format-specific": {"type", "data": {the module's details}}.
  * Only the leaf is opened: one that needs a parent needs none here. */

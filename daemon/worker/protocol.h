@@ -24,6 +24,8 @@
  *   {"op":"info",    "source":S}
  *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
  *    "compress":b}
+ *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows
+ *				what base shows, is to show what source shows
  *   {"op":"resize",  "source":S, "size":N}
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
  *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}
@@ -31,7 +33,11 @@
  *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F}
  *	from a pipe into S; F, where given, is what the bytes must not contradict
  *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
- *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value}}
+ *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value},
+ *	  "parents":S, "parent_name":…, "upper":N}
+ * With parents, create and convert make an overlay over them that names parent_name;
+ * convert then copies what the source's upper layers hold (0: what differs from
+ * parents), and measure goes by upper alone.
  */
 #ifndef SMD_DAEMON_WORKER_PROTOCOL_H
 #define SMD_DAEMON_WORKER_PROTOCOL_H

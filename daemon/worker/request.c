@@ -75,6 +75,21 @@ static void
 cleanup_target(struct smd_target *t)
 {
 	smd_options_free(&t->options);
+	free(t->parents);
+}
+
+/* What an overlay lies over. */
+static int
+parse_parents(json *obj, struct smd_target *ret, struct smd_error *err)
+{
+	json *parents = smd_json_member(obj, "parents");
+
+	ret->parent_name = smd_json_str(obj, "parent_name", NULL);
+	ret->upper = (size_t)smd_json_int(obj, "upper", 0);
+	if (!parents)
+		return 0;
+	ret->parents = smd_calloc(1, sizeof *ret->parents);
+	return parse_source(parents, ret->parents, err);
 }
 
 /* need_fd: measure has a target without a file. */
@@ -91,7 +106,7 @@ parse_target(json *obj, bool need_fd, struct smd_target *ret, struct smd_error *
 	if (need_fd && parse_fd(obj, &ret->fd, err) != 0)
 		return -1;
 	ret->virtual_size = (uint64_t)smd_json_int(obj, "size", 0);
-	if (smd_format_get(ret->format, &format, err) != 0)
+	if (smd_format_get(ret->format, &format, err) != 0 || parse_parents(obj, ret, err) != 0)
 		return -1;
 	if (!options)
 		return 0;
@@ -177,6 +192,20 @@ run_convert(json *request, json **ret, struct smd_error *err)
 		return -1;
 	parse_copy_options(request, &options);
 	return smd_op_convert(&source, &target, &options, ret, err);
+}
+
+static int
+run_update(json *request, json **ret, struct smd_error *err)
+{
+	struct smd_source source, base, onto;
+	struct smd_copy_options options;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
+	    parse_source(smd_json_member(request, "base"), &base, err) != 0 ||
+	    parse_source(smd_json_member(request, "onto"), &onto, err) != 0)
+		return -1;
+	parse_copy_options(request, &options);
+	return smd_op_update(&source, &base, &onto, &options, ret, err);
 }
 
 /* Mend what is safe to mend in an image of ours that a power cut left. */
@@ -405,6 +434,7 @@ static const struct {
 	{ "create", run_create, false },
 	{ "info", run_info, false },
 	{ "convert", run_convert, true },
+	{ "update", run_update, true },
 	{ "resize", run_resize, true },
 	{ "check", run_check, true },
 	{ "measure", run_measure, false },
