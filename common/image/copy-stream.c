@@ -17,7 +17,8 @@
 struct stream {
 	struct crew crew;		/* for progress and the rate only */
 	struct smd_chain *src;
-	int fd;
+	smd_sink_fn *sink;
+	void *sink_opaque;
 	uint64_t size;			/* counted in the first pass */
 	uint8_t *buf;
 	struct smd_extent *extents;
@@ -66,6 +67,31 @@ extents_add(struct stream *s, uint64_t offset, uint64_t count)
 }
 
 static int
+extents_own(void *opaque, const struct smd_extent *e, struct smd_error *err)
+{
+	struct stream *s = opaque;
+
+	(void)err;
+	if (e->kind != SMD_EXTENT_PARENT)
+		extents_add(s, e->offset, e->count);
+	return 0;
+}
+
+/* What the leaf itself says, its zeroes too, which hide what is below. */
+static int
+extents_of_leaf(struct stream *s, struct smd_error *err)
+{
+	struct chain_layer *leaf = chain_leaf(s->src);
+	uint64_t size;
+
+	s->unit = SMD_SECTOR;
+	if (!smd_round_up_u64(smd_chain_size(s->src), SMD_SECTOR, &size))
+		return smd_fail_INTERNAL_ERROR(err, "size", "the disk is endless");
+	LOCK_SCOPE(&leaf->lock);
+	return leaf->format->extents(leaf->img, 0, size, extents_own, s, err);
+}
+
+static int
 extents_collect(struct stream *s, struct smd_error *err)
 {
 	CLEANUP(plan_free) struct plan plan = { 0 };
@@ -98,10 +124,18 @@ stream_count(void *opaque, const struct smd_piece *piece, struct smd_error *err)
 static int
 stream_write(struct stream *s, const void *buf, uint64_t count, struct smd_error *err)
 {
+	return s->sink(s->sink_opaque, buf, count, err);
+}
+
+/* A descriptor as a sink. */
+static int
+sink_fd(void *opaque, const void *buf, size_t count, struct smd_error *err)
+{
 	const uint8_t *p = buf;
+	int fd = *(const int *)opaque;
 
 	while (count > 0) {
-		ssize_t r = write(s->fd, p, count);
+		ssize_t r = write(fd, p, count);
 
 		if (r < 0 && errno == EINTR)
 			continue;
@@ -113,7 +147,7 @@ stream_write(struct stream *s, const void *buf, uint64_t count, struct smd_error
 			return -1;
 		}
 		p += r;
-		count -= (uint64_t)r;
+		count -= (size_t)r;
 	}
 	return 0;
 }
@@ -172,26 +206,58 @@ cleanup_stream(struct stream *s)
 	free(s->buf);
 }
 
-int
-smd_stream_out(struct smd_chain *src, const struct smd_format *format,
-	       const struct smd_create *params, int fd, smd_begin_fn *begin,
-	       const struct smd_copy_options *options, struct smd_error *err)
+/* The extents, and the first pass over the pieces. */
+static int
+stream_begin(struct stream *s, const struct smd_format *format, const struct smd_create *params,
+	     struct smd_error *err)
 {
-	CLEANUP(cleanup_stream) struct stream s = {
-		.crew = { .options = options }, .src = src, .fd = fd,
-	};
-
-	pthread_mutex_init(&s.crew.lock, NULL);
+	pthread_mutex_init(&s->crew.lock, NULL);
 	if (!(format->caps & SMD_CAP_STREAM))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, format->name,
 				      "%s cannot be written as a stream", format->name);
-	s.buf = smd_malloc(STREAM_WINDOW);
-	if (extents_collect(&s, err) < 0 ||
-	    format->stream(params, s.extents, s.n, stream_count, &s, err) < 0)
+	s->buf = smd_malloc(STREAM_WINDOW);
+	if ((params->parent_name ? extents_of_leaf(s, err) : extents_collect(s, err)) < 0)
+		return -1;
+	return format->stream(params, s->extents, s->n, stream_count, s, err);
+}
+
+int
+smd_stream_measure(struct smd_chain *src, const struct smd_format *format,
+		   const struct smd_create *params, uint64_t *ret_size, uint64_t *ret_data,
+		   struct smd_error *err)
+{
+	CLEANUP(cleanup_stream) struct stream s = { .src = src };
+
+	if (stream_begin(&s, format, params, err) < 0)
+		return -1;
+	*ret_size = s.size;
+	*ret_data = s.crew.total;
+	return 0;
+}
+
+int
+smd_stream_to(struct smd_chain *src, const struct smd_format *format,
+	      const struct smd_create *params, smd_sink_fn *sink, void *sink_opaque,
+	      smd_begin_fn *begin, const struct smd_copy_options *options, struct smd_error *err)
+{
+	CLEANUP(cleanup_stream) struct stream s = {
+		.crew = { .options = options }, .src = src, .sink = sink,
+		.sink_opaque = sink_opaque,
+	};
+
+	if (stream_begin(&s, format, params, err) < 0)
 		return -1;
 	if (begin && begin(options->opaque, s.size, err) < 0)
 		return -1;
 	if (options->progress && options->progress(options->opaque, 0, s.crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
 	return format->stream(params, s.extents, s.n, stream_piece, &s, err);
+}
+
+int
+smd_stream_out(struct smd_chain *src, const struct smd_format *format,
+	       const struct smd_create *params, int fd, smd_begin_fn *begin,
+	       const struct smd_copy_options *options, struct smd_error *err)
+{
+	return smd_stream_to(src, format, params, sink_fd, &fd, begin, options, err);
 }
