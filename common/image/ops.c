@@ -198,7 +198,9 @@ parent_describe(struct smd_target *target, const struct smd_layer *parent, struc
 	rc = parent->format->info(img, &info, err);
 	parent->format->close(img);
 	free(info.details);
-	target->parent_format = parent->format->name;
+	/* Children are for other tools to read, too. */
+	target->parent_format = parent->format->alias ? parent->format->alias
+						      : parent->format->name;
 	memcpy(target->parent_uuid, info.uuid, sizeof target->parent_uuid);
 	target->parent_virtual_size = info.virtual_size;
 	if (!target->parent_name)
