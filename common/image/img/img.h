@@ -22,7 +22,7 @@ struct img_options {
 	const char *format;		/* -f; NULL: by signature */
 	const char *second_format;	/* -F */
 	const char *out_format;		/* -O */
-	const char *backing;		/* -b */
+	const char *backing;		/* -b, -B */
 	struct {
 		char *name, *value;
 	} create[64];			/* -o NAME=VALUE, as given */

@@ -18,9 +18,11 @@ const struct img_verb img_verbs[] = {
 	  NULL, img_commit },
 	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
 	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, NULL, img_compare },
-	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-c] [-p] [-m THREADS] [-W]\n"
-	  "         [-t CACHE] [--rate BYTES] [--verify] [--chain] [-U] [--output=json|human] IN OUT",
-	  "Copy a disk into a new image of another, or the same, format.", 2, 2, "c", img_convert },
+	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-B BASE -F FORMAT] [-c] [-p]\n"
+	  "         [-m THREADS] [-W] [-t CACHE] [--rate BYTES] [--verify] [--chain] [-U]\n"
+	  "         [--output=json|human] IN OUT",
+	  "Copy a disk into a new image of another, or the same, format; with -B into an overlay\n"
+	  "over BASE.", 2, 2, "cB:", img_convert },
 	{ "create", "[-f FORMAT] [-o OPTION=VALUE,...] [-b PARENT -F FORMAT] FILE [SIZE]",
 	  "Make an empty image, or an overlay over PARENT.", 1, 2, NULL, img_create },
 	{ "info", "[-u] " READ_OPTIONS " FILE", "Say what an image is.", 1, 1, NULL, img_info },
@@ -77,6 +79,8 @@ usage(FILE *to)
 	      "  -O FORMAT        the format to make\n"
 	      "  -o OPTION=VALUE  a create option; more after commas (smd-format-NAME(7))\n"
 	      "  -b PARENT        make an overlay over this image\n"
+	      "  -B BASE          convert: into an overlay over this image, which shows what the\n"
+	      "                   input's own parent shows; an input without one is compared\n"
 	      "  -c               convert: compress what shrinks\n"
 	      "  -l, -c, -d, -a   snapshot: list them; create, delete, apply the one named\n"
 	      "  -u               rebase: change the name only; info: an image without its parent\n"
@@ -174,7 +178,8 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 	case 'F': o->second_format = arg; return 0;
 	case 'O': o->out_format = arg; return 0;
 	case 'o': return parse_create(o, arg, err);
-	case 'b': o->backing = arg; return 0;
+	case 'b':
+	case 'B': o->backing = arg; return 0;
 	case 'r': o->repair = arg; return 0;
 	case 't': return parse_cache(o, arg, err);
 	case 'm': return parse_number("-m", arg, 64, &o->n_threads, err);

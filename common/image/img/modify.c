@@ -34,22 +34,57 @@ refuse_same_file(const char *in, const char *out, struct smd_error *err)
 	return 0;
 }
 
+static const char *
+plain_name(const char *path)
+{
+	return strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+}
+
+/* What -B names. Its images and the input's are ours, and have parents. */
+static int
+base_source(struct img_options *o, const char *out, struct smd_source *ret,
+	    struct smd_error *err)
+{
+	if (!o->backing)
+		return 0;
+	if (!o->second_format)
+		return smd_fail_INVALID_VALUE(err, "-F", "", "-B needs -F FORMAT: the format of a "
+					      "parent is recorded, never guessed");
+	o->chain = true;
+	if (refuse_same_file(o->backing, out, err) != 0)
+		return -1;
+	return img_source(o, o->backing, o->second_format, false, ret, err);
+}
+
+/* As qemu-img has it: base shows what the input's own parent shows. An input without
+ * one is compared. */
+static void
+target_over(struct smd_target *target, struct smd_source *base, const char *path, size_t depth)
+{
+	target->parents = base;
+	target->parent_name = plain_name(path);
+	target->upper = depth > 1 ? 1 : 0;
+}
+
 static int
 convert(struct img_options *o, const char *in, const char *out, json **ret,
 	struct smd_error *err)
 {
 	CLEANUP(cleanup_source) struct smd_source source = { 0 };
 	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
+	CLEANUP(cleanup_source) struct smd_source base = { 0 };
 	struct smd_copy_options options;
 	struct img_progress progress;
 	bool made = false;
 	int rc;
 
-	if (refuse_same_file(in, out, err) != 0 ||
+	if (refuse_same_file(in, out, err) != 0 || base_source(o, out, &base, err) != 0 ||
 	    img_source(o, in, o->format, false, &source, err) != 0)
 		return -1;
 	rc = img_target(o, out, o->out_format, &target, &made, err);
 	if (rc == 0) {
+		if (o->backing)
+			target_over(&target, &base, o->backing, source.n);
 		target.no_flush = !o->durable;
 		img_copy_options(o, &progress, &options);
 		rc = smd_op_convert(&source, &target, &options, ret, err);
@@ -92,7 +127,7 @@ parent_fill(struct img_options *o, struct smd_target *target, struct smd_chain *
 	if (rc != 0 || smd_source_open(&parent, ret, err) != 0)
 		return -1;
 	info = smd_chain_info(*ret, 0);
-	target->parent_name = strrchr(o->backing, '/') ? strrchr(o->backing, '/') + 1 : o->backing;
+	target->parent_name = plain_name(o->backing);
 	target->parent_format = smd_chain_format(*ret, 0)->name;
 	memcpy(target->parent_uuid, info->uuid, sizeof target->parent_uuid);
 	target->parent_virtual_size = smd_chain_size(*ret);
