@@ -121,6 +121,9 @@ void crew_throttle(struct crew *crew, uint64_t bytes);
 /* A window for reading a chain: it holds a whole encoded unit, decoded once. */
 uint64_t copy_window(const struct smd_chain *chain);
 
+/* The block size for sharing extents between two stores; 0: never. */
+uint64_t copy_share_block(struct smd_io *from, struct smd_io *to);
+
 bool copy_is_zero(const uint8_t *p, size_t n);
 
 /* Read [offset, + count) of a disk, zeroes past its end. */

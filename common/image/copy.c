@@ -619,17 +619,15 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 
 /* ---- Beginning and end ---- */
 
-/* The block size for sharing extents between two chains' files; 0: never. */
-static uint64_t
-share_block(struct smd_chain *src, struct smd_chain *dst)
+uint64_t
+copy_share_block(struct smd_io *from, struct smd_io *to)
 {
-	int fd = smd_io_fd(chain_leaf(dst)->io);
-	int from = smd_io_fd(chain_leaf(src)->io);
+	int to_fd = smd_io_fd(to), from_fd = smd_io_fd(from);
 	struct stat a, b;
 	struct statfs fs;
 
-	if (fd < 0 || from < 0 || fstat(fd, &a) < 0 || fstat(from, &b) < 0 ||
-	    a.st_dev != b.st_dev || !S_ISREG(a.st_mode) || fstatfs(fd, &fs) < 0)
+	if (to_fd < 0 || from_fd < 0 || fstat(to_fd, &a) < 0 || fstat(from_fd, &b) < 0 ||
+	    a.st_dev != b.st_dev || !S_ISREG(a.st_mode) || fstatfs(to_fd, &fs) < 0)
 		return 0;
 	if (fs.f_type != MAGIC_XFS && fs.f_type != MAGIC_BTRFS)
 		return 0;
@@ -720,7 +718,7 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 		return smd_fail_VDI_TOO_SMALL(err, chain_leaf(dst)->io->name,
 				SMD_U64(smd_chain_size(src)), "the destination is smaller");
 	if (!options->verify && !options->compress && !options->base)
-		c.share_block = share_block(src, dst);
+		c.share_block = copy_share_block(chain_leaf(src)->io, chain_leaf(dst)->io);
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)
