@@ -44,6 +44,22 @@ for format in qcow2 vhd; do
 	case $output in *MISSING_PARENT*) ;; *) fail "map: $output" ;; esac
 	smd-img rebase -u -f $format -b moved -F $format leaf
 	same noise.raw leaf $format "rebase -u"
+
+	# An image that had no parent: what it says is zero may not become the parent's.
+	make $format
+	smd-img create -f $format leaf 8M
+	smd-img rebase -f $format -b base -F $format leaf
+	same zero.raw leaf $format "rebase of an image that had no parent"
+
+	# Commit into a parent that is smaller: it grows first.
+	make $format
+	smd-img create -f $format small 4M
+	smd-img create -f $format -b small -F $format large 8M
+	smd-img rebase -f $format -b base -F $format large
+	smd-img convert --chain -f $format -O raw large want.raw
+	smd-img rebase -f $format -b small -F $format large
+	smd-img commit -p -f $format large 2>/dev/null
+	same want.raw small $format "commit into a smaller parent"
 done
 
 # Commit: qemu writes into the overlay, we write it down.

@@ -63,6 +63,10 @@ void chain_places_free(struct chain_places *places);
 int chain_read_run(struct smd_chain *chain, const struct smd_run *run, void *buf,
 		   struct smd_error *err);
 
+/* Zeroes of the leaf's own, where its parents show zeroes too. */
+int chain_zero_own(struct smd_chain *chain, uint64_t offset, uint64_t count,
+		   struct smd_error *err);
+
 /* The view of n layers alone, from first on; [offset, end) may lie past their ends.
  * What they leave to layers below is PARENT (ZERO, where there are none), and runs
  * of two layers stay apart: run.layer says whose a ZERO is. Unlike the merged view. */

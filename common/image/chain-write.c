@@ -320,16 +320,18 @@ run_not_zero(void *opaque, const struct smd_run *run, struct smd_error *err)
 	return 0;
 }
 
-/* Zeroes as data; nothing where the view is zero without any. */
+/* Zeroes as data; nothing where the view is zero without any, unless the leaf is to
+ * have them itself (own). */
 static int
-zero_by_writing(struct smd_chain *chain, uint64_t offset, uint64_t end, struct smd_error *err)
+zero_by_writing(struct smd_chain *chain, uint64_t offset, uint64_t end, bool own,
+		struct smd_error *err)
 {
 	CLEANUP_FREE uint8_t *zeroes = NULL;
-	bool needed = false;
+	bool needed = own;
 
 	if (offset >= end)
 		return 0;
-	if (smd_chain_extents(chain, offset, end - offset, run_not_zero, &needed, err) < 0)
+	if (!own && smd_chain_extents(chain, offset, end - offset, run_not_zero, &needed, err) < 0)
 		return -1;
 	if (!needed)
 		return 0;
@@ -345,7 +347,7 @@ zero_by_writing(struct smd_chain *chain, uint64_t offset, uint64_t end, struct s
 }
 
 static int
-zero_units(struct smd_chain *chain, uint64_t start, uint64_t end, bool unmap,
+zero_units(struct smd_chain *chain, uint64_t start, uint64_t end, bool unmap, bool own,
 	   struct smd_error *err)
 {
 	struct chain_layer *leaf = chain_leaf(chain);
@@ -355,11 +357,11 @@ zero_units(struct smd_chain *chain, uint64_t start, uint64_t end, bool unmap,
 	pthread_mutex_lock(&leaf->lock);
 	r = leaf->format->zero(leaf->img, start, stop - start, unmap ? SMD_ZERO_UNMAP : 0, err);
 	pthread_mutex_unlock(&leaf->lock);
-	return r == 1 ? zero_by_writing(chain, start, end, err) : r;
+	return r == 1 ? zero_by_writing(chain, start, end, own, err) : r;
 }
 
 static int
-zero_locked(struct smd_chain *chain, uint64_t offset, uint64_t end, bool unmap,
+zero_locked(struct smd_chain *chain, uint64_t offset, uint64_t end, bool unmap, bool own,
 	    struct smd_error *err)
 {
 	uint64_t unit = chain->unit;
@@ -367,16 +369,16 @@ zero_locked(struct smd_chain *chain, uint64_t offset, uint64_t end, bool unmap,
 	uint64_t last = end == smd_chain_size(chain) ? end : smd_round_down_u64(end, unit);
 
 	if (first >= last)
-		return zero_by_writing(chain, offset, end, err);
-	if (zero_by_writing(chain, offset, first, err) < 0 ||
-	    zero_units(chain, first, last, unmap, err) < 0)
+		return zero_by_writing(chain, offset, end, own, err);
+	if (zero_by_writing(chain, offset, first, own, err) < 0 ||
+	    zero_units(chain, first, last, unmap, own, err) < 0)
 		return -1;
-	return zero_by_writing(chain, last, end, err);
+	return zero_by_writing(chain, last, end, own, err);
 }
 
-int
-smd_chain_zero(struct smd_chain *chain, uint64_t offset, uint64_t count, bool unmap,
-	       struct smd_error *err)
+static int
+zero(struct smd_chain *chain, uint64_t offset, uint64_t count, bool unmap, bool own,
+     struct smd_error *err)
 {
 	struct chain_writer w;
 	int r;
@@ -386,7 +388,20 @@ smd_chain_zero(struct smd_chain *chain, uint64_t offset, uint64_t count, bool un
 	if (count == 0)
 		return 0;
 	writer_enter(chain, &w, offset, count);
-	r = zero_locked(chain, offset, offset + count, unmap, err);
+	r = zero_locked(chain, offset, offset + count, unmap, own, err);
 	writer_leave(chain, &w);
 	return r;
+}
+
+int
+smd_chain_zero(struct smd_chain *chain, uint64_t offset, uint64_t count, bool unmap,
+	       struct smd_error *err)
+{
+	return zero(chain, offset, count, unmap, false, err);
+}
+
+int
+chain_zero_own(struct smd_chain *chain, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	return zero(chain, offset, count, true, true, err);
 }

@@ -7,14 +7,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/checked.h"
 #include "common/image/io.h"
 #include "common/image/img/img.h"
+#include "common/image/merge.h"
 #include "common/lock.h"
 #include "common/mem.h"
-
-#define WINDOW (1u << 20)
-#define COMPARE_UNIT 65536u	/* what rebase writes when a byte of it differs */
 
 static void
 cleanup_source(struct smd_source *source)
@@ -30,52 +27,6 @@ need_cap(const struct smd_format *format, uint64_t cap, const char *path, const 
 		return 0;
 	return smd_image_fail(err, SMD_REASON_UNSUPPORTED, path, "%s images have no %s",
 			      format->name, what);
-}
-
-/* ---- The leaf's own extents ---- */
-
-struct own {
-	struct smd_extent *list;
-	size_t n, room;
-	bool parents;	/* what is left to the parent, else what is not */
-};
-
-static int
-own_add(void *opaque, const struct smd_extent *extent, struct smd_error *err)
-{
-	struct own *own = opaque;
-
-	(void)err;
-	if ((extent->kind == SMD_EXTENT_PARENT) != own->parents)
-		return 0;
-	if (own->n == own->room) {
-		own->room = own->room ? 2 * own->room : 64;
-		own->list = smd_reallocarray(own->list, own->room, sizeof *own->list);
-	}
-	own->list[own->n++] = *extent;
-	return 0;
-}
-
-static void
-cleanup_own(struct own *own)
-{
-	free(own->list);
-}
-
-static int
-own_collect(struct smd_chain *chain, struct own *own, struct smd_error *err)
-{
-	uint64_t size = smd_chain_size(chain);
-
-	return smd_chain_format(chain, 0)->extents(smd_chain_image(chain, 0), 0,
-			smd_div_round_up_u64(size, SMD_SECTOR) * SMD_SECTOR, own_add, own, err);
-}
-
-/* Its end within a disk of size bytes. */
-static uint64_t
-extent_end(const struct smd_extent *e, uint64_t size)
-{
-	return smd_min_u64(e->offset + e->count, size);
 }
 
 /* ---- snapshot ---- */
@@ -136,45 +87,23 @@ img_snapshot(struct img_options *o, struct smd_error *err)
 
 /* ---- rebase ---- */
 
-/* Where the old parents show something else than the new one, the leaf gets it. */
+typedef int merge_fn(struct smd_chain *leaf, struct smd_chain *parent,
+		     const struct smd_copy_options *options, struct smd_copy_stats *ret_stats,
+		     struct smd_error *err);
+
+/* One of the engine's ways, under the options and the bar of the command line. */
 static int
-rebase_range(struct smd_chain *leaf, struct smd_chain *parent, uint64_t offset, uint64_t count,
-	     uint8_t *old, uint8_t *new, struct smd_error *err)
+merge_run(struct img_options *o, merge_fn *merge, struct smd_chain *leaf,
+	  struct smd_chain *parent, struct smd_error *err)
 {
-	uint64_t size = parent ? smd_chain_size(parent) : 0;
-	uint64_t have = offset < size ? smd_min_u64(count, size - offset) : 0;
+	struct smd_copy_options options;
+	struct img_progress progress;
+	int rc;
 
-	memset(new, 0, count);
-	if (smd_chain_pread(leaf, old, count, offset, err) != 0 ||
-	    (have > 0 && smd_chain_pread(parent, new, have, offset, err) != 0))
-		return -1;
-	if (memcmp(old, new, count) == 0)
-		return 0;
-	return smd_chain_pwrite(leaf, old, count, offset, err);
-}
-
-static int
-rebase_copy(struct smd_chain *leaf, struct smd_chain *parent, struct smd_error *err)
-{
-	CLEANUP(cleanup_own) struct own own = { .parents = true };
-	CLEANUP_FREE uint8_t *old = smd_malloc(COMPARE_UNIT);
-	CLEANUP_FREE uint8_t *new = smd_malloc(COMPARE_UNIT);
-
-	if (own_collect(leaf, &own, err) != 0)
-		return -1;
-	for (size_t i = 0; i < own.n; i++) {
-		uint64_t end = extent_end(&own.list[i], smd_chain_size(leaf));
-
-		for (uint64_t at = own.list[i].offset; at < end;) {
-			uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, COMPARE_UNIT) +
-							 COMPARE_UNIT);
-
-			if (rebase_range(leaf, parent, at, stop - at, old, new, err) != 0)
-				return -1;
-			at = stop;
-		}
-	}
-	return smd_chain_flush(leaf, err);
+	img_copy_options(o, &progress, &options);
+	rc = merge(leaf, parent, &options, NULL, err);
+	img_progress_end(&progress);
+	return rc;
 }
 
 static int
@@ -226,7 +155,7 @@ rebase_safely(struct img_options *o, struct smd_chain *parent, struct smd_error 
 		return -1;
 	f = smd_chain_format(leaf, 0);
 	if (need_cap(f, SMD_CAP_PARENT, o->args[0], "parents", err) != 0 ||
-	    rebase_copy(leaf, parent, err) != 0)
+	    merge_run(o, smd_merge_difference, leaf, parent, err) != 0)
 		return -1;
 	return set_parent(f, smd_chain_image(leaf, 0), parent, o->backing, err);
 }
@@ -251,46 +180,6 @@ img_rebase(struct img_options *o, struct smd_error *err)
 }
 
 /* ---- commit ---- */
-
-static int
-commit_extent(struct smd_chain *leaf, struct smd_chain *parent, const struct smd_extent *e,
-	      uint8_t *buf, struct smd_error *err)
-{
-	uint64_t end = extent_end(e, smd_chain_size(leaf));
-
-	if (e->kind == SMD_EXTENT_ZERO)
-		return e->offset < end ? smd_chain_zero(parent, e->offset, end - e->offset, true,
-							err) : 0;
-	for (uint64_t at = e->offset; at < end;) {
-		uint64_t n = smd_min_u64(WINDOW, end - at);
-
-		if (smd_chain_pread(leaf, buf, n, at, err) != 0 ||
-		    smd_chain_pwrite(parent, buf, n, at, err) != 0)
-			return -1;
-		at += n;
-	}
-	return 0;
-}
-
-/* The parent is on disk before anybody may think that the leaf is no longer
- * needed. The leaf stays as it is: it shows the same disk. */
-static int
-commit_run(struct smd_chain *leaf, struct smd_chain *parent, struct smd_error *err)
-{
-	CLEANUP(cleanup_own) struct own own = { .parents = false };
-	CLEANUP_FREE uint8_t *buf = smd_malloc(WINDOW);
-
-	if (own_collect(leaf, &own, err) != 0)
-		return -1;
-	if (smd_chain_size(leaf) > smd_chain_size(parent) &&
-	    smd_chain_resize(parent, smd_chain_size(leaf), false, err) != 0)
-		return -1;
-	for (size_t i = 0; i < own.n; i++) {
-		if (commit_extent(leaf, parent, &own.list[i], buf, err) != 0)
-			return -1;
-	}
-	return smd_chain_flush(parent, err);
-}
 
 /* The parent's path and format, by way of the chain that --chain would open. */
 static int
@@ -336,5 +225,7 @@ img_commit(struct img_options *o, struct smd_error *err)
 	if (img_source(o, o->args[0], o->format, false, &source, err) != 0 ||
 	    smd_source_open(&source, &leaf, err) != 0)
 		return -1;
-	return commit_run(leaf, parent, err) == 0 ? IMG_OK : -1;
+	/* The parent is on disk before anybody may think that the leaf is no longer
+	 * needed. The leaf stays as it is: it shows the same disk. */
+	return merge_run(o, smd_merge_into_parent, leaf, parent, err) == 0 ? IMG_OK : -1;
 }

@@ -13,7 +13,7 @@ const struct img_verb img_verbs[] = {
 	{ "check", "[-f FORMAT] [-r leaks|all] [--dry-run] [-U] [--output=json|human] FILE",
 	  "Check an image: 0 clean, 1 could not check, 2 corrupt, 3 only leaked space.", 1, 1,
 	  NULL, img_check },
-	{ "commit", "[-f FORMAT] [-U] FILE",
+	{ "commit", "[-f FORMAT] [-p] [-m THREADS] [--rate BYTES] [-U] FILE",
 	  "Write what an overlay holds into its parent; the overlay stays as it is.", 1, 1,
 	  NULL, img_commit },
 	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
@@ -30,7 +30,7 @@ const struct img_verb img_verbs[] = {
 	{ "measure", "[-O FORMAT] [-o OPTION=VALUE,...] [-f FORMAT] [--output=json|human]\n"
 	  "         --size SIZE | FILE",
 	  "Say how large an image would be.", 0, 1, NULL, img_measure },
-	{ "rebase", "[-f FORMAT] [-u] -b PARENT -F FORMAT FILE",
+	{ "rebase", "[-f FORMAT] [-u] [-p] [-m THREADS] [--rate BYTES] -b PARENT -F FORMAT FILE",
 	  "Give an overlay another parent (-b \"\": none), copying what differs; with -u only\n"
 	  "the name is changed.", 1, 1, NULL, img_rebase },
 	{ "repair", "[-f FORMAT] [-r leaks|all] [--dry-run] [--output=json|human] FILE",
