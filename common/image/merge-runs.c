@@ -21,8 +21,10 @@ merge_wants_below(const struct merge_runs *runs, const struct smd_run *run)
 }
 
 static int
-runs_keep(struct merge_runs *runs, const struct smd_run *run, struct smd_error *err)
+runs_keep(void *opaque, const struct smd_run *run, struct smd_error *err)
 {
+	struct merge_runs *runs = opaque;
+
 	if (runs->counting && (run->kind == SMD_EXTENT_DATA || run->kind == SMD_EXTENT_ENCODED ||
 			       runs->wanted == merge_wants_below))
 		runs->total += run->count;
@@ -38,38 +40,11 @@ runs_keep(struct merge_runs *runs, const struct smd_run *run, struct smd_error *
 }
 
 static int
-runs_add_part(struct merge_runs *runs, struct smd_run *run, enum smd_extent_kind kind,
-	      uint64_t count, struct smd_error *err)
-{
-	struct smd_run part = *run;
-
-	part.kind = kind;
-	part.count = count;
-	run->offset += count;
-	run->host_offset += count;
-	run->count -= count;
-	return count > 0 ? runs_keep(runs, &part, err) : 0;
-}
-
-static int
-runs_add(void *opaque, const struct smd_run *found, struct smd_error *err)
+runs_add(void *opaque, const struct smd_run *run, struct smd_error *err)
 {
 	struct merge_runs *runs = opaque;
-	struct smd_run run = *found;
 
-	if (!runs->wanted(runs, found))
-		return 0;
-	if (run.kind != SMD_EXTENT_DATA)
-		return runs_keep(runs, &run, err);
-	while (run.count > 0) {
-		uint64_t hole, data;
-
-		if (holes_split(&runs->holes, &run, &hole, &data, err) < 0 ||
-		    runs_add_part(runs, &run, SMD_EXTENT_ZERO, hole, err) < 0 ||
-		    runs_add_part(runs, &run, SMD_EXTENT_DATA, data, err) < 0)
-			return -1;
-	}
-	return 0;
+	return runs->wanted(runs, run) ? plan_split_holes(&runs->holes, run, runs_keep, runs, err) : 0;
 }
 
 static int

@@ -375,7 +375,7 @@ smd_op_resize(struct smd_source *source, uint64_t size, bool shrink, struct smd_
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
 
 	source->write = true;
-	if (smd_source_open(source, &chain, err) != 0 ||
+	if ((source->mend ? smd_source_open_mended : smd_source_open)(source, &chain, err) != 0 ||
 	    size_round(smd_chain_format(chain, 0), smd_chain_io(chain, 0)->name, size, &size,
 		       err) != 0)
 		return -1;

@@ -24,11 +24,17 @@ struct smd_source {
 	} layers[SMD_CHAIN_MAX];
 	bool write;
 	bool foreign;	/* from outside: also run the detector, which only refuses */
+	bool mend;	/* resize: smd_source_open_mended */
 };
 
 /* Open; FORMAT_MISMATCH where a foreign raw image has another format's
  * signature or an image has two. The descriptors are closed either way. */
 int smd_source_open(struct smd_source *source, struct smd_chain **ret, struct smd_error *err);
+
+/* The same for writing an image of ours in place: what a job that was cut off left
+ * behind is mended first, where an image needs that. */
+int smd_source_open_mended(struct smd_source *source, struct smd_chain **ret,
+			   struct smd_error *err);
 
 /* The layers alone, not yet a chain; the caller closes their ios. */
 int smd_source_layers(struct smd_source *source, struct smd_layer *ret_layers,
@@ -98,6 +104,19 @@ int smd_op_map(struct smd_source *source, json **ret, struct smd_error *err);
 int smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_target *target,
 		   json **ret, struct smd_error *err);
 int smd_op_resize(struct smd_source *source, uint64_t size, bool shrink, struct smd_error *err);
+
+/* See common/image/merge.h. The source is the child with all its parents; the descriptor
+ * of the one that is written (the second layer's for into_parent) allows writing.
+ * {"into-parent":N,"into-child":N}; {"data":N,"written":N,"shared":N,"zero":N}. A parent
+ * that was written is marked hidden as the child is. */
+int smd_op_merge_measure(struct smd_source *source, json **ret, struct smd_error *err);
+int smd_op_merge(struct smd_source *source, bool into_parent,
+		 const struct smd_copy_options *options, json **ret, struct smd_error *err);
+
+/* Have an image, the first layer, record the second one as its parent, under this
+ * name; with one layer alone, none. Nothing is copied: that both parents show the same is
+ * the caller's business. Durable on return; doing it again changes nothing. */
+int smd_op_set_parent(struct smd_source *source, const char *name, struct smd_error *err);
 
 /* The formats loaded: [{"name","alias","doc","caps":[…],"max-virtual-size","size-unit",
  * "needs-grow",options:[…]}]. */

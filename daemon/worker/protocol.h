@@ -27,6 +27,11 @@
  *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows
  *				what base shows, is to show what source shows
  *   {"op":"resize",  "source":S, "size":N}
+ *   {"op":"measure-merge", "source":S}	what "merge" would write, either way
+ *   {"op":"merge",   "source":S, "into":"parent|child", "bytes_per_second":N, "threads":N}
+ *	S is the child with all its parents; the layer that is written was opened so
+ *   {"op":"set-parent", "source":S, "name":…}	S: the image, and its new parent alone; or
+ *	the image and no name, for none
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
  *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}
  *   {"op":"export",  "source":S, "format":F, "fd":N}		to a pipe

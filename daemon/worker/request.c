@@ -208,49 +208,57 @@ run_update(json *request, json **ret, struct smd_error *err)
 	return smd_op_update(&source, &base, &onto, &options, ret, err);
 }
 
-/* Mend what is safe to mend in an image of ours that a power cut left. */
-static int
-repair_layer(int fd, const struct smd_source *source, struct smd_error *err)
-{
-	CLEANUP_JSON json *found = NULL;
-	int verdict;
-
-	return smd_op_check(fd, source->layers[0].name, source->layers[0].format,
-			    SMD_REPAIR_ALL, &found, &verdict, err);
-}
-
-static bool
-needs_repair(const struct smd_error *err)
-{
-	return smd_error_is(err, SMD_E_IMAGE_CORRUPT) &&
-	       strcmp(err->params[1], smd_reason_name(SMD_REASON_NEEDS_REPAIR)) == 0;
-}
-
-/* The one job that changes an image in place: what an earlier one left behind when
- * it was cut off is mended first. */
 static int
 run_resize(json *request, json **ret, struct smd_error *err)
 {
-	struct smd_source source, again;
-	CLEANUP_CLOSE int fd = -1;
+	struct smd_source source;
 	uint64_t size = 0;
-	int check_fd, rc;
 
 	(void)ret;
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
 	    parse_size(request, "size", &size, err) != 0)
 		return -1;
-	again = source;
-	fd = dup(source.layers[0].fd);
-	rc = smd_op_resize(&source, size, false, err);
-	if (rc == 0 || source.n != 1 || fd < 0 || !needs_repair(err))
-		return rc;
-	smd_error_clear(err);
-	check_fd = dup(fd);
-	if (repair_layer(check_fd, &again, err) != 0)
+	source.mend = true;
+	return smd_op_resize(&source, size, false, err);
+}
+
+static int
+run_measure_merge(json *request, json **ret, struct smd_error *err)
+{
+	struct smd_source source;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0)
 		return -1;
-	again.layers[0].fd = TAKE_FD(fd);
-	return smd_op_resize(&again, size, false, err);
+	return smd_op_merge_measure(&source, ret, err);
+}
+
+static int
+run_merge(json *request, json **ret, struct smd_error *err)
+{
+	const char *into = smd_json_str(request, "into", "");
+	struct smd_copy_options options;
+	struct smd_source source;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0)
+		return -1;
+	if (strcmp(into, "parent") != 0 && strcmp(into, "child") != 0)
+		return bad_request(err, "into");
+	parse_copy_options(request, &options);
+	return smd_op_merge(&source, strcmp(into, "parent") == 0, &options, ret, err);
+}
+
+static int
+run_set_parent(json *request, json **ret, struct smd_error *err)
+{
+	const char *name = smd_json_str(request, "name", "");
+	struct smd_source source;
+
+	(void)ret;
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0)
+		return -1;
+	if (source.n > 2 || (source.n == 2) != (*name != '\0'))
+		return bad_request(err, "name");
+	return smd_op_set_parent(&source, name, err);
 }
 
 static int
@@ -436,6 +444,9 @@ static const struct {
 	{ "convert", run_convert, true },
 	{ "update", run_update, true },
 	{ "resize", run_resize, true },
+	{ "measure-merge", run_measure_merge, false },
+	{ "merge", run_merge, true },
+	{ "set-parent", run_set_parent, true },
 	{ "check", run_check, true },
 	{ "measure", run_measure, false },
 	{ "export", run_export, true },
