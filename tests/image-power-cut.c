@@ -7,7 +7,8 @@
  * each record the power fails: what was flushed stays, of the rest all, nothing,
  * or some 512-byte pieces. The chain must open, repaired if it asks for that,
  * without corruption; every sector shows what it held at the last flush or was
- * given after it.
+ * given after it. At last the leaf is merged with its parent, either way: wherever
+ * that is cut off the disk stays what it is, and the merge can be done again.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,6 +18,7 @@
 #include "common/checked.h"
 #include "common/image/copy.h"
 #include "common/image/io-test.h"
+#include "common/image/merge.h"
 #include "common/mem.h"
 #include "tests/image-case.h"
 
@@ -31,6 +33,9 @@ struct step {
 	uint8_t *tags;
 };
 
+struct script;
+typedef void judge_fn(struct script *s, struct smd_io *store, size_t now);
+
 struct script {
 	struct image_spec specs[IMAGE_LAYERS_MAX];
 	struct smd_io *stores[IMAGE_LAYERS_MAX];	/* base first; memory */
@@ -43,6 +48,9 @@ struct script {
 	size_t n_steps;
 	struct { size_t record, step; } *flushes;
 	size_t n_flushes;
+	judge_fn *judge;
+	size_t written;			/* a merge: the layer under the recorder */
+	size_t reparented;		/* and the records there were before the leaf's parent went */
 };
 
 static struct smd_io *
@@ -55,23 +63,39 @@ copy_of(struct smd_io *store)
 
 /* ---- The script ---- */
 
-/* A chain over its layers; the leaf's store is given and taken over. */
+/* A chain of the first n layers (from the base on); one of their stores is given, and
+ * taken over. Layer `without` is left out. */
+static struct smd_chain *
+open_layers(const struct script *s, size_t n, size_t given, struct smd_io *store, size_t without,
+	    uint32_t flags, struct smd_error *err)
+{
+	struct smd_layer layers[IMAGE_LAYERS_MAX] = { 0 };
+	struct smd_chain *chain = NULL;
+	size_t n_layers = 0;
+
+	for (size_t i = n; i-- > 0;) {
+		if (i == without)
+			continue;
+		layers[n_layers].format = s->specs[i].format;
+		layers[n_layers++].io = i == given ? store : copy_of(s->stores[i]);
+	}
+	if (smd_chain_open(layers, n_layers, flags, &chain, err) == 0)
+		return chain;
+	for (size_t i = 0; i < n_layers; i++) {
+		if (layers[i].io != store)
+			smd_io_close(layers[i].io);
+	}
+	return NULL;
+}
+
+#define NONE SIZE_MAX
+
+/* All its layers, with the leaf's store. */
 static struct smd_chain *
 open_over(const struct script *s, size_t n, struct smd_io *leaf, uint32_t flags,
 	  struct smd_error *err)
 {
-	struct smd_layer layers[IMAGE_LAYERS_MAX] = { 0 };
-	struct smd_chain *chain = NULL;
-
-	for (size_t i = 0; i < n; i++) {
-		layers[i].format = s->specs[n - 1 - i].format;
-		layers[i].io = i == 0 ? leaf : copy_of(s->stores[n - 1 - i]);
-	}
-	if (smd_chain_open(layers, n, flags, &chain, err) == 0)
-		return chain;
-	for (size_t i = 1; i < n; i++)
-		smd_io_close(layers[i].io);
-	return NULL;
+	return open_layers(s, n, n - 1, leaf, NONE, flags, err);
 }
 
 static size_t
@@ -193,10 +217,9 @@ found(void *opaque, const struct smd_finding *f)
 }
 
 static void
-check(const struct script *s, struct smd_io *io, uint32_t repair, size_t now)
+check(const struct smd_format *f, struct smd_io *io, uint32_t repair, size_t now)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	const struct smd_format *f = s->specs[s->n - 1].format;
 	struct findings all = { 0 };
 	struct smd_check result;
 
@@ -243,9 +266,10 @@ verify_sectors(const struct script *s, struct smd_chain *chain, size_t from, siz
 
 /* Open what the cut left, repair where that is asked for, compare, write. */
 static void
-verify(const struct script *s, struct smd_io *store, size_t now)
+verify(struct script *s, struct smd_io *store, size_t now)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct smd_format *f = s->specs[s->n - 1].format;
 	struct smd_chain *chain;
 	size_t from = 0, to = 0;
 
@@ -253,10 +277,10 @@ verify(const struct script *s, struct smd_io *store, size_t now)
 		from = s->flushes[i].step;
 	for (size_t i = 0; i < s->n_steps && s->steps[i].begun <= now; i++)
 		to = i;
-	check(s, store, SMD_REPAIR_NONE, now);
+	check(f, store, SMD_REPAIR_NONE, now);
 	chain = open_over(s, s->n, store, SMD_CHAIN_WRITE, &err);
 	if (!chain) {
-		check(s, store, SMD_REPAIR_ALL, now);
+		check(f, store, SMD_REPAIR_ALL, now);
 		smd_error_clear(&err);
 		chain = open_over(s, s->n, store, SMD_CHAIN_WRITE, &err);
 	}
@@ -282,7 +306,7 @@ cut_everywhere(struct script *s, struct smd_io *stable)
 
 			for (size_t i = pending; i < now; i++)
 				apply(s, &records[i], store, subset);
-			verify(s, store, now);
+			s->judge(s, store, now);
 			if (pending == now)
 				break;
 		}
@@ -376,7 +400,7 @@ copy_cut(const struct script *from)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	const struct smd_copy_options options = { .n_threads = 2, .target_is_zero = true };
 	struct smd_copy_stats stats;
-	struct script s = { .n = 0, .room = from->room, .random = from->random };
+	struct script s = { .room = from->room, .random = from->random, .judge = verify };
 	CLEANUP_IO struct smd_io *stable = NULL;
 	struct step *step;
 
@@ -395,6 +419,149 @@ copy_cut(const struct script *from)
 	script_done(&s);
 }
 
+/* ---- Merges ---- */
+
+/* The disk that the last step left. */
+static void
+expect_disk(const struct script *s, struct smd_chain *chain, const char *what, size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct step *step = &s->steps[s->n_steps - 1];
+	CLEANUP_FREE uint8_t *disk = smd_malloc(step->size);
+
+	if (smd_chain_size(chain) != step->size)
+		image_die(NULL, "cut after %zu: %s has %" PRIu64 " bytes", now, what,
+			  smd_chain_size(chain));
+	if (smd_chain_pread(chain, disk, step->size, 0, &err) != 0)
+		image_die(&err, "cut after %zu: read %s", now, what);
+	for (uint64_t at = 0; at < step->size; at++) {
+		if (disk[at] != step->tags[at / SMD_SECTOR])
+			image_die(NULL, "cut after %zu: %s holds %u at %" PRIu64 ", not %u", now,
+				  what, disk[at], at, step->tags[at / SMD_SECTOR]);
+	}
+}
+
+static int
+merge(const struct script *s, struct smd_io *store, struct smd_error *err)
+{
+	const struct smd_copy_options options = { .n_threads = 2 };
+	size_t n = s->written + 1;
+	struct smd_chain *to = open_layers(s, n, s->written, store, NONE, SMD_CHAIN_WRITE, err);
+	CLEANUP_CHAIN struct smd_chain *child = NULL;
+	int r;
+
+	if (!to)
+		return -1;
+	if (n == s->n) {
+		r = smd_merge_into_child(to, &options, NULL, err);
+	} else {
+		child = open_layers(s, s->n, NONE, NULL, NONE, 0, err);
+		r = child ? smd_merge_into_parent(child, to, &options, NULL, err) : -1;
+		if (r == 0)
+			expect_disk(s, to, "the parent", 0);
+	}
+	smd_chain_close(to);
+	return r;
+}
+
+/* The leaf names its grandparent, or nobody. */
+static void
+leave_parent(const struct script *s, struct smd_io *store)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct smd_format *f = s->specs[s->n - 1].format;
+	struct smd_chain *below = NULL;
+	uint8_t uuid[16] = { 0 };
+	char name[24];
+	void *img;
+
+	if (s->n > 2) {
+		below = open_layers(s, s->n - 2, NONE, NULL, NONE, 0, &err);
+		if (!below)
+			image_die(&err, "the grandparent");
+		memcpy(uuid, smd_chain_info(below, 0)->uuid, sizeof uuid);
+		snprintf(name, sizeof name, "%zu", s->n - 3);
+	}
+	if (f->open(store, SMD_OPEN_WRITE, &img, &err) != 0 ||
+	    f->set_parent(img, below ? name : NULL, below ? s->specs[s->n - 3].format->name : NULL,
+			  uuid, &err) != 0 || f->flush(img, &err) != 0)
+		image_die(&err, "set_parent");
+	f->close(img);
+	smd_chain_close(below);
+}
+
+/* Open the leaf over what it names. */
+static struct smd_chain *
+open_merged(const struct script *s, struct smd_io *store, size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_chain *chain = open_layers(s, s->n, s->written, store, NONE, 0, &err);
+
+	if (!chain && s->written == s->n - 1 && now > s->reparented) {
+		smd_error_clear(&err);
+		chain = open_layers(s, s->n, s->written, store, s->n - 2, 0, &err);
+	}
+	if (!chain)
+		image_die(&err, "cut after %zu: open", now);
+	return chain;
+}
+
+/* The disk is what it was; the image that was written has no damage; now and then, the
+ * merge begins again and gets to its end. */
+static void
+judge_merge(struct script *s, struct smd_io *store, size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct smd_format *f = s->specs[s->written].format;
+	CLEANUP_IO struct smd_io *again = copy_of(store);
+	struct smd_chain *chain;
+
+	check(f, store, SMD_REPAIR_NONE, now);
+	chain = open_merged(s, store, now);
+	expect_disk(s, chain, "the leaf", now);
+	smd_chain_close(chain);
+	if (now > s->reparented || image_below(&s->random, 8))
+		return;
+	check(f, again, SMD_REPAIR_ALL, now);
+	if (merge(s, copy_of(again), &err) != 0)
+		image_die(&err, "cut after %zu: merging again", now);
+}
+
+/* The leaf's own extents into its parent, or what it shows of it into the leaf. */
+static void
+merge_cut(const struct script *from, bool into_parent)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct script s = *from;
+	CLEANUP_IO struct smd_io *stable = NULL;
+	CLEANUP_IO struct smd_io *store = NULL;
+	CLEANUP_IO struct smd_io *recorder = NULL;
+
+	if (s.n < 2)
+		return;
+	if (smd_chain_flush(from->chain, &err) != 0)
+		image_die(&err, "flush");
+	s.written = into_parent ? s.n - 2 : s.n - 1;
+	s.judge = judge_merge;
+	s.reparented = NONE;
+	stable = copy_of(s.stores[s.written]);
+	store = copy_of(stable);
+	s.recorder = recorder = smd_io_test(store);
+	smd_io_test_record(recorder);
+	/* The chain closes its store; the records are wanted after that. */
+	if (merge(&s, smd_io_test(recorder), &err) != 0) {
+		/* A smaller child, or one that its parent could not grow under. */
+		if (!into_parent || !smd_error_is(&err, SMD_E_IMAGE_UNSUPPORTED))
+			image_die(&err, "merge");
+		return;
+	}
+	if (!into_parent) {
+		s.reparented = n_records(&s);
+		leave_parent(&s, recorder);
+	}
+	cut_everywhere(&s, stable);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -403,7 +570,7 @@ main(int argc, char **argv)
 		{ "seed", required_argument, NULL, 's' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct script s = { .random = { 1 } };
+	struct script s = { .random = { 1 }, .judge = verify };
 	unsigned long n_ops = 60;
 	struct smd_io *stable;
 	int c;
@@ -435,6 +602,8 @@ main(int argc, char **argv)
 		run_step(&s);
 	cut_everywhere(&s, stable);
 	copy_cut(&s);
+	merge_cut(&s, true);
+	merge_cut(&s, false);
 	for (size_t i = 0; i < s.n; i++)
 		smd_options_free(&s.specs[i].options);
 	script_done(&s);

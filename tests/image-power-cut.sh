@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The power fails at every write of chains of every format, and of a copy into
-# them. Other runs: SMD_CUT_SEED, longer ones: SMD_CUT_OPS.
+# The power fails at every write of chains of every format, of a copy into them and of
+# merges, either way. Other runs: SMD_CUT_SEED, longer ones: SMD_CUT_OPS.
 source "$(dirname "$0")/functions.sh"
 failed=
 
@@ -25,4 +25,9 @@ cut qcow2,200k,compat=0.10 qcow2,300k,compat=0.10,cluster_size=1k
 cut raw,300k qcow2,400k,extended_l2=on,cluster_size=16k
 cut qcow2,500k,cluster_size=512 qcow2,300k,cluster_size=2k
 cut vhd,300k qcow2,200k,cluster_size=4k
+# Three layers, for merges into a leaf that keeps a parent.
+cut vhd,500k vhd,200k vhd,400k
+cut qcow2,500k,cluster_size=4k qcow2,300k,cluster_size=4k qcow2,400k,cluster_size=4k
+cut raw,200k vhd,300k vhd,300k
+cut qcow2,500k,cluster_size=512 qcow2,300k,cluster_size=512 qcow2,400k,cluster_size=8k
 [ -z "$failed" ] || fail "after a cut:$failed"
