@@ -45,6 +45,7 @@ DOORS = [
     (r"nbdkit-", r"plugins/nbdkit/"),
     (r"curl/", r"daemon/cli/"),
     (r"seccomp\.h|linux/landlock\.h", r"daemon/worker/sandbox\.c$"),
+    (r"archive(_entry)?\.h", r"daemon/worker/archive\.c$"),
     (r"xxhash\.h", r"common/image/"),
     (r"libdeflate\.h|zstd\.h|isa-l/", r"plugins/format/|common/codec"),
     (r"crypt\.h", r"daemon/(rpc|cli)/"),

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 libexec_PROGRAMS += smd-worker
 smd_worker_SOURCES = \
+	worker/archive.c \
+	worker/archive.h \
+	worker/export.c \
+	worker/import.c \
+	worker/internal.h \
 	worker/main.c \
 	worker/protocol.h \
 	worker/request.c \
@@ -8,8 +13,9 @@ smd_worker_SOURCES = \
 	worker/sandbox.c \
 	worker/sandbox.h \
 	$(NULL)
-smd_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SECCOMP_CFLAGS)
-smd_worker_LDADD = $(top_builddir)/common/image/libimage.la $(SECCOMP_LIBS)
+smd_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SECCOMP_CFLAGS) $(ARCHIVE_CFLAGS)
+smd_worker_LDADD = $(top_builddir)/common/image/libimage.la $(SECCOMP_LIBS) \
+	$(ARCHIVE_LIBS)
 
 man8_MANS += worker/smd-worker.8
 EXTRA_DIST += worker/smd-worker.pod

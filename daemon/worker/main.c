@@ -59,7 +59,8 @@ serve(const char *formats, json **ret, struct smd_error *err)
 	if (smd_formats_load(formats, err) != 0)
 		return -1;
 	request = smd_json_parse(line, len, 16, err);
-	if (!request || sandbox_enter(request_cpu_seconds(request), err) != 0)
+	if (!request || sandbox_enter(request_memory(request), request_cpu_seconds(request),
+				      err) != 0)
 		return -1;
 	return request_run(request, ret, err);
 }

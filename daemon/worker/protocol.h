@@ -37,6 +37,10 @@
  *   {"op":"export",  "source":S, "format":F, "fd":N}		to a pipe
  *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F}
  *	from a pipe into S; F, where given, is what the bytes must not contradict
+ *   {"op":"import-image", "fd":N, "filename":…, "format":F, "size":N, "room":N,
+ *    "volumes":[{"fd":N,"stem":…}…]}	an archive or image, from a pipe: what came is
+ *	in the volumes, leaf first; format is what a filename that does not say is
+ *   {"op":"export-image", "source":S, "format":F, "depth":N, "fd":N}	an archive, to a pipe
  *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
  *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value},
  *	  "parents":S, "parent_name":…, "upper":N}

@@ -12,19 +12,22 @@
 #include "common/image/ops.h"
 #include "common/mem.h"
 #include "common/uuid.h"
+#include "daemon/worker/internal.h"
+#include "daemon/worker/sandbox.h"
 
 #define IMPORT_CHUNK (1u << 20)
+#define IMPORT_MEMORY_MAX (256ull << 20)	/* an archive says what its compression takes */
 #define PROGRESS_INTERVAL_MS 100
 #define PROGRESS_STEPS 50
 #define ZERO_GRANULE (64u << 10)	/* what import looks for zeroes in */
 
-static int
+int
 bad_request(struct smd_error *err, const char *what)
 {
 	return smd_fail_INTERNAL_ERROR(err, what, "the request's %s is missing or wrong", what);
 }
 
-static int
+int
 parse_fd(json *obj, int *ret, struct smd_error *err)
 {
 	int64_t fd = smd_json_int(obj, "fd", -1);
@@ -36,7 +39,7 @@ parse_fd(json *obj, int *ret, struct smd_error *err)
 }
 
 /* A JSON integer as a size; negative ones are none. */
-static int
+int
 parse_size(json *obj, const char *key, uint64_t *ret, struct smd_error *err)
 {
 	int64_t size = smd_json_int(obj, key, -1);
@@ -47,7 +50,7 @@ parse_size(json *obj, const char *key, uint64_t *ret, struct smd_error *err)
 	return 0;
 }
 
-static int
+int
 parse_source(json *obj, struct smd_source *ret, struct smd_error *err)
 {
 	json *layers = smd_json_member(obj, "layers");
@@ -118,7 +121,7 @@ parse_target(json *obj, bool need_fd, struct smd_target *ret, struct smd_error *
 	return 0;
 }
 
-static int
+int
 print_progress(void *opaque, uint64_t done, uint64_t total)
 {
 	static uint64_t last_ms, last_done;
@@ -137,7 +140,7 @@ print_progress(void *opaque, uint64_t done, uint64_t total)
 	return fflush(stdout) != 0;	/* nobody listens: stop */
 }
 
-static void
+void
 parse_copy_options(json *request, struct smd_copy_options *ret)
 {
 	*ret = (struct smd_copy_options){
@@ -302,7 +305,7 @@ run_measure(json *request, json **ret, struct smd_error *err)
 	return smd_op_measure(obj ? &source : NULL, size, &target, ret, err);
 }
 
-static int
+int
 print_begin(void *opaque, uint64_t size, struct smd_error *err)
 {
 	(void)opaque;
@@ -451,6 +454,8 @@ static const struct {
 	{ "measure", run_measure, false },
 	{ "export", run_export, true },
 	{ "import-raw", run_import_raw, true },
+	{ "import-image", run_import_image, true },
+	{ "export-image", run_export_image, true },
 };
 
 #define N_OPS (sizeof ops / sizeof *ops)
@@ -466,6 +471,14 @@ request_cpu_seconds(json *request)
 			return 0;
 	}
 	return QUESTION_CPU_SECONDS;
+}
+
+uint64_t
+request_memory(json *request)
+{
+	bool is_import = strcmp(smd_json_str(request, "op", ""), "import-image") == 0;
+
+	return is_import ? IMPORT_MEMORY_MAX : SANDBOX_MEMORY_MAX;
 }
 
 int

@@ -11,6 +11,8 @@
  * new reference, or NULL for an empty result. */
 int request_run(json *request, json **ret, struct smd_error *err);
 
+/* How much address space it may have. */
+uint64_t request_memory(json *request);
 /* How long it may compute: questions are short; moving a disk is not limited. */
 uint64_t request_cpu_seconds(json *request);
 

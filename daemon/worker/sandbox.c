@@ -79,13 +79,13 @@ sandbox_limit(int resource, uint64_t value, struct smd_error *err)
 }
 
 static int
-sandbox_limits(uint64_t cpu_seconds, struct smd_error *err)
+sandbox_limits(uint64_t memory, uint64_t cpu_seconds, struct smd_error *err)
 {
 	if (sandbox_limit(RLIMIT_CORE, 0, err) != 0)
 		return -1;
 	if (SANDBOX_SANITIZED)
 		return 0;
-	if (sandbox_limit(RLIMIT_AS, SANDBOX_MEMORY_MAX, err) != 0 ||
+	if (sandbox_limit(RLIMIT_AS, memory, err) != 0 ||
 	    sandbox_limit(RLIMIT_NOFILE, SANDBOX_FDS_MAX, err) != 0)
 		return -1;
 	if (cpu_seconds > 0 && sandbox_limit(RLIMIT_CPU, cpu_seconds, err) != 0)
@@ -203,7 +203,7 @@ sandbox_seccomp(struct smd_error *err)
 }
 
 int
-sandbox_enter(uint64_t cpu_seconds, struct smd_error *err)
+sandbox_enter(uint64_t memory, uint64_t cpu_seconds, struct smd_error *err)
 {
 	pid_t parent = getppid();
 
@@ -216,7 +216,7 @@ sandbox_enter(uint64_t cpu_seconds, struct smd_error *err)
 		raise(SIGKILL);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return sandbox_fail(err, "PR_SET_NO_NEW_PRIVS");
-	if (sandbox_limits(cpu_seconds, err) != 0 || sandbox_landlock(err) != 0)
+	if (sandbox_limits(memory, cpu_seconds, err) != 0 || sandbox_landlock(err) != 0)
 		return -1;
 	return sandbox_seccomp(err);
 }
