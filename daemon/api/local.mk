@@ -13,6 +13,8 @@ libapi_la_SOURCES = \
 	api/sr.c \
 	api/system.c \
 	api/task.c \
+	api/transfer.c \
+	api/transfer.h \
 	api/vdi.c \
 	$(NULL)
 libapi_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/api/transfer.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "common/lock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "daemon/db/db.h"
+#include "daemon/job/task.h"
+#include "daemon/rpc/session.h"
+
+#define HEARING_MS 500	/* a client at work hears of the end before it is hung up on */
+
+void
+transfer_init(struct transfer *t, struct http_request *request)
+{
+	memset(t, 0, sizeof *t);
+	t->daemon = http_daemon(request);
+	t->client = request;
+	t->declared = http_content_length(request);
+	t->request = json_object_new_object();
+	t->job.request = t->request;
+	t->job.opaque = t;
+	t->pipe = -1;
+	t->disk = (struct disk)DISK_INIT;
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_cond_init(&t->moved, NULL);
+}
+
+void
+transfer_stop(struct transfer *t)
+{
+	transfer_ending(t);
+	if (t->pipe >= 0)
+		close(t->pipe);
+	t->pipe = -1;
+	if (t->running)
+		pthread_join(t->thread, NULL);
+	t->running = false;
+}
+
+void
+transfer_done(struct transfer *t)
+{
+	transfer_stop(t);
+	worker_job_done(&t->job);
+	disk_done(&t->disk);
+	if (t->ops.key)
+		op_set_done(&t->ops);
+	json_object_put(t->request);
+	json_object_put(t->result);
+	smd_error_clear(&t->error);
+	pthread_cond_destroy(&t->moved);
+	pthread_mutex_destroy(&t->lock);
+	free(t->task_ref);
+}
+
+/* ---- The request ---- */
+
+unsigned
+transfer_check_session(struct http_request *request, const char *message, char **ret_text)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct daemon *daemon = http_daemon(request);
+	CLEANUP_FREE char *session = NULL;
+	unsigned status = http_authenticate(request, &session, &err);
+
+	if (status == 0 &&
+	    session_may(daemon->sessions, session, api_message_find(message), &err) == 0)
+		return 0;
+	if (!err.code)
+		smd_fail_SESSION_AUTHENTICATION_FAILED(&err, "", "", "the request needs a session");
+	*ret_text = smd_asprintf("%s: %s\n", err.code, err.message);
+	return status ? status : 403;
+}
+
+int
+transfer_take_task(struct transfer *t, struct smd_error *err)
+{
+	const char *task = http_query(t->client, "task_id");
+
+	if (!task || !db_exists(t->daemon->db, "task", task))
+		return 0;
+	if (task_take(t->daemon->tasks, task, err) < 0)
+		return -1;
+	t->task_ref = smd_strdup(task);
+	return 0;
+}
+
+int
+transfer_open(struct transfer *t, const char *operation, const char *sr_operation, bool write,
+	      struct smd_error *err)
+{
+	const char *vdi = http_query(t->client, "vdi");
+	CLEANUP_FREE char *ref = NULL;
+
+	if (!vdi)
+		return smd_fail_INVALID_VALUE(err, "vdi", "", "the request names no vdi");
+	if (db_resolve(t->daemon->db, "VDI", vdi, &ref, err) < 0)
+		return -1;
+	op_set_init(&t->ops, t->daemon, t->task_ref);
+	if (op_set_begin(&t->ops, "VDI", ref, operation, err) < 0 ||
+	    disk_find(t->daemon, ref, &t->disk, err) < 0 ||
+	    op_set_begin(&t->ops, "SR", sr_ref(t->disk.sr), sr_operation, err) < 0)
+		return -1;
+	return disk_open(t->daemon, &t->disk, write, operation, err);
+}
+
+void
+transfer_release(struct transfer *t)
+{
+	disk_unlock(&t->disk);
+	op_set_done(&t->ops);
+}
+
+void
+transfer_name_task(const struct transfer *t)
+{
+	if (t->task_ref)
+		http_reply_header(t->client, "task-id", t->task_ref);
+}
+
+bool
+transfer_length_is_open(const struct transfer *t)
+{
+	return t->declared >= TRANSFER_LENGTH_UNKNOWN;
+}
+
+static unsigned
+status_of(const struct smd_error *err)
+{
+	if (smd_error_is(err, SMD_E_HANDLE_INVALID) || smd_error_is(err, SMD_E_UUID_INVALID) ||
+	    smd_error_is(err, SMD_E_FORMAT_UNKNOWN))
+		return 404;
+	if (smd_error_is(err, SMD_E_INVALID_VALUE) || smd_error_is(err, SMD_E_VDI_TOO_SMALL) ||
+	    smd_error_is(err, SMD_E_IMAGE_CORRUPT) || smd_error_is(err, SMD_E_IMAGE_UNSUPPORTED) ||
+	    smd_error_is(err, SMD_E_VALUE_NOT_SUPPORTED))
+		return 400;
+	if (smd_error_is(err, SMD_E_RBAC_PERMISSION_DENIED) || smd_error_is(err, SMD_E_VDI_READONLY))
+		return 403;
+	if (smd_error_is(err, SMD_E_VDI_IN_USE) ||
+	    smd_error_is(err, SMD_E_OTHER_OPERATION_IN_PROGRESS) ||
+	    smd_error_is(err, SMD_E_OPERATION_NOT_ALLOWED))
+		return 409;
+	return 500;
+}
+
+unsigned
+transfer_answer_error(struct transfer *t, const struct smd_error *err, char **ret_text)
+{
+	smd_log_fields(SMD_LOG_INFO, SMD_FIELDS("CODE", err->code, "TASK", t->task_ref),
+		       "a transfer failed: %s: %s", err->code, err->message);
+	if (t->task_ref)
+		task_fail(t->daemon->tasks, t->task_ref, err);
+	*ret_text = smd_asprintf("%s: %s\n", err->code, err->message);
+	return status_of(err);
+}
+
+/* ---- The worker ---- */
+
+/* A client that sends or reads finds out by itself, one that does neither would hold its VDI
+ * for as long as it likes. */
+void
+transfer_hang_up(void *opaque)
+{
+	struct transfer *t = opaque;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += HEARING_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	LOCK_SCOPE(&t->lock);
+	while (!t->ending && pthread_cond_timedwait(&t->moved, &t->lock, &until) == 0)
+		;
+	if (!t->ending)
+		http_hang_up(t->client);
+}
+
+void
+transfer_ending(struct transfer *t)
+{
+	LOCK_SCOPE(&t->lock);
+	t->ending = true;
+	pthread_cond_broadcast(&t->moved);
+}
+
+static void
+transfer_begun(void *opaque, uint64_t size)
+{
+	struct transfer *t = opaque;
+
+	LOCK_SCOPE(&t->lock);
+	t->size = size;
+	t->begun = true;
+	pthread_cond_broadcast(&t->moved);
+}
+
+static void *
+transfer_main(void *opaque)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct transfer *t = opaque;
+	bool cancelled;
+
+	worker_run(t->daemon, &t->job, &t->result, &err);
+	cancelled = smd_error_is(&err, SMD_E_TASK_CANCELLED);
+	{
+		LOCK_SCOPE(&t->lock);
+		if (err.code)
+			smd_error_move(&t->error, &err);
+		t->done = true;
+		pthread_cond_broadcast(&t->moved);
+	}
+	if (cancelled)
+		transfer_hang_up(t);
+	return NULL;
+}
+
+int
+transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
+{
+	int ends[2];
+
+	/* A socket is a pipe whose writer is told of a closed end without a signal. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return smd_fail_INTERNAL_ERROR(err, "socketpair", "%s", strerror(errno));
+	shutdown(ends[0], worker_writes ? SHUT_WR : SHUT_RD);
+	t->pipe = ends[0];
+	smd_json_set_int(t->request, "fd", worker_fd(&t->job, ends[1]));
+	t->job.task_ref = t->task_ref;
+	t->job.begin = transfer_begun;
+	t->job.urgent = true;	/* as fast as its client: it must not hold up the others */
+	t->job.progress_from = 0.01;
+	t->job.progress_to = 0.98;
+	if (pthread_create(&t->thread, NULL, transfer_main, t) != 0)
+		return smd_fail_INTERNAL_ERROR(err, "threads", "no thread left");
+	t->running = true;
+	return 0;
+}
+
+int
+transfer_wait_begun(struct transfer *t, struct smd_error *err)
+{
+	pthread_mutex_lock(&t->lock);
+	while (!t->begun && !t->done)
+		pthread_cond_wait(&t->moved, &t->lock);
+	pthread_mutex_unlock(&t->lock);
+	return t->begun ? 0 : transfer_join(t, err);
+}
+
+int
+transfer_join(struct transfer *t, struct smd_error *err)
+{
+	transfer_ending(t);
+	if (t->running)
+		pthread_join(t->thread, NULL);
+	t->running = false;
+	if (!t->error.code)
+		return 0;
+	smd_error_move(err, &t->error);
+	return -1;
+}
+
+/* ---- The bytes ---- */
+
+int64_t
+transfer_read(struct transfer *t, void *buf, size_t len)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	ssize_t n;
+
+	do {
+		n = recv(t->pipe, buf, len, 0);
+	} while (n < 0 && errno == EINTR);
+	t->received += n > 0 ? (uint64_t)n : 0;
+	/* A client that counts goes on when it has the last byte. */
+	if (n >= 0 && (n == 0 || t->received >= t->size) && transfer_join(t, &err) == 0) {
+		transfer_release(t);
+		return n;
+	}
+	if (n > 0 && !err.code)
+		return n;
+	if (err.code && t->task_ref)
+		task_fail(t->daemon->tasks, t->task_ref, &err);
+	t->failed_task = err.code != NULL;
+	return -1;
+}
+
+unsigned
+transfer_read_end(struct transfer *t, bool complete)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	bool whole;
+
+	/* A reader may stop when it has all the bytes, before it sees their end. */
+	if (complete && t->running)
+		transfer_join(t, &err);
+	close(t->pipe);
+	t->pipe = -1;
+	whole = transfer_join(t, &err) == 0 && complete && !err.code;
+	transfer_release(t);
+	if (!t->task_ref || t->failed_task)
+		return 200;
+	if (whole) {
+		task_succeed(t->daemon->tasks, t->task_ref, "");
+		return 200;
+	}
+	if (!err.code || smd_error_is(&err, SMD_E_JOB_WORKER_FAILED)) {
+		smd_error_clear(&err);
+		smd_fail_VDI_IO_ERROR(&err, "Device I/O errors", "the client hung up");
+	}
+	task_fail(t->daemon->tasks, t->task_ref, &err);
+	return 200;
+}
+
+int
+transfer_write(struct transfer *t, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = send(t->pipe, p, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		p += n;
+		len -= (size_t)n;
+		t->received += (uint64_t)n;
+	}
+	return 0;
+}
