@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is measured: one row a piece of work, the peer's command and ours, and the bar
+that the project set itself. A row that cannot run here says why."""
+import os
+import shutil
+
+from benchdata import run
+
+QEMU_NAME = {"vhd": "vpc"}
+
+
+class Missing(Exception):
+    """Why a row cannot run on this machine."""
+
+
+class Row:
+    """bar: the ratio of wall time that is to be reached; cpu: of CPU time, if any."""
+
+    cwd = None
+
+    def __init__(self, name, bar, cpu=None):
+        self.name = name
+        self.bars = [("wall", bar)] + ([("cpu", cpu)] if cpu else [])
+
+    def before(self, command):
+        """What a command needs afresh each time, not measured."""
+
+
+class Convert(Row):
+    """One image into another. format of a source: its suffix."""
+
+    def __init__(self, name, bar, source, fmt, durable=False, peer_options=(), our_options=(),
+                 cpu=None):
+        super().__init__(name, bar, cpu)
+        self.source, self.fmt, self.durable = source, fmt, durable
+        self.peer_options, self.our_options = peer_options, our_options
+
+    def commands(self, data, scratch):
+        source = data.get(self.source)
+        src = self.source.rsplit(".", 1)[1]
+        outs = [os.path.join(scratch, who + "." + self.fmt) for who in ("peer", "ours")]
+        cache = ["-t", "writeback"] if self.durable else []
+        peer = ["qemu-img", "convert", "-f", QEMU_NAME.get(src, src), "-O",
+                QEMU_NAME.get(self.fmt, self.fmt), "-m", "8", "-W", *cache, *self.peer_options,
+                source, outs[0]]
+        chain = ["--chain"] if self.source.startswith("c") else []
+        ours = ["smd-img", "convert", "-f", src, "-O", self.fmt, *cache, *chain,
+                *self.our_options, source, outs[1]]
+        return (peer, outs[0]), (ours, outs[1])
+
+    def sources(self, data):
+        return [data.get(self.source)]
+
+    def check(self, data, scratch):
+        """Both results are the source's disk."""
+        src = self.source.rsplit(".", 1)[1]
+        for who in ("peer", "ours"):
+            run("qemu-img", "compare", "-f", QEMU_NAME.get(src, src), "-F",
+                QEMU_NAME.get(self.fmt, self.fmt), data.get(self.source),
+                os.path.join(scratch, who + "." + self.fmt))
+
+
+class Compare(Row):
+    def sources(self, data):
+        return [data.get("ext4.raw"), data.get("ext4.qcow2")]
+
+    def commands(self, data, scratch):
+        a, b = self.sources(data)
+        arguments = ["compare", "-f", "raw", "-F", "qcow2", a, b]
+        return (["qemu-img", *arguments], None), (["smd-img", *arguments], None)
+
+    def check(self, data, scratch):
+        pass        # the exit status said that they are equal
+
+
+class Commit(Row):
+    """A delta into its parent, durable: theirs in qcow2, ours in the format named."""
+
+    def __init__(self, name, bar, fmt):
+        super().__init__(name, bar)
+        self.fmt = fmt
+
+    def sources(self, data):
+        return [data.get("ext4.qcow2"), data.get("c1.qcow2")]
+
+    def commands(self, data, scratch):
+        self.cwd, self.data = scratch, data
+        self.before(None)
+        peer = ["qemu-img", "commit", "-q", "-t", "writeback", "-d", "leaf.qcow2"]
+        ours = ["smd-img", "commit", "-t", "writeback", "ours." + self.fmt]
+        return (peer, None), (ours, None)
+
+    def copy(self, source, name):
+        shutil.copyfile(source, os.path.join(self.cwd, name))
+
+    def before(self, command):
+        self.copy(self.data.get("ext4.qcow2"), "base.qcow2")
+        self.copy(self.data.get("c1.qcow2"), "leaf.qcow2")
+        run("qemu-img", "rebase", "-u", "-F", "qcow2", "-b", "base.qcow2", "leaf.qcow2",
+            cwd=self.cwd)
+        if self.fmt == "qcow2":
+            os.link(os.path.join(self.cwd, "leaf.qcow2"), os.path.join(self.cwd, "ours.tmp"))
+            os.rename(os.path.join(self.cwd, "ours.tmp"), os.path.join(self.cwd, "ours.qcow2"))
+        else:
+            self.copy(self.data.get("ext4.vhd"), "base.vhd")
+            run("smd-img", "convert", "-f", "qcow2", "-O", self.fmt, "--chain", "-B",
+                "base." + self.fmt, "-F", self.fmt, "leaf.qcow2", "ours." + self.fmt,
+                cwd=self.cwd)
+
+    def check(self, data, scratch):
+        pass        # tests/ show what commit leaves; here the base is made anew
+
+
+def rows():
+    return [
+        Convert("raw -> qcow2", 0.50, "ext4.raw", "qcow2"),
+        Convert("raw -> vhd", 0.52, "ext4.raw", "vhd"),
+        Convert("qcow2 -> raw", 0.60, "ext4.qcow2", "raw"),
+        Convert("fragmented qcow2 -> raw", 0.45, "frag.qcow2", "raw"),
+        Convert("vhd -> raw", 0.60, "ext4.vhd", "raw"),
+        Convert("vhd -> qcow2", 0.50, "ext4.vhd", "qcow2"),
+        Convert("qcow2 -> vhd", 0.50, "ext4.qcow2", "vhd"),
+        Convert("chain of 6 -> raw", 0.62, "c5.qcow2", "raw"),
+        Convert("chain of 6 -> qcow2", 0.60, "c5.qcow2", "qcow2"),
+        Convert("durable raw -> qcow2", 0.60, "ext4.raw", "qcow2", durable=True, cpu=0.40),
+        Convert("durable raw -> vhd", 0.55, "ext4.raw", "vhd", durable=True, cpu=0.65),
+        Convert("durable qcow2 -> raw", 0.48, "ext4.qcow2", "raw", durable=True, cpu=0.35),
+        Convert("zlib qcow2 -> raw", 0.30, "ext4.zlib.qcow2", "raw"),
+        Convert("zstd qcow2 -> raw", 0.42, "ext4.zstd.qcow2", "raw"),
+        Convert("raw -> compressed qcow2", 0.10, "ext4.raw", "qcow2", peer_options=["-c"],
+                our_options=["-c"]),
+        Convert("raw -> zstd qcow2", 0.60, "ext4.raw", "qcow2",
+                peer_options=["-c", "-o", "compression_type=zstd"],
+                our_options=["-c", "-o", "compression_type=zstd"]),
+        Convert("20 GiB nearly empty -> qcow2", 0.70, "sparse20.raw", "qcow2"),
+        Convert("20 GiB nearly empty -> vhd", 0.65, "sparse20.raw", "vhd"),
+        Convert("incompressible raw -> qcow2", 1.00, "rand1g.raw", "qcow2"),
+        Compare("compare raw, qcow2", 0.12),
+        Commit("commit of a qcow2 delta", 1.00, "qcow2"),
+        Commit("VHD coalesce, durable", 0.70, "vhd"),
+    ]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Measuring: two commands in turn, each under the same conditions."""
+import mmap
+import os
+import statistics
+import subprocess
+import time
+
+TOUCH = 6 << 30
+
+
+def settle(touch=TOUCH):
+    """The hypervisor takes back pages that were freed, two seconds later, and the next
+    one to touch them pays: so what is measured does not."""
+    os.sync()
+    time.sleep(2.6)
+    with open("/proc/meminfo") as f:
+        available = next(int(line.split()[1]) for line in f if line.startswith("MemAvail")) << 10
+    with mmap.mmap(-1, min(touch, available // 2)) as pages:
+        for at in range(0, len(pages), 4096):
+            pages[at] = 1
+
+
+def warm(paths):
+    """Into the page cache."""
+    for path in paths:
+        with open(path, "rb", buffering=0) as f:
+            while f.read(1 << 20):
+                pass
+
+
+def remove(path):
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+class Sample:
+    """One run of a command: seconds and bytes."""
+
+    def __init__(self, wall, usage, synced):
+        self.wall = wall
+        self.cpu = usage.ru_utime + usage.ru_stime
+        self.peak = usage.ru_maxrss << 10
+        self.written = usage.ru_oublock * 512
+        self.synced = synced
+
+
+def measure(command, cwd=None):
+    start = time.monotonic()
+    with subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE) as child:
+        said = child.stderr.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.monotonic() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise SystemExit("bench: %s: %s" % (" ".join(command), said.decode(errors="replace")))
+    os.sync()
+    return Sample(wall, usage, time.monotonic() - start)
+
+
+class Result:
+    """The medians of all pairs: ratios are of neighbours, ours to the peer's."""
+
+    def __init__(self, pairs, sizes):
+        def middle(what):
+            return statistics.median(getattr(b, what) / max(getattr(a, what), 1e-9)
+                                     for a, b in pairs)
+
+        self.wall, self.cpu, self.synced = middle("wall"), middle("cpu"), middle("synced")
+        walls = sorted(b.wall / a.wall for a, b in pairs)
+        self.lowest, self.highest = walls[0], walls[-1]
+        self.peer_seconds = statistics.median(a.wall for a, _ in pairs)
+        self.our_seconds = statistics.median(b.wall for _, b in pairs)
+        self.peak = max(b.peak for _, b in pairs)
+        self.written = statistics.median(b.written for _, b in pairs)
+        self.size = sizes[1] / sizes[0] if sizes and sizes[0] else None
+
+
+def allocated(path):
+    return os.stat(path).st_blocks * 512
+
+
+def measure_pairs(row, peer, ours, n, settled):
+    """Run row's commands n times in turn. peer, ours: (command, output or None)."""
+    pairs = []
+    for _ in range(n):
+        samples = []
+        for command, out in (peer, ours):
+            if out:
+                remove(out)
+            row.before(command)
+            if settled:
+                settle()
+            samples.append(measure(command, row.cwd))
+        pairs.append(samples)
+    sizes = [allocated(out) for _, out in (peer, ours)] if peer[1] and ours[1] else None
+    return Result(pairs, sizes)
