@@ -80,3 +80,17 @@ smd_image_lock(int fd, bool write, const char *name, struct smd_error *err)
 	smd_image_unlock(fd);
 	return r;
 }
+
+bool
+smd_image_has_writer(int fd)
+{
+	struct flock fl;
+
+	for (int i = 0; i < N_PERMS; i++) {
+		if ((PERM_WRITE | PERM_RESIZE) & 1u << i &&
+		    lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_USED + i, &fl) == 0 &&
+		    fl.l_type != F_UNLCK)
+			return true;
+	}
+	return false;
+}

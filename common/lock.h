@@ -17,6 +17,8 @@
  * other readers but with no writer. Returns 0 held until the description is closed
  * (a child that inherits it holds it too) or unlocked, 1 somebody else has it, -1. */
 int smd_image_lock(int fd, bool write, const char *name, struct smd_error *err);
+/* Whether somebody else has the file open for writing, by these locks; takes none. */
+bool smd_image_has_writer(int fd);
 /* Closing is not always enough: a process being spawned meanwhile holds every
  * descriptor until it executes its program. */
 void smd_image_unlock(int fd);

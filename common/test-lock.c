@@ -65,6 +65,26 @@ test_reader_keeps_the_writer_out(void **state)
 }
 
 static void
+test_writer_is_seen(void **state)
+{
+	int a, b, c;
+
+	(void)state;
+	assert_int_equal(lock(&a, false), 0);
+	b = open(path, O_RDONLY | O_CLOEXEC);
+	assert_false(smd_image_has_writer(b));	/* a reader is none */
+	close(a);
+	assert_int_equal(lock(&a, true), 0);
+	assert_true(smd_image_has_writer(b));
+	assert_false(smd_image_has_writer(a));	/* itself */
+	close(a);
+	/* Looking kept nobody out. */
+	assert_int_equal(lock(&c, true), 0);
+	close(c);
+	close(b);
+}
+
+static void
 test_lock_taken_again_by_the_same_descriptor(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -83,6 +103,7 @@ main(void)
 		cmocka_unit_test(test_readers_share),
 		cmocka_unit_test(test_writer_is_alone),
 		cmocka_unit_test(test_reader_keeps_the_writer_out),
+		cmocka_unit_test(test_writer_is_seen),
 		cmocka_unit_test(test_lock_taken_again_by_the_same_descriptor),
 	};
 	int fd = mkstemp(path);
