@@ -107,6 +107,8 @@ typedef int smd_sr_volume_fn(void *opaque, const struct smd_sr_volume *volume,
 typedef int smd_sr_found_fn(void *opaque, const char *uuid, const struct smd_sr_config *config,
 			    uint64_t total, struct smd_error *err);
 
+#define SMD_SR_STAMP_MAX 128u	/* bytes of a volume_stamp, with its NUL */
+
 #define SMD_SR_CAN_GROW 0x1u	/* volumes grow as they are written: thin */
 
 #define SMD_SR_OPEN_WRITE 0x1u
@@ -170,6 +172,12 @@ struct smd_sr_driver {
 	 * host; NULL when there are none. Both NULL: the driver keeps none. */
 	int (*records_load)(void *sr, char **ret_text, struct smd_error *err);
 	int (*records_save)(void *sr, const char *text, struct smd_error *err);
+
+	/* What tells whether a volume's bytes may have changed: two equal texts say
+	 * that they have not, "" that this volume tells nothing now (it was changed
+	 * so lately that another change would not show). NULL: no volume does. */
+	int (*volume_stamp)(void *sr, const char *name, char ret[SMD_SR_STAMP_MAX],
+			    struct smd_error *err);
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

@@ -356,5 +356,6 @@ static const struct smd_sr_driver file_driver = {
 	.volume_delete = file_volume_delete,
 	.records_load = file_records_load,
 	.records_save = file_records_save,
+	.volume_stamp = file_volume_stamp,
 };
 SMD_REGISTER_SR(file_driver)

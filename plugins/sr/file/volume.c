@@ -10,9 +10,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+
+#define STAMP_SECONDS 2		/* times of a file may be that coarse (NFS, FAT) */
 
 int
 file_open_beneath(int dir, const char *name, uint64_t flags, uint64_t mode)
@@ -196,6 +199,36 @@ file_volume_stat(void *opaque, const char *name, struct smd_sr_volume *ret, stru
 		return smd_sr_fail(err, SMD_SR_FAIL_VOLUME_UNAVAILABLE, 0,
 				   "%s/%s: not a regular file", sr->location, name);
 	volume_from_stat(ret, name, &st);
+	return 0;
+}
+
+/* Whether a change from now on would show as another time. */
+static bool
+long_ago(const struct timespec *then)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return then->tv_sec < now.tv_sec - STAMP_SECONDS;
+}
+
+/* ctime too: nobody sets that one. */
+int
+file_volume_stamp(void *opaque, const char *name, char ret[SMD_SR_STAMP_MAX],
+		  struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	struct stat st;
+
+	if (check_name(sr, name, err) < 0)
+		return -1;
+	if (fstatat(sr->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail_errno(sr, name, SMD_SR_FAIL_VOLUME_UNAVAILABLE, errno, "look at", err);
+	ret[0] = '\0';
+	if (long_ago(&st.st_mtim) && long_ago(&st.st_ctim))
+		snprintf(ret, SMD_SR_STAMP_MAX, "%jx %jx %jx.%lx %jx.%lx", (uintmax_t)st.st_ino,
+			 (uintmax_t)st.st_size, (uintmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+			 (uintmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 	return 0;
 }
 
