@@ -22,6 +22,8 @@
  *   {"op":"formats"}
  *   {"op":"create",  "target":T}
  *   {"op":"info",    "source":S}
+ *   {"op":"look",    "images":[{"fd":N,"name":…,"format":…}…]}
+ *	info of many, {"images":[its answer or {"error":E}…]}, without the format's own part
  *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
  *    "compress":b}
  *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows

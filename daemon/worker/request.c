@@ -183,6 +183,41 @@ run_info(json *request, json **ret, struct smd_error *err)
 	return smd_op_info(&source, ret, err);
 }
 
+/* One image of many: one that is broken fails alone. */
+static json *
+look_at(json *image)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_source source = { .n = 1 };
+	json *info = NULL;
+
+	source.layers[0].name = smd_json_str(image, "name", "image");
+	source.layers[0].format = smd_json_str(image, "format", "");
+	if (parse_fd(image, &source.layers[0].fd, &err) != 0 ||
+	    smd_op_info(&source, &info, &err) != 0) {
+		info = json_object_new_object();
+		smd_json_set(info, "error", smd_json_from_error(&err));
+		return info;
+	}
+	json_object_object_del(info, "format-specific");
+	return info;
+}
+
+static int
+run_look(json *request, json **ret, struct smd_error *err)
+{
+	json *images = smd_json_member(request, "images"), *answers;
+
+	if (!json_object_is_type(images, json_type_array))
+		return bad_request(err, "images");
+	answers = json_object_new_array();
+	for (size_t i = 0; i < json_object_array_length(images); i++)
+		json_object_array_add(answers, look_at(json_object_array_get_idx(images, i)));
+	*ret = json_object_new_object();
+	smd_json_set(*ret, "images", answers);
+	return 0;
+}
+
 static int
 run_convert(json *request, json **ret, struct smd_error *err)
 {
@@ -444,6 +479,7 @@ static const struct {
 	{ "formats", run_formats, false },
 	{ "create", run_create, false },
 	{ "info", run_info, false },
+	{ "look", run_look, false },
 	{ "convert", run_convert, true },
 	{ "update", run_update, true },
 	{ "resize", run_resize, true },
