@@ -421,11 +421,15 @@ static int
 vdi_update(struct call *call, json **ret, struct smd_error *err)
 {
 	struct smd_error stat_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct op_set ops CLEANUP_OPS = { 0 };
 	struct disk disk CLEANUP_DISK = DISK_INIT;
 	struct smd_sr_volume volume;
 
 	(void)ret;
-	if (disk_find(call->daemon, call_str(call, 0), &disk, err) < 0)
+	/* Not while a resize changes the image: half of that would be read. */
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "VDI", call_str(call, 0), "update", err) < 0 ||
+	    disk_find(call->daemon, call_str(call, 0), &disk, err) < 0)
 		return -1;
 	if (sr_get_driver(disk.sr)->volume_stat(sr_handle(disk.sr), disk.location, &volume,
 						&stat_err) < 0) {
