@@ -3,7 +3,11 @@ noinst_LTLIBRARIES += libsr.la
 libsr_la_SOURCES = \
 	sr/driver.c \
 	sr/formats.c \
+	sr/images.c \
+	sr/images.h \
 	sr/internal.h \
+	sr/look.c \
+	sr/look.h \
 	sr/op.c \
 	sr/records.c \
 	sr/scan.c \
@@ -18,11 +22,14 @@ libsr_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 libsr_la_LIBADD = -ldl
 
 if HAVE_CMOCKA
-check_PROGRAMS += sr/test-sr sr/test-tree
-TESTS += sr/test-sr sr/test-tree
+check_PROGRAMS += sr/test-images sr/test-sr sr/test-tree
+TESTS += sr/test-images sr/test-sr sr/test-tree
 sr_test_sr_SOURCES = sr/test-sr.c
 sr_test_sr_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
 sr_test_sr_LDADD = libsr.la libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
+sr_test_images_SOURCES = sr/test-images.c sr/images.c
+sr_test_images_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
+sr_test_images_LDADD = $(top_builddir)/common/libcommon.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
 sr_test_tree_SOURCES = sr/test-tree.c sr/tree.c
 sr_test_tree_CFLAGS = $(sr_test_sr_CFLAGS)
 sr_test_tree_LDADD = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)

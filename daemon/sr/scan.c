@@ -1,18 +1,71 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* SR.scan: the rows and the volumes are brought together, by location. One broken
- * image is flagged in its own row and never stops the rest. */
+/*
+ * SR.scan: the rows and the volumes are brought together, by location. Volumes that
+ * nobody knows become VDIs, with the chains their images make; one broken image is
+ * flagged in its own row, and in those of the images that lie on it, and never stops
+ * the rest. Nothing on the storage is changed.
+ */
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
+#include "daemon/sr/images.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
 #define IMAGE_ERROR_KEY "image-error"
+/* Found hidden, and to become an inner node once nothing unreadable may lie on it. */
+#define HIDDEN_KEY "hidden-image"
+#define ROWS_AT_ONCE 50		/* in one transaction */
+
+/* A volume of the SR, and the row it has or gets. */
+struct node {
+	json *row;		/* as it was; borrowed; NULL: nobody knows the volume */
+	char *ref;		/* NULL: none yet */
+	int64_t allocated;
+	bool at_work;		/* a job's: to be left alone */
+	bool left_out;		/* it gets no row */
+	size_t n_child_rows;	/* of the images that lie on it */
+};
+
+struct scan {
+	struct sr *sr;
+	struct db *db;
+	json *volumes;		/* {name: allocated} */
+	json *rows;		/* {ref: row} of before */
+	size_t n;
+	struct image *images;
+	struct node *nodes;	/* of images[i] */
+	json *places;		/* {ref: i} */
+	json *orphans;		/* {name: why it is no VDI} */
+	json *doubts;		/* formats with an image that may lie on any other of its kind */
+};
+
+static void
+scan_done(struct scan *scan)
+{
+	images_done(scan->images, scan->n);
+	for (size_t i = 0; i < scan->n; i++)
+		free(scan->nodes[i].ref);
+	free(scan->images);
+	free(scan->nodes);
+	json_object_put(scan->places);
+	json_object_put(scan->orphans);
+	json_object_put(scan->doubts);
+	json_object_put(scan->volumes);
+	json_object_put(scan->rows);
+}
+#define CLEANUP_SCAN CLEANUP(scan_done)
+
+static struct node *
+node_of(struct scan *scan, const struct image *image)
+{
+	return &scan->nodes[image - scan->images];
+}
 
 static int
 note_volume(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
@@ -24,35 +77,13 @@ note_volume(void *opaque, const struct smd_sr_volume *volume, struct smd_error *
 	return 0;
 }
 
-/* Why an image cannot be used, as text for sm_config; NULL: the trouble is not the
- * image's (it vanished, or the daemon has troubles of its own). */
-static char *
-image_error(const struct smd_error *err)
+static int
+end(struct db *db, int r, struct smd_error *err)
 {
-	if (err->errnum == ENOENT)
-		return NULL;
-	if (smd_error_is(err, SMD_E_IMAGE_CORRUPT) || smd_error_is(err, SMD_E_IMAGE_UNSUPPORTED))
-		return smd_asprintf("%s %s: %s", err->code, err->params[1], err->message);
-	return smd_asprintf("%s: %s", err->code, err->message);
-}
-
-/* Ask a worker, or say why not. *ret_why "": readable. */
-static void
-look_at(struct sr *sr, const char *name, const char *format, uint64_t *ret_size, char **ret_why)
-{
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_JSON json *info = NULL;
-
-	*ret_size = 0;
-	*ret_why = NULL;
-	if (!storage_format(sr->daemon, format)) {
-		*ret_why = smd_asprintf("FORMAT_UNKNOWN: no module for the format %s is loaded", format);
-	} else if (volume_info(sr->daemon, sr, name, format, &info, &err) == 0) {
-		*ret_size = (uint64_t)smd_json_int(info, "virtual-size", 0);
-		*ret_why = smd_strdup("");
-	} else {
-		*ret_why = image_error(&err);
-	}
+	if (r == 0)
+		return db_commit(db, err);
+	db_rollback(db);
+	return -1;
 }
 
 /* ---- A volume with a row ---- */
@@ -70,6 +101,17 @@ set_image_error(struct db *db, const char *ref, json *sm_config, const char *why
 	return db_map_set(db, "VDI", ref, "sm_config", IMAGE_ERROR_KEY, why, err);
 }
 
+/* size 0: not known; why NULL: as it was. */
+static bool
+is_up_to_date(json *row, uint64_t size, int64_t allocated, const char *why)
+{
+	return !smd_json_bool(row, "missing", false) &&
+	       smd_json_int(row, "physical_utilisation", -1) == allocated &&
+	       (size == 0 || (uint64_t)smd_json_int(row, "virtual_size", 0) == size) &&
+	       (!why || strcmp(smd_json_str(smd_json_member(row, "sm_config"), IMAGE_ERROR_KEY, ""),
+			       why) == 0);
+}
+
 static int
 update_in_transaction(struct db *db, const char *ref, json *row, uint64_t size,
 		      int64_t allocated, const char *why, struct smd_error *err)
@@ -80,115 +122,39 @@ update_in_transaction(struct db *db, const char *ref, json *row, uint64_t size,
 	if (smd_json_int(row, "physical_utilisation", -1) != allocated &&
 	    db_set_int(db, "VDI", ref, "physical_utilisation", allocated, err) < 0)
 		return -1;
-	if (!*why && (uint64_t)smd_json_int(row, "virtual_size", 0) != size &&
+	if (size && (uint64_t)smd_json_int(row, "virtual_size", 0) != size &&
 	    db_set_int(db, "VDI", ref, "virtual_size", (int64_t)size, err) < 0)
 		return -1;
-	return set_image_error(db, ref, smd_json_member(row, "sm_config"), why, err);
+	return why ? set_image_error(db, ref, smd_json_member(row, "sm_config"), why, err) : 0;
+}
+
+/* Of an image that lies on another, only a scan knows whether its chain is whole. */
+static const char *
+why_of_look(const struct look *look, json *row)
+{
+	json *sm_config = smd_json_member(row, "sm_config");
+
+	if (!*look->why && look->has_parent)
+		return smd_json_str(sm_config, IMAGE_ERROR_KEY, "");
+	return look->why;
 }
 
 int
 vdi_refresh(struct sr *sr, const char *ref, json *row, struct smd_error *err)
 {
 	const char *location = smd_json_str(row, "location", "");
+	CLEANUP_LOOK struct look *look = NULL;
 	struct db *db = sr->daemon->db;
-	CLEANUP_FREE char *why = NULL;
-	const char *dot = strrchr(location, '.');
-	uint64_t size;
+	int r = 0;
 
-	look_at(sr, location, dot ? dot + 1 : "", &size, &why);
-	if (!why)
-		return 0;
-	if (db_begin(db, DB_RELAXED, err) < 0)
-		return -1;
-	if (!db_exists(db, "VDI", ref)) {
-		db_rollback(db);
-		return 0;
-	}
-	if (update_in_transaction(db, ref, row, size, (int64_t)volume_allocated(sr, location), why,
-				  err) < 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	if (look_at(sr, location, &look, err) < 0 || !look || db_begin(db, DB_RELAXED, err) < 0)
+		return err->code ? -1 : 0;
+	if (db_exists(db, "VDI", ref))
+		r = update_in_transaction(db, ref, row, look->virtual_size,
+					  (int64_t)volume_allocated(sr, location),
+					  why_of_look(look, row), err);
+	return end(db, r, err);
 }
-
-/* ---- A volume without a row ---- */
-
-/* snapshot_of is a uuid in the record; the row wants a ref. */
-static void
-resolve_snapshot_of(struct db *db, json *row)
-{
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	const char *uuid = smd_json_str(row, "snapshot_of", "");
-	CLEANUP_FREE char *ref = NULL;
-
-	if (*uuid)
-		db_by_uuid(db, "VDI", uuid, &ref, &err);
-	smd_json_set_str(row, "snapshot_of", ref ? ref : API_NULL_REF);
-}
-
-static json *
-new_row(struct sr *sr, const char *location, const char *uuid, const char *format,
-	uint64_t size, int64_t allocated, const char *why)
-{
-	json *row = json_object_new_object(), *sm_config;
-
-	smd_json_set_str(row, "uuid", uuid);
-	smd_json_set_str(row, "type", "user");
-	records_apply(sr, location, row);
-	resolve_snapshot_of(sr->daemon->db, row);
-	sm_config = smd_json_member(row, "sm_config");
-	if (!sm_config) {
-		sm_config = json_object_new_object();
-		smd_json_set(row, "sm_config", sm_config);
-	}
-	smd_json_set_str(sm_config, "image-format", format);
-	json_object_object_del(sm_config, IMAGE_ERROR_KEY);
-	if (*why)
-		smd_json_set_str(sm_config, IMAGE_ERROR_KEY, why);
-	smd_json_set_str(row, "SR", sr->ref);
-	smd_json_set_str(row, "location", location);
-	smd_json_set_int(row, "virtual_size", (int64_t)size);
-	smd_json_set_int(row, "physical_utilisation", allocated);
-	return row;
-}
-
-static int
-introduce(struct sr *sr, const char *location, int64_t allocated, struct smd_error *err)
-{
-	struct smd_error uuid_err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_FREE char *why = NULL, *ref = db_new_ref(), *other = NULL;
-	CLEANUP_JSON json *row = NULL;
-	struct smd_uuid_text uuid;
-	const char *format;
-	uint64_t size;
-	int r;
-
-	if (!volume_name_parse(location, &uuid, &format) ||
-	    (!storage_format(sr->daemon, format) && !records_have(sr, location))) {
-		smd_log(SMD_LOG_DEBUG, "SR %s: %s is left alone", sr->uuid, location);
-		return 0;
-	}
-	look_at(sr, location, format, &size, &why);
-	if (!why)
-		return 0;
-	row = new_row(sr, location, uuid.text, format, size, allocated, why);
-	if (db_by_uuid(sr->daemon->db, "VDI", smd_json_str(row, "uuid", ""), &other, &uuid_err) == 0) {
-		smd_log(SMD_LOG_WARNING, "SR %s: %s is left alone: VDI %s is known already, elsewhere",
-			sr->uuid, location, smd_json_str(row, "uuid", ""));
-		return 0;
-	}
-	r = volume_introduce(sr->daemon, sr, ref, row, err);
-	if (r == 0)
-		op_refresh(sr->daemon, "VDI", ref);
-	else if (smd_error_is(err, SMD_E_LOCATION_NOT_UNIQUE)) {
-		smd_error_clear(err);	/* somebody was faster */
-		return 0;
-	}
-	return r;
-}
-
-/* ---- All of them ---- */
 
 static bool
 row_is_busy(json *row)
@@ -198,92 +164,480 @@ row_is_busy(json *row)
 	return current && json_object_object_length(current) > 0;
 }
 
+/* What was seen is of before: a row that was changed since, or that is being, is newer. */
+static int
+row_as_it_was(struct db *db, const char *ref, json *row, json **ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *now = NULL;
+
+	*ret = NULL;
+	if (!db_exists(db, "VDI", ref))
+		return 0;
+	if (db_get_record(db, "VDI", ref, &now, err) < 0)
+		return -1;
+	if (!row_is_busy(now) &&
+	    strcmp(smd_json_str(now, "location", ""), smd_json_str(row, "location", "")) == 0 &&
+	    smd_json_int(now, "virtual_size", 0) == smd_json_int(row, "virtual_size", 0))
+		*ret = TAKE_PTR(now);
+	return 0;
+}
+
+static int
+refresh_row(struct scan *scan, const struct image *image, struct smd_error *err)
+{
+	struct node *node = node_of(scan, image);
+	uint64_t size = image->look && !*image->look->why ? image->look->virtual_size : 0;
+	CLEANUP_JSON json *now = NULL;
+	int r;
+
+	if (node->at_work || is_up_to_date(node->row, size, node->allocated, image->why))
+		return 0;
+	if (db_begin(scan->db, DB_RELAXED, err) < 0)
+		return -1;
+	r = row_as_it_was(scan->db, node->ref, node->row, &now, err);
+	if (r == 0 && now)
+		r = update_in_transaction(scan->db, node->ref, now, size, node->allocated, image->why,
+					  err);
+	return end(scan->db, r, err);
+}
+
 /* A row whose volume the listing lacks: it may have been made meanwhile. */
 static int
-row_without_volume(struct sr *sr, const char *ref, json *row, struct smd_error *err)
+row_without_volume(struct scan *scan, const char *ref, json *row, struct smd_error *err)
 {
 	struct smd_error stat_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
 	const char *location = smd_json_str(row, "location", "");
-	struct db *db = sr->daemon->db;
 	CLEANUP_FREE char *now = NULL;
 	struct smd_sr_volume volume;
+	struct sr *sr = scan->sr;
 
 	if (row_is_busy(row) || job_has_volume(sr->daemon->jobs, sr->uuid, location) ||
 	    sr->driver->volume_stat(sr->handle, location, &volume, &stat_err) == 0 ||
 	    stat_err.errnum != ENOENT)
 		return 0;
-	if (db_begin(db, DB_DURABLE, err) < 0)
+	if (db_begin(scan->db, DB_DURABLE, err) < 0)
 		return -1;
-	if (db_get_str(db, "VDI", ref, "location", &now, &gone) < 0 || strcmp(now, location) != 0) {
-		db_rollback(db);	/* forgotten, or at another place by now */
+	if (db_get_str(scan->db, "VDI", ref, "location", &now, &gone) < 0 ||
+	    strcmp(now, location) != 0) {
+		db_rollback(scan->db);	/* forgotten, or at another place by now */
 		return 0;
 	}
 	smd_log(SMD_LOG_WARNING, "SR %s has lost %s, VDI %s (%s)", sr->uuid, location,
 		smd_json_str(row, "uuid", ""), smd_json_str(row, "name_label", ""));
-	if (db_delete(db, "VDI", ref, err) < 0) {
-		db_rollback(db);
+	return end(scan->db, db_delete(scan->db, "VDI", ref, err), err);
+}
+
+/* ---- What there is ---- */
+
+static void
+add_node(struct scan *scan, const char *location, const char *ref, json *row, int64_t allocated)
+{
+	struct image *image = &scan->images[scan->n];
+	struct node *node = &scan->nodes[scan->n];
+
+	image->location = location;
+	image->format = look_format(scan->sr, location);
+	node->row = row;
+	node->ref = smd_strdup(ref);
+	node->allocated = allocated;
+	node->at_work = job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, location) ||
+			(row && row_is_busy(row));
+	if (ref)
+		smd_json_set_int(scan->places, ref, (int64_t)scan->n);
+	scan->n++;
+}
+
+/* A node for each volume, those with a row first. */
+static int
+gather(struct scan *scan, struct smd_error *err)
+{
+	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", scan->sr->ref);
+	CLEANUP_JSON json *known = json_object_new_object();
+	size_t room;
+
+	if (scan->sr->driver->scan(scan->sr->handle, note_volume, scan->volumes, err) < 0 ||
+	    db_all_records(scan->db, "VDI", expr, &scan->rows, err) < 0)
 		return -1;
-	}
-	return db_commit(db, err);
-}
-
-static int
-scan_rows(struct sr *sr, json *rows, json *volumes, struct smd_error *err)
-{
-	json_object_object_foreach(rows, ref, row) {
+	room = (size_t)json_object_object_length(scan->volumes) + 1;
+	scan->images = smd_calloc(room, sizeof *scan->images);
+	scan->nodes = smd_calloc(room, sizeof *scan->nodes);
+	json_object_object_foreach(scan->rows, ref, row) {
 		const char *location = smd_json_str(row, "location", "");
-		bool there = json_object_object_get_ex(volumes, location, NULL);
+		json *allocated = smd_json_member(scan->volumes, location);
 
-		json_object_object_del(volumes, location);
-		if (there && row_is_busy(row))
+		if (allocated && !smd_json_member(known, location)) {
+			add_node(scan, location, ref, row, json_object_get_int64(allocated));
+			smd_json_set_bool(known, location, true);
+		} else if (!allocated && row_without_volume(scan, ref, row, err) < 0) {
+			return -1;
+		}
+	}
+	json_object_object_foreach(scan->volumes, location, allocated) {
+		if (!smd_json_member(known, location) && !volume_is_temporary(location))
+			add_node(scan, location, NULL, NULL, json_object_get_int64(allocated));
+	}
+	return 0;
+}
+
+static int
+look_at_all(struct scan *scan, struct smd_error *err)
+{
+	CLEANUP_JSON json *names = json_object_new_object();
+
+	for (size_t i = 0; i < scan->n; i++) {
+		if (!scan->nodes[i].at_work)
+			smd_json_set_bool(names, scan->images[i].location, true);
+	}
+	if (looks_refresh(scan->sr, &scan->sr->looks, names, err) < 0)
+		return -1;
+	for (size_t i = 0; i < scan->n; i++)
+		scan->images[i].look = looks_get(scan->sr->looks, scan->images[i].location);
+	return 0;
+}
+
+static struct image *
+image_of_ref(struct scan *scan, const char *ref)
+{
+	int64_t at = smd_json_int(scan->places, ref, -1);
+
+	return at < 0 ? NULL : &scan->images[at];
+}
+
+/* The chains as the database has them; where it lacks one, as the images say. */
+static int
+load_tree(struct scan *scan, struct smd_error *err)
+{
+	for (size_t i = 0; i < scan->n; i++) {
+		struct image *image = &scan->images[i];
+		CLEANUP_FREE char *parent = NULL;
+
+		if (!scan->nodes[i].ref)
 			continue;
-		if ((there ? vdi_refresh(sr, ref, row, err)
-			   : row_without_volume(sr, ref, row, err)) < 0)
+		if (tree_parent(scan->db, scan->nodes[i].ref, &parent, err) < 0)
+			return -1;
+		image->known_parent = parent ? image_of_ref(scan, parent) : NULL;
+		image->is_known = image->known_parent != NULL;
+	}
+	return 0;
+}
+
+/* An image that cannot be read may lie on any other of its format, unless somebody
+ * knows better. One that never was an image does not have a uuid for a name. */
+static void
+note_doubt(struct scan *scan, const struct image *image)
+{
+	struct smd_uuid_text uuid;
+	const char *format;
+
+	if (image->look && *image->look->why && image->format && !image->known_parent &&
+	    (volume_name_parse(image->location, &uuid, &format) ||
+	     records_have(scan->sr, image->location)))
+		smd_json_set_bool(scan->doubts, image->format, true);
+}
+
+/* ---- A volume without a row ---- */
+
+static void
+orphan(struct scan *scan, const struct image *image, const char *why)
+{
+	node_of(scan, image)->left_out = true;
+	smd_json_set_str(scan->orphans, image->location, why);
+}
+
+/* XenServer's collector sets a leaf aside under such a name while it merges it. */
+#define LEFT_BY_SM "OLD_"
+
+/* A disk that nobody knows is either a VDI from now on or an orphan. A uuid and a
+ * format for a name make a VDI of anything; other names want an image that is one. */
+static void
+judge(struct scan *scan, const struct image *image)
+{
+	const struct look *look = image->look;
+	struct smd_uuid_text uuid;
+	const char *format;
+	bool named = volume_name_parse(image->location, &uuid, &format);
+	bool recorded = records_have(scan->sr, image->location);
+
+	if (!look)
+		node_of(scan, image)->left_out = true;	/* at work: the next scan will tell */
+	else if (!image->format && !(recorded && named))
+		orphan(scan, image, look->why);
+	else if (strncmp(image->location, LEFT_BY_SM, strlen(LEFT_BY_SM)) == 0)
+		orphan(scan, image, "left by XenServer's collector, which was interrupted");
+	else if (*look->why && !named && !recorded)
+		orphan(scan, image, look->why);
+	else if (!*look->why && look->hidden && image->n_children == 0)
+		orphan(scan, image, "hidden, and no image lies on it: it was deleted, or what lies on "
+		       "it is missing");
+	else if (image->parent && node_of(scan, image->parent)->at_work)
+		node_of(scan, image)->left_out = true;
+}
+
+/* Its record's names, or those its volume suggests. */
+static void
+name_row(struct scan *scan, const struct image *image, json *row)
+{
+	const char *dot = strrchr(image->location, '.'), *format;
+	CLEANUP_FREE char *label = smd_strndup(image->location, (size_t)(dot - image->location));
+	struct smd_uuid_text uuid;
+
+	if (!volume_name_parse(image->location, &uuid, &format)) {
+		uuid = smd_uuid_new();
+		smd_json_set_str(row, "name_label", label);
+	} else if (image->look->hidden) {
+		smd_json_set_str(row, "name_label", "base copy");	/* as SM calls it */
+	}
+	smd_json_set_str(row, "uuid", uuid.text);
+	smd_json_set_str(row, "type", "user");
+	records_apply(scan->sr, image->location, row);
+	json_object_object_del(row, "snapshot_of");	/* link_snapshot, when all have rows */
+}
+
+static json *
+new_row(struct scan *scan, const struct image *image)
+{
+	json *row = json_object_new_object(), *sm_config;
+	const char *dot = strrchr(image->location, '.');
+
+	name_row(scan, image, row);
+	sm_config = smd_json_member(row, "sm_config");
+	if (!sm_config) {
+		sm_config = json_object_new_object();
+		smd_json_set(row, "sm_config", sm_config);
+	}
+	smd_json_set_str(sm_config, "image-format", dot + 1);
+	json_object_object_del(sm_config, IMAGE_ERROR_KEY);
+	json_object_object_del(sm_config, TREE_PARENT_KEY);
+	if (*image->why)
+		smd_json_set_str(sm_config, IMAGE_ERROR_KEY, image->why);
+	/* Inner nodes are hidden from clients last, when all that lies on them has a row. */
+	if (image->look->hidden || !smd_json_bool(row, "managed", true))
+		smd_json_set_str(sm_config, HIDDEN_KEY, "true");
+	smd_json_set_bool(row, "managed", true);
+	if (image->n_children > 0)
+		smd_json_set_bool(row, "read_only", true);
+	smd_json_set_str(row, "SR", scan->sr->ref);
+	smd_json_set_str(row, "location", image->location);
+	smd_json_set_int(row, "virtual_size", (int64_t)image->look->virtual_size);
+	smd_json_set_int(row, "physical_utilisation", node_of(scan, image)->allocated);
+	return row;
+}
+
+/* Say what lies on what, where both have a row that is as it was seen. */
+static int
+link_parent(struct scan *scan, const struct image *image, struct smd_error *err)
+{
+	const struct node *node = node_of(scan, image);
+	const struct node *parent = image->parent ? node_of(scan, image->parent) : NULL;
+	CLEANUP_FREE char *location = NULL, *parent_location = NULL;
+	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (!parent || !parent->ref || !node->ref || image->is_known || parent->at_work ||
+	    node->at_work)
+		return 0;
+	if (db_get_str(scan->db, "VDI", node->ref, "location", &location, &gone) < 0 ||
+	    db_get_str(scan->db, "VDI", parent->ref, "location", &parent_location, &gone) < 0 ||
+	    strcmp(location, image->location) != 0 ||
+	    strcmp(parent_location, image->parent->location) != 0)
+		return 0;
+	return tree_set_parent(scan->db, node->ref, parent->ref, err);
+}
+
+static int
+introduce(struct scan *scan, const struct image *image, struct smd_error *err)
+{
+	struct smd_error known CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct node *node = node_of(scan, image);
+	CLEANUP_FREE char *ref = db_new_ref();
+	CLEANUP_JSON json *row = new_row(scan, image);
+
+	if (volume_introduce(scan->sr->daemon, scan->sr, ref, row, &known) < 0) {
+		if (smd_error_is(&known, SMD_E_UUID_INVALID))
+			orphan(scan, image, "its VDI is known already, with another volume");
+		else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {
+			smd_error_move(err, &known);
+			return -1;
+		}
+		return 0;	/* somebody was faster */
+	}
+	op_refresh(scan->sr->daemon, "VDI", ref);
+	smd_json_set_int(scan->places, ref, (int64_t)(image - scan->images));
+	node->ref = TAKE_PTR(ref);
+	return link_parent(scan, image, err);
+}
+
+/* Those of one depth: what they lie on has a row by now, if it gets one. */
+static int
+introduce_depth(struct scan *scan, size_t depth, bool *ret_more, struct smd_error *err)
+{
+	size_t in_transaction = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < scan->n; i++) {
+		struct image *image = &scan->images[i];
+
+		*ret_more = *ret_more || image->depth > depth;
+		if (scan->nodes[i].ref || scan->nodes[i].left_out || image->depth != depth)
+			continue;
+		if (in_transaction++ == 0 && db_begin(scan->db, DB_DURABLE, err) < 0)
+			return -1;
+		r = introduce(scan, image, err);
+		if (r == 0 && in_transaction == ROWS_AT_ONCE) {
+			r = db_commit(scan->db, err);
+			in_transaction = 0;
+			if (r < 0)
+				return -1;
+		}
+	}
+	return in_transaction ? end(scan->db, r, err) : r;
+}
+
+static int
+introduce_all(struct scan *scan, struct smd_error *err)
+{
+	bool more = true;
+
+	for (size_t depth = 1; more; depth++) {
+		more = false;
+		if (introduce_depth(scan, depth, &more, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* Volumes the first look at the rows did not explain. A job that ends between
- * the two looks has either made its row or deleted its volume by now. */
+/* ---- The trees ---- */
+
+/* snapshot_of is a uuid in the record: the VDI may have its row only now. */
 static int
-scan_volumes(struct sr *sr, json *volumes, struct smd_error *err)
+link_snapshot(struct scan *scan, const struct image *image, struct smd_error *err)
 {
-	json_object_object_foreach(volumes, location, allocated) {
-		CLEANUP_JSON json *rows = NULL;
-		bool known = false;
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *uuid = records_snapshot_of(scan->sr, image->location);
+	CLEANUP_FREE char *of = NULL;
 
-		if (job_has_volume(sr->daemon->jobs, sr->uuid, location))
-			continue;
-		if (db_find(sr->daemon->db, "VDI", "location", location, &rows, err) < 0)
-			return -1;
-		for (size_t i = 0; !known && i < json_object_array_length(rows); i++) {
-			struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
-			CLEANUP_FREE char *ref = NULL;
+	if (!uuid || db_by_uuid(scan->db, "VDI", uuid, &of, &none) < 0)
+		return 0;
+	return db_set_str(scan->db, "VDI", node_of(scan, image)->ref, "snapshot_of", of, err);
+}
 
-			db_get_str(sr->daemon->db, "VDI", json_object_get_string(
-					   json_object_array_get_idx(rows, i)), "SR", &ref, &gone);
-			known = ref && strcmp(ref, sr->ref) == 0;
-		}
-		if (!known && introduce(sr, location, json_object_get_int64(allocated), err) < 0)
-			return -1;
+/* What others lie on may not change; and what was found hidden is nobody's disk, once
+ * the collector knows of everything that lies on it. */
+static int
+settle_parent(struct scan *scan, const struct image *image, struct smd_error *err)
+{
+	const struct node *node = node_of(scan, image);
+	CLEANUP_FREE char *hidden = NULL;
+	bool has = false, read_only;
+
+	if (tree_has_children(scan->db, node->ref, &has, err) < 0 ||
+	    db_get_bool(scan->db, "VDI", node->ref, "read_only", &read_only, err) < 0)
+		return -1;
+	if (!has)
+		return 0;
+	if ((!read_only && db_set_bool(scan->db, "VDI", node->ref, "read_only", true, err) < 0) ||
+	    db_map_get(scan->db, "VDI", node->ref, "sm_config", HIDDEN_KEY, &hidden, err) < 0)
+		return -1;
+	if (!hidden || !image->format || smd_json_member(scan->doubts, image->format) ||
+	    node->n_child_rows < image->n_children)
+		return 0;
+	if (db_map_remove(scan->db, "VDI", node->ref, "sm_config", HIDDEN_KEY, err) < 0)
+		return -1;
+	return db_set_bool(scan->db, "VDI", node->ref, "managed", false, err);
+}
+
+static bool
+is_settled(struct scan *scan, const struct image *image)
+{
+	const struct node *node = node_of(scan, image);
+
+	if (!node->ref || node->at_work)
+		return true;
+	if (!node->row || (image->parent && !image->is_known))
+		return false;
+	return image->n_children == 0 ||
+	       (smd_json_bool(node->row, "read_only", false) &&
+		!smd_json_member(smd_json_member(node->row, "sm_config"), HIDDEN_KEY));
+}
+
+static int
+settle_node(struct scan *scan, const struct image *image, struct smd_error *err)
+{
+	const struct node *node = node_of(scan, image);
+
+	if (is_settled(scan, image) || !db_exists(scan->db, "VDI", node->ref))
+		return 0;
+	if (!node->row && link_snapshot(scan, image, err) < 0)
+		return -1;
+	return image->n_children > 0 ? settle_parent(scan, image, err) : 0;
+}
+
+/* One transaction, so that the collector never sees half the children of a node. */
+static int
+settle_all(struct scan *scan, struct smd_error *err)
+{
+	bool settled = true;
+	int r = 0;
+
+	for (size_t i = 0; i < scan->n; i++) {
+		settled = settled && is_settled(scan, &scan->images[i]);
+		if (scan->images[i].parent && scan->nodes[i].ref)
+			node_of(scan, scan->images[i].parent)->n_child_rows++;
 	}
-	return 0;
+	if (settled)
+		return 0;
+	if (db_begin(scan->db, DB_DURABLE, err) < 0)
+		return -1;
+	/* Links first: what lies on a node counts wherever it stands in the list. */
+	for (size_t i = 0; r == 0 && i < scan->n; i++) {
+		if (scan->nodes[i].row && !is_settled(scan, &scan->images[i]))
+			r = link_parent(scan, &scan->images[i], err);
+	}
+	for (size_t i = 0; r == 0 && i < scan->n; i++)
+		r = settle_node(scan, &scan->images[i], err);
+	return end(scan->db, r, err);
+}
+
+/* ---- All of it ---- */
+
+static void
+report_orphans(struct scan *scan)
+{
+	struct sr *sr = scan->sr;
+	LOCK_SCOPE(&sr->records_lock);
+
+	json_object_object_foreach(scan->orphans, name, why) {
+		if (!smd_json_member(sr->orphans, name))
+			smd_log(SMD_LOG_NOTICE, "SR %s: %s is left alone: %s", sr->uuid, name,
+				json_object_get_string(why));
+	}
+	json_object_put(sr->orphans);
+	sr->orphans = json_object_get(scan->orphans);
 }
 
 static int
 scan_used(struct sr *sr, struct smd_error *err)
 {
-	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", sr->ref);
-	CLEANUP_JSON json *volumes = json_object_new_object();
-	CLEANUP_JSON json *rows = NULL;
+	struct scan scan CLEANUP_SCAN = {
+		.sr = sr, .db = sr->daemon->db, .volumes = json_object_new_object(),
+		.places = json_object_new_object(), .orphans = json_object_new_object(),
+		.doubts = json_object_new_object(),
+	};
 	LOCK_SCOPE(&sr->scan_lock);
 
-	if (sr->driver->scan(sr->handle, note_volume, volumes, err) < 0 ||
-	    db_all_records(sr->daemon->db, "VDI", expr, &rows, err) < 0 ||
-	    scan_rows(sr, rows, volumes, err) < 0 || scan_volumes(sr, volumes, err) < 0)
+	if (gather(&scan, err) < 0 || look_at_all(&scan, err) < 0 || load_tree(&scan, err) < 0)
 		return -1;
+	images_resolve(scan.images, scan.n);
+	for (size_t i = 0; i < scan.n; i++) {
+		note_doubt(&scan, &scan.images[i]);
+		if (!scan.nodes[i].row)
+			judge(&scan, &scan.images[i]);
+		else if (refresh_row(&scan, &scan.images[i], err) < 0)
+			return -1;
+	}
+	if (introduce_all(&scan, err) < 0 || settle_all(&scan, err) < 0)
+		return -1;
+	report_orphans(&scan);
 	return db_map_remove(sr->daemon->db, "SR", sr->ref, "other_config", "dirty", err);
 }
 

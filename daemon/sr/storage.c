@@ -8,6 +8,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/look.h"
 #include "daemon/sr/volume.h"
 
 /* ---- Using an attached SR ---- */
@@ -154,6 +155,8 @@ sr_free(struct sr *sr)
 	free(sr->ref);
 	free(sr->uuid);
 	free(sr->pbd_ref);
+	looks_free(sr->looks);
+	json_object_put(sr->orphans);
 	json_object_put(sr->records);
 	free(sr->records_text);
 	pthread_mutex_destroy(&sr->scan_lock);

@@ -44,18 +44,41 @@ worker_job_done(struct worker_job *job)
 	(void)job;
 }
 
+static unsigned n_asked;	/* images that workers were asked about */
+static const char *deadly;	/* the image that kills its worker */
+
 /* An image whose name has "bad" in it is broken; all others have 1 MiB. */
+static json *
+answer(const char *name)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	json *info = json_object_new_object();
+
+	n_asked++;
+	smd_json_set_int(info, "virtual-size", 1 << 20);
+	if (strstr(name, "bad")) {
+		smd_fail_IMAGE_CORRUPT(&err, "x", "BAD_MAGIC", "it is bad");
+		smd_json_set(info, "error", smd_json_from_error(&err));
+	}
+	return info;
+}
+
 int
 worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err)
 {
-	json *layer = json_object_array_get_idx(
-		smd_json_member(smd_json_member(job->request, "source"), "layers"), 0);
+	json *images = smd_json_member(job->request, "images");
+	CLEANUP_JSON json *answers = json_object_new_array();
 
 	(void)daemon;
-	if (strstr(smd_json_str(layer, "name", ""), "bad"))
-		return smd_fail_IMAGE_CORRUPT(err, "x", "BAD_MAGIC", "it is bad");
+	for (size_t i = 0; i < json_object_array_length(images); i++) {
+		const char *name = smd_json_str(json_object_array_get_idx(images, i), "name", "");
+
+		if (deadly && strcmp(name, deadly) == 0)
+			return smd_fail_JOB_WORKER_FAILED(err, "look", "killed by signal 11", "dead");
+		json_object_array_add(answers, answer(name));
+	}
 	*ret = json_object_new_object();
-	smd_json_set_int(*ret, "virtual-size", 1 << 20);
+	smd_json_set(*ret, "images", TAKE_PTR(answers));
 	return 0;
 }
 
@@ -216,6 +239,16 @@ fake_save(void *sr, const char *text, struct smd_error *err)
 	return 0;
 }
 
+static const char *stamp = "";
+
+static int
+fake_stamp(void *sr, const char *name, char ret[SMD_SR_STAMP_MAX], struct smd_error *err)
+{
+	(void)sr;
+	snprintf(ret, SMD_SR_STAMP_MAX, "%s", stamp);
+	return fake_find(name, err);
+}
+
 static const char *const all_formats[] = { NULL };
 static struct driver driver = {
 	.d = {
@@ -223,6 +256,7 @@ static struct driver driver = {
 		.attach = fake_attach, .detach = fake_detach, .stat = fake_stat, .scan = fake_scan,
 		.volume_open = fake_open, .volume_stat = fake_volume_stat,
 		.volume_delete = fake_delete, .records_load = fake_load, .records_save = fake_save,
+		.volume_stamp = fake_stamp,
 	},
 };
 
@@ -474,6 +508,57 @@ test_scan(void **state)
 	assert_null(vdi_of(GOOD));
 }
 
+/* Many images a worker; one that kills it is the only one that suffers. */
+static void
+test_many_volumes(void **state)
+{
+	static const char *const names[] = {
+		"33333333-1111-4111-8111-111111111111.vhd", "named.vhd", "readme.vhdx", GOOD,
+		"44444444-1111-4111-8111-111111111111.raw",
+	};
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *killer = NULL, *named = NULL, *good = NULL, *none = NULL;
+
+	(void)state;
+	memcpy(volumes, names, sizeof names);
+	deadly = names[0];
+	assert_ok(pbd_attach(&daemon_, pbd_name, &err), &err);
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	killer = vdi_of(names[0]);
+	assert_non_null(strstr(smd_json_str(smd_json_member(killer, "sm_config"), "image-error", ""),
+			       "JOB_WORKER_FAILED"));
+	named = vdi_of("named.vhd");
+	assert_string_equal(smd_json_str(named, "name_label", ""), "named");
+	good = vdi_of(GOOD);
+	assert_null(smd_json_member(smd_json_member(good, "sm_config"), "image-error"));
+	none = vdi_of("readme.vhdx");
+	assert_null(none);
+	deadly = NULL;
+}
+
+static void
+test_stamps(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	(void)state;
+	volumes[0] = GOOD;
+	volumes[1] = BAD;
+	stamp = "as it was";
+	assert_ok(pbd_attach(&daemon_, pbd_name, &err), &err);
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	n_asked = 0;
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	assert_int_equal(n_asked, 0);
+	stamp = "changed";
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	assert_int_equal(n_asked, 2);
+	stamp = "";
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	assert_ok(sr_scan(&daemon_, sr_name, &err), &err);
+	assert_int_equal(n_asked, 6);
+}
+
 static void
 test_records(void **state)
 {
@@ -690,6 +775,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_operations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_volumes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stamps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pbd_vanishes, setup, teardown),

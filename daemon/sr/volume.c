@@ -419,9 +419,8 @@ volume_name_parse(const char *name, struct smd_uuid_text *ret_uuid, const char *
 	return smd_uuid_ok(ret_uuid->text) && !strchr(*ret_format, '.');
 }
 
-/* A name as new_volume_begin makes it; others are somebody's own. */
-static bool
-is_temporary(const char *name)
+bool
+volume_is_temporary(const char *name)
 {
 	struct smd_uuid_text uuid;
 	const char *format;
@@ -439,7 +438,7 @@ check_unclaimed(struct daemon *daemon, struct sr *sr, json *row, struct smd_erro
 	CLEANUP_FREE char *other = NULL;
 	CLEANUP_JSON json *rows = NULL;
 
-	if (is_temporary(location) || job_has_volume(daemon->jobs, sr_uuid(sr), location))
+	if (volume_is_temporary(location) || job_has_volume(daemon->jobs, sr_uuid(sr), location))
 		return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
 						    "%s is of a job that is under way", location);
 	if (db_find(daemon->db, "VDI", "location", location, &rows, err) < 0)
@@ -485,7 +484,7 @@ reap_note(void *opaque, const struct smd_sr_volume *volume, struct smd_error *er
 	struct reaping *reaping = opaque;
 
 	(void)err;
-	if (!is_temporary(volume->name))
+	if (!volume_is_temporary(volume->name))
 		return 0;
 	reaping->names = smd_reallocarray(reaping->names, reaping->n + 1, sizeof(char *));
 	reaping->names[reaping->n++] = smd_strdup(volume->name);

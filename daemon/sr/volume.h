@@ -66,6 +66,8 @@ int volume_info(struct daemon *daemon, struct sr *sr, const char *name, const ch
 		json **ret, struct smd_error *err);
 /* "<uuid>.<format>": false for any other name. */
 bool volume_name_parse(const char *name, struct smd_uuid_text *ret_uuid, const char **ret_format);
+/* A name as new_volume_begin makes it; others are somebody's own. */
+bool volume_is_temporary(const char *name);
 /* The row of a volume that nobody has yet: LOCATION_NOT_UNIQUE where the SR has a VDI
  * there or a job is at work on it, UUID_INVALID where the uuid is taken. */
 int volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *row,

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/sr/look.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/lock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "daemon/job/worker.h"
+#include "daemon/sr/internal.h"
+#include "daemon/sr/volume.h"
+
+#define BATCH_MAX 60	/* images a worker is asked about: it takes 64 descriptors */
+
+struct looks {
+	json *index;			/* {location: its place in list} */
+	struct look **list;		/* NULL where nothing can be said */
+	size_t n;
+};
+
+/* Volumes to ask a worker about. */
+struct batch {
+	struct sr *sr;
+	bool unless_written;	/* by another: who does may be in the middle of a change */
+	size_t n;
+	const char *locations[BATCH_MAX];	/* borrowed */
+	struct look **places[BATCH_MAX];	/* where each answer goes */
+};
+
+void
+look_free(struct look *look)
+{
+	if (!look)
+		return;
+	free(look->stamp);
+	free(look->why);
+	free(look->uuid);
+	free(look->parent_uuid);
+	free(look->parent_name);
+	free(look->parent_format);
+	free(look);
+}
+
+static void
+set_text(char **place, const char *text)
+{
+	free(*place);
+	*place = smd_strdup(text);
+}
+
+static struct look *
+look_new(const char *why)
+{
+	struct look *look = smd_calloc(1, sizeof *look);
+
+	set_text(&look->stamp, "");
+	set_text(&look->why, why);
+	set_text(&look->uuid, "");
+	set_text(&look->parent_uuid, "");
+	set_text(&look->parent_name, "");
+	set_text(&look->parent_format, "");
+	return look;
+}
+
+const char *
+look_format(struct sr *sr, const char *location)
+{
+	const char *dot = strrchr(location, '.');
+
+	return dot && dot[1] ? smd_json_str(storage_format(sr->daemon, dot + 1), "name", NULL) : NULL;
+}
+
+/* ---- What a worker answers ---- */
+
+/* NULL: the trouble is not the image's (it vanished). */
+static struct look *
+look_of_error(const struct smd_error *err)
+{
+	CLEANUP_FREE char *why = NULL;
+
+	if (err->errnum == ENOENT)
+		return NULL;
+	if (smd_error_is(err, SMD_E_IMAGE_CORRUPT) || smd_error_is(err, SMD_E_IMAGE_UNSUPPORTED))
+		why = smd_asprintf("%s %s: %s", err->code, err->params[1], err->message);
+	else
+		why = smd_asprintf("%s: %s", err->code, err->message);
+	return look_new(why);
+}
+
+/* Other programs have names of their own for some formats. */
+static const char *
+our_name(struct sr *sr, const char *format)
+{
+	json *formats = storage_formats(sr->daemon);
+
+	for (size_t i = 0; i < json_object_array_length(formats); i++) {
+		json *entry = json_object_array_get_idx(formats, i);
+		const char *alias = smd_json_str(entry, "alias", "");
+
+		if (*alias && strcmp(alias, format) == 0)
+			return smd_json_str(entry, "name", format);
+	}
+	return format;
+}
+
+static struct look *
+look_of_info(struct sr *sr, json *info)
+{
+	json *error = smd_json_member(info, "error");
+	const char *format = smd_json_str(info, "backing-filename-format", "");
+	struct look *look;
+
+	if (error) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+		smd_json_to_error(error, &err);
+		return look_of_error(&err);
+	}
+	look = look_new("");
+	look->virtual_size = (uint64_t)smd_json_int(info, "virtual-size", 0);
+	look->hidden = smd_json_bool(info, "hidden", false);
+	look->has_parent = smd_json_bool(info, "has-parent", false);
+	set_text(&look->uuid, smd_json_str(info, "uuid", ""));
+	set_text(&look->parent_uuid, smd_json_str(info, "parent-uuid", ""));
+	set_text(&look->parent_name, smd_json_str(info, "backing-filename", ""));
+	set_text(&look->parent_format, our_name(sr, format));
+	return look;
+}
+
+/* ---- Asking ---- */
+
+/* Open a volume for the worker; false: it is not asked about. */
+static bool
+open_volume(const struct batch *batch, size_t i, struct worker_job *job, json *images)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const char *location = batch->locations[i];
+	struct sr *sr = batch->sr;
+	CLEANUP_CLOSE int fd = -1;
+	json *image;
+
+	if (sr->driver->volume_open(sr->handle, location, 0, &fd, &err) < 0) {
+		*batch->places[i] = look_of_error(&err);
+		return false;
+	}
+	if (batch->unless_written && smd_image_has_writer(fd))
+		return false;
+	image = json_object_new_object();
+	smd_json_set_int(image, "fd", worker_fd(job, TAKE_FD(fd)));
+	smd_json_set_str(image, "name", location);
+	smd_json_set_str(image, "format", look_format(sr, location));
+	json_object_array_add(images, image);
+	return true;
+}
+
+/* Whether an end of a worker is the fault of what it read. */
+static bool
+was_started(const struct smd_error *err)
+{
+	return !smd_error_is(err, SMD_E_JOB_WORKER_FAILED) || strncmp(err->params[1], "it could", 8);
+}
+
+static int ask(struct batch *batch, struct smd_error *err);
+
+/* A worker that dies of one image answers for none: the others are asked again. */
+static int
+ask_halves(const struct batch *batch, struct smd_error *err)
+{
+	struct batch half = { .sr = batch->sr, .unless_written = batch->unless_written };
+	size_t first = batch->n / 2;
+
+	half.n = first;
+	memcpy(half.locations, batch->locations, first * sizeof half.locations[0]);
+	memcpy(half.places, batch->places, first * sizeof half.places[0]);
+	if (ask(&half, err) < 0)
+		return -1;
+	half.n = batch->n - first;
+	memcpy(half.locations, batch->locations + first, half.n * sizeof half.locations[0]);
+	memcpy(half.places, batch->places + first, half.n * sizeof half.places[0]);
+	return ask(&half, err);
+}
+
+static int
+ask(struct batch *batch, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .urgent = true };
+	struct smd_error worker_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *result = NULL;
+	json *images = json_object_new_array();
+	struct look **asked[BATCH_MAX];
+	size_t n = 0;
+
+	smd_json_set_str(request, "op", "look");
+	smd_json_set(request, "images", images);
+	for (size_t i = 0; i < batch->n; i++) {
+		if (open_volume(batch, i, &job, images))
+			asked[n++] = batch->places[i];
+	}
+	if (n == 0)
+		return 0;
+	if (worker_run(batch->sr->daemon, &job, &result, &worker_err) < 0) {
+		if (!was_started(&worker_err)) {
+			smd_error_move(err, &worker_err);
+			return -1;
+		}
+		if (batch->n > 1)
+			return ask_halves(batch, err);
+		*asked[0] = look_of_error(&worker_err);
+		return 0;
+	}
+	images = smd_json_member(result, "images");
+	for (size_t i = 0; i < n; i++)
+		*asked[i] = look_of_info(batch->sr, json_object_array_get_idx(images, i));
+	return 0;
+}
+
+/* ---- One, many ---- */
+
+/* What can be said of a volume without a worker. */
+static struct look *
+look_at_name(const char *location)
+{
+	const char *dot = strrchr(location, '.');
+	CLEANUP_FREE char *why = NULL;
+
+	if (!dot || !dot[1])
+		return look_new("FORMAT_UNKNOWN: its name ends in no format");
+	why = smd_asprintf("FORMAT_UNKNOWN: no module for the format %s is loaded", dot + 1);
+	return look_new(why);
+}
+
+int
+look_at(struct sr *sr, const char *location, struct look **ret, struct smd_error *err)
+{
+	struct look *look = NULL;
+	struct batch batch = { .sr = sr, .n = 1, .locations = { location }, .places = { &look } };
+
+	if (!look_format(sr, location))
+		look = look_at_name(location);
+	else if (ask(&batch, err) < 0)
+		return -1;
+	*ret = look;
+	return 0;
+}
+
+void
+looks_free(struct looks *looks)
+{
+	if (!looks)
+		return;
+	for (size_t i = 0; i < looks->n; i++)
+		look_free(looks->list[i]);
+	free(looks->list);
+	json_object_put(looks->index);
+	free(looks);
+}
+
+static void
+cleanup_looks(struct looks **looks)
+{
+	looks_free(*looks);
+}
+
+static struct look **
+looks_place(const struct looks *looks, const char *location)
+{
+	json *at;
+
+	if (!looks || !json_object_object_get_ex(looks->index, location, &at))
+		return NULL;
+	return &looks->list[json_object_get_int64(at)];
+}
+
+const struct look *
+looks_get(const struct looks *looks, const char *location)
+{
+	struct look **place = looks_place(looks, location);
+
+	return place ? *place : NULL;
+}
+
+/* Take over what is known of a volume that is as it was; false: look at it. */
+static bool
+take_known(struct sr *sr, struct looks *old, const char *location, char stamp[SMD_SR_STAMP_MAX],
+	   struct look **place)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct look **known = looks_place(old, location);
+
+	stamp[0] = '\0';
+	if (!sr->driver->volume_stamp ||
+	    sr->driver->volume_stamp(sr->handle, location, stamp, &err) < 0)
+		return false;
+	if (!known || !*known || !*stamp || strcmp((*known)->stamp, stamp) != 0)
+		return false;
+	*place = TAKE_PTR(*known);
+	return true;
+}
+
+/* The stamp is of before the look: what changes meanwhile is looked at again. */
+static int
+look_at_changed(struct sr *sr, struct looks *old, struct looks *looks, struct smd_error *err)
+{
+	CLEANUP_FREE char (*stamps)[SMD_SR_STAMP_MAX] = smd_calloc(looks->n + 1, sizeof *stamps);
+	struct batch batch = { .sr = sr, .unless_written = true };
+	int r = 0;
+
+	json_object_object_foreach(looks->index, location, at) {
+		int64_t i = json_object_get_int64(at);
+		struct look **place = &looks->list[i];
+
+		if (take_known(sr, old, location, stamps[i], place))
+			continue;
+		if (!look_format(sr, location)) {
+			*place = look_at_name(location);
+		} else {
+			batch.locations[batch.n] = location;
+			batch.places[batch.n++] = place;
+		}
+		if (batch.n == BATCH_MAX) {
+			r = ask(&batch, err);
+			batch.n = 0;
+		}
+		if (r < 0)
+			return -1;
+	}
+	if (batch.n > 0 && ask(&batch, err) < 0)
+		return -1;
+	for (size_t i = 0; i < looks->n; i++) {
+		if (looks->list[i] && *stamps[i])
+			set_text(&looks->list[i]->stamp, stamps[i]);
+	}
+	return 0;
+}
+
+int
+looks_refresh(struct sr *sr, struct looks **looks, json *names, struct smd_error *err)
+{
+	CLEANUP(cleanup_looks) struct looks *now = smd_calloc(1, sizeof *now);
+	CLEANUP(cleanup_looks) struct looks *old = NULL;
+
+	now->index = json_object_new_object();
+	now->list = smd_calloc((size_t)json_object_object_length(names) + 1, sizeof *now->list);
+	json_object_object_foreach(names, location, value) {
+		(void)value;
+		smd_json_set_int(now->index, location, (int64_t)now->n++);
+	}
+	if (look_at_changed(sr, *looks, now, err) < 0)
+		return -1;
+	old = *looks;
+	*looks = TAKE_PTR(now);
+	return 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the volumes of an SR hold, as workers say: many images a worker, and only
+ * those that may have changed since they were looked at last.
+ */
+#ifndef SMD_DAEMON_SR_LOOK_H
+#define SMD_DAEMON_SR_LOOK_H
+
+#include "common/error.h"
+#include "common/json.h"
+#include "daemon/sr/sr.h"
+
+struct look {
+	char *stamp;			/* the driver's; "": look again */
+	/* Why the image cannot be used, for sm_config; "": readable, and then: */
+	char *why;
+	uint64_t virtual_size;
+	bool hidden, has_parent;
+	/* What the image says: data, never a name to open. "": nothing. */
+	char *uuid, *parent_uuid, *parent_name, *parent_format;
+};
+void look_free(struct look *look);
+static inline void
+cleanup_look(struct look **look)
+{
+	look_free(*look);
+}
+#define CLEANUP_LOOK CLEANUP(cleanup_look)
+
+/* Look at one volume now. *ret NULL: nothing can be said (it is gone, or could not
+ * be opened for a reason of the daemon's own). */
+int look_at(struct sr *sr, const char *location, struct look **ret, struct smd_error *err);
+
+/* What is remembered of an SR's volumes. One thread at a time (sr.scan_lock). */
+struct looks;
+void looks_free(struct looks *looks);
+/* Look at the volumes named (members of an object) as far as they changed; others
+ * are forgotten. *looks may be NULL, and is afterwards what looks_get takes. */
+int looks_refresh(struct sr *sr, struct looks **looks, json *names, struct smd_error *err);
+/* NULL: nothing can be said of it now; somebody may be writing it. */
+const struct look *looks_get(const struct looks *looks, const char *location);
+
+/* The format in a volume's name, as the loaded module spells it; NULL: none. */
+const char *look_format(struct sr *sr, const char *location);
+
+#endif
