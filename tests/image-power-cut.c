@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * image-power-cut [--seed N] [--ops N] LAYER...
+ * image-power-cut [--seed N] [--ops N] [--long-names] [--leaf FILE] LAYER...
  *
- * Random writes, zeroes, flushes and growth of a chain's leaf, then a copy of
- * the disk into a fresh image of the leaf's kind, over stores that record. At
- * each record the power fails: what was flushed stays, of the rest all, nothing,
- * or some 512-byte pieces. The chain must open, repaired if it asks for that,
- * without corruption; every sector shows what it held at the last flush or was
- * given after it. At last the leaf is merged with its parent, either way: wherever
- * that is cut off the disk stays what it is, and the merge can be done again.
+ * Random writes, zeroes, flushes and resizes of a chain's leaf, other names for
+ * its parent, the hidden mark, internal snapshots; then a copy of the disk into a
+ * fresh image of the leaf's kind, over stores that record. At each record the
+ * power fails: what was flushed stays, of the rest all, nothing, or some 512-byte
+ * pieces. The chain must open, repaired if it asks for that, without corruption;
+ * every sector shows what it held at the last flush or was given after it, and so
+ * do the parent's name, the mark and the snapshot. At last the leaf is merged with
+ * its parent, either way: wherever that is cut off the disk stays what it is, and
+ * the merge can be done again. FILE: the leaf as another
+ * program has made it, over a parent named "parent".
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,11 +30,14 @@
 #define N_SUBSETS 4
 #define WRITE_MAX (128u << 10)
 
-/* A step of the script: what the sectors hold after it, a byte each. */
+/* A step of the script, and what there is after it. */
 struct step {
 	size_t begun;		/* records there were when it began */
 	uint64_t size;
-	uint8_t *tags;
+	uint8_t *tags;		/* what the sectors hold, a byte each */
+	unsigned name;		/* of the parent */
+	bool hidden;
+	size_t snapshot;	/* the step whose disk it has; 0: none is there */
 };
 
 struct script;
@@ -44,6 +51,8 @@ struct script {
 	struct smd_chain *chain;
 	struct image_random random;
 	uint64_t room;			/* bytes a disk may grow to */
+	const char *leaf;		/* its file; NULL: it is made here */
+	bool long_names;		/* the header has room for them */
 	struct step *steps;
 	size_t n_steps;
 	struct { size_t record, step; } *flushes;
@@ -115,11 +124,14 @@ step_begin(struct script *s)
 
 	s->steps = smd_reallocarray(s->steps, s->n_steps + 1, sizeof *s->steps);
 	step = &s->steps[s->n_steps++];
-	step->begun = n_records(s);
+	*step = (struct step){ .begun = n_records(s), .size = smd_chain_size(s->chain) };
 	step->tags = smd_calloc(1, sectors);
-	step->size = smd_chain_size(s->chain);
-	if (s->n_steps > 1)
+	if (s->n_steps > 1) {
 		memcpy(step->tags, step[-1].tags, sectors);
+		step->name = step[-1].name;
+		step->hidden = step[-1].hidden;
+		step->snapshot = step[-1].snapshot;
+	}
 	return step;
 }
 
@@ -152,24 +164,105 @@ change(struct script *s, struct step *step, bool zero, struct smd_error *err)
 }
 
 static void
+resize(struct script *s, struct step *step, struct smd_error *err)
+{
+	uint64_t change = (1 + image_below(&s->random, 128)) * SMD_SECTOR;
+	bool shrink = s->n == 1 && !step->snapshot && step->size > s->room / 2 &&
+		      image_below(&s->random, 2);
+
+	if (!shrink && step->size + change > s->room)
+		return;
+	step->size = shrink ? step->size - change : step->size + change;
+	if (smd_chain_resize(s->chain, step->size, shrink, err) == 0) {
+		memset(step->tags + step->size / SMD_SECTOR, 0,
+		       (s->room - step->size) / SMD_SECTOR);
+		flushed(s);
+		return;
+	}
+	if (s->n == 1 || !smd_error_is(err, SMD_E_IMAGE_UNSUPPORTED))
+		image_die(err, "resize");
+	step->size = smd_chain_size(s->chain);	/* it cannot hide its parent */
+}
+
+/* Names of very different lengths. */
+static void
+parent_name(const struct script *s, unsigned n, char buf[SMD_NAME_MAX])
+{
+	size_t len = n % 4 == 0 ? 1 : (s->long_names ? 330 : 75) * (n % 4) + n % 7;
+
+	memset(buf, 'a' + (int)(n % 26), len);
+	buf[len] = '\0';
+}
+
+/* Something about the image, not its disk. */
+static void
+rewrite_header(struct script *s, struct step *step, struct smd_error *err)
+{
+	const struct smd_format *f = smd_chain_format(s->chain, 0);
+	const struct smd_image_info *info = smd_chain_info(s->chain, 0);
+	void *img = smd_chain_image(s->chain, 0);
+	char name[SMD_NAME_MAX];
+
+	if (s->n > 1 && image_below(&s->random, 2)) {
+		parent_name(s, ++step->name, name);
+		if (f->set_parent(img, name, info->parent_format, info->parent_uuid, err) != 0)
+			image_die(err, "set_parent");
+		flushed(s);
+	} else if (f->caps & SMD_CAP_HIDDEN) {
+		step->hidden = !step->hidden;
+		if (f->set_hidden(img, step->hidden, err) != 0)
+			image_die(err, "set_hidden");
+	}
+}
+
+/* It comes, is gone back to, and goes. */
+static void
+snapshot(struct script *s, struct step *step, struct smd_error *err)
+{
+	const struct smd_format *f = smd_chain_format(s->chain, 0);
+	void *img = smd_chain_image(s->chain, 0);
+	int rc;
+
+	if (!(f->caps & SMD_CAP_SNAPSHOTS))
+		return;
+	if (!step->snapshot) {
+		char name[24];
+
+		step->snapshot = s->n_steps - 1;
+		snprintf(name, sizeof name, "step %zu", step->snapshot);
+		rc = f->snapshot_create(img, name, 1, err);
+	} else if (s->steps[step->snapshot].size == step->size && image_below(&s->random, 2)) {
+		rc = f->snapshot_apply(img, "1", err);
+		memcpy(step->tags, s->steps[step->snapshot].tags, s->room / SMD_SECTOR);
+	} else {
+		rc = f->snapshot_delete(img, "1", err);
+		step->snapshot = 0;
+	}
+	if (rc == 0)
+		flushed(s);
+	else if (smd_error_is(err, SMD_E_IMAGE_UNSUPPORTED))
+		step->snapshot = step[-1].snapshot;	/* its refcounts are too narrow */
+	else
+		image_die(err, "snapshot");
+}
+
+static void
 run_step(struct script *s)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct step *step = step_begin(s);
-	uint64_t kind = image_below(&s->random, 20);
+	uint64_t kind = image_below(&s->random, 24);
 
 	if (kind < 10) {
 		change(s, step, false, &err);
 	} else if (kind < 14) {
 		change(s, step, true, &err);
-	} else if (kind < 15 && step->size + (64 << 10) <= s->room) {
-		step->size += (1 + image_below(&s->random, 128)) * SMD_SECTOR;
-		if (smd_chain_resize(s->chain, step->size, false, &err) == 0)
-			flushed(s);
-		else if (s->n > 1 && smd_error_is(&err, SMD_E_IMAGE_UNSUPPORTED))
-			step->size = smd_chain_size(s->chain);	/* it cannot hide its parent */
-		else
-			image_die(&err, "resize");
+	} else if (kind < 16) {
+		resize(s, step, &err);
+	} else if (kind < 18) {
+		rewrite_header(s, step, &err);
+	} else if (kind < 20) {
+		snapshot(s, step, &err);
 	} else {
 		if (smd_chain_flush(s->chain, &err) != 0)
 			image_die(&err, "flush");
@@ -264,6 +357,67 @@ verify_sectors(const struct script *s, struct smd_chain *chain, size_t from, siz
 	}
 }
 
+/* What is told about the image is one step's, between from and to, for each thing. */
+static void
+verify_header(const struct script *s, struct smd_chain *chain, size_t from, size_t to, size_t now)
+{
+	const struct smd_image_info *info = smd_chain_info(chain, 0);
+	bool name_ok = s->n == 1, hidden_ok = false;
+
+	for (size_t i = from; i <= to; i++) {
+		const struct step *step = &s->steps[i];
+		char name[SMD_NAME_MAX] = "parent";
+
+		if (step->name)
+			parent_name(s, step->name, name);
+		name_ok = name_ok || strcmp(name, info->parent_name) == 0;
+		hidden_ok = hidden_ok || step->hidden == !!(info->flags & SMD_INFO_HIDDEN);
+	}
+	if (!name_ok)
+		image_die(NULL, "cut after %zu: the parent is %s, steps %zu to %zu", now,
+			  info->parent_name, from, to);
+	if (!hidden_ok)
+		image_die(NULL, "cut after %zu: hidden is wrong, steps %zu to %zu", now, from, to);
+}
+
+static int
+snapshot_step(void *opaque, const struct smd_snapshot *snapshot, struct smd_error *err)
+{
+	(void)err;
+	sscanf(snapshot->name, "step %zu", (size_t *)opaque);
+	return 0;
+}
+
+static void
+verify_snapshot(const struct script *s, struct smd_chain *chain, size_t from, size_t to,
+		size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct smd_format *f = smd_chain_format(chain, 0);
+	size_t step = 0, expected = from;
+	struct script then = *s;
+
+	if (!(f->caps & SMD_CAP_SNAPSHOTS))
+		return;
+	if (f->snapshot_list(smd_chain_image(chain, 0), snapshot_step, &step, &err) != 0)
+		image_die(&err, "cut after %zu: snapshots", now);
+	while (expected <= to && s->steps[expected].snapshot != step)
+		expected++;
+	if (expected > to)
+		image_die(NULL, "cut after %zu: snapshot of step %zu, steps %zu to %zu", now, step,
+			  from, to);
+	if (step == 0)
+		return;
+	if (f->snapshot_apply(smd_chain_image(chain, 0), "1", &err) != 0)
+		image_die(&err, "cut after %zu: snapshot", now);
+	chain = open_over(&then, s->n, copy_of(smd_chain_io(chain, 0)), 0, &err);
+	if (!chain)
+		image_die(&err, "cut after %zu: open after going back to the snapshot", now);
+	verify_sectors(s, chain, step, step, now);
+	check(f, smd_chain_io(chain, 0), SMD_REPAIR_NONE, now);
+	smd_chain_close(chain);
+}
+
 /* Open what the cut left, repair where that is asked for, compare, write. */
 static void
 verify(struct script *s, struct smd_io *store, size_t now)
@@ -287,9 +441,11 @@ verify(struct script *s, struct smd_io *store, size_t now)
 	if (!chain)
 		image_die(&err, "cut after %zu: open", now);
 	verify_sectors(s, chain, from, to, now);
+	verify_header(s, chain, from, to, now);
 	if (smd_chain_pwrite(chain, "again", 5, smd_chain_size(chain) / 2, &err) != 0 ||
 	    smd_chain_flush(chain, &err) != 0)
 		image_die(&err, "cut after %zu: write", now);
+	verify_snapshot(s, chain, from, to, now);
 	smd_chain_close(chain);
 }
 
@@ -319,17 +475,33 @@ cut_everywhere(struct script *s, struct smd_io *stable)
 
 /* ---- Runs ---- */
 
+static struct smd_io *
+file_bytes(const char *path)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *bytes = NULL;
+	struct smd_io *io, *memory;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || smd_io_file(fd, path, 0, &io, &err) != 0)
+		image_die(&err, "%s", path);
+	bytes = smd_malloc(io->size);
+	if (smd_io_pread(io, bytes, io->size, 0, &err) != 0)
+		image_die(&err, "%s", path);
+	memory = smd_io_memory(bytes, io->size, "layer", RW);
+	smd_io_close(io);
+	return memory;
+}
+
 /* Every layer but the leaf has content of its own; all are durable. */
 static void
-make_layer(struct script *s, size_t i)
+make_layer(struct script *s, size_t i, const char *leaf)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_chain *parent = s->chain;
-	char name[24];
 
-	snprintf(name, sizeof name, "%zu", i ? i - 1 : 0);
-	s->stores[i] = smd_io_memory(NULL, 0, "layer", RW);
-	if (image_create(&s->specs[i], s->stores[i], parent, name, &err) != 0)
+	s->stores[i] = leaf ? file_bytes(leaf) : smd_io_memory(NULL, 0, "layer", RW);
+	if (!leaf && image_create(&s->specs[i], s->stores[i], parent, "parent", &err) != 0)
 		image_die(&err, "create");
 	smd_chain_close(parent);
 	s->n = i + 1;
@@ -406,7 +578,7 @@ copy_cut(const struct script *from)
 
 	s.specs[0] = from->specs[from->n - 1];
 	s.specs[0].size = smd_chain_size(from->chain);
-	make_layer(&s, 0);
+	make_layer(&s, 0, NULL);
 	stable = copy_of(s.stores[0]);
 	open_recorded(&s);
 	first_step(&s);
@@ -568,6 +740,8 @@ main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "ops", required_argument, NULL, 'o' },
 		{ "seed", required_argument, NULL, 's' },
+		{ "leaf", required_argument, NULL, 'L' },
+		{ "long-names", no_argument, NULL, 'l' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct script s = { .random = { 1 }, .judge = verify };
@@ -580,6 +754,10 @@ main(int argc, char **argv)
 			n_ops = strtoul(optarg, NULL, 10);
 		else if (c == 's')
 			s.random.state = strtoull(optarg, NULL, 10);
+		else if (c == 'L')
+			s.leaf = optarg;
+		else if (c == 'l')
+			s.long_names = true;
 		else
 			image_die(NULL, "usage: see image-power-cut.c");
 	}
@@ -591,7 +769,7 @@ main(int argc, char **argv)
 		s.room = smd_max_u64(s.room, s.specs[i - optind].size + (256 << 10));
 	}
 	for (int i = optind; i < argc; i++) {
-		make_layer(&s, (size_t)(i - optind));
+		make_layer(&s, (size_t)(i - optind), i + 1 < argc ? NULL : s.leaf);
 		if (i + 1 < argc)
 			fill_layer(&s);
 	}

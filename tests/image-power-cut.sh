@@ -30,4 +30,15 @@ cut vhd,500k vhd,200k vhd,400k
 cut qcow2,500k,cluster_size=4k qcow2,300k,cluster_size=4k qcow2,400k,cluster_size=4k
 cut raw,200k vhd,300k vhd,300k
 cut qcow2,500k,cluster_size=512 qcow2,300k,cluster_size=512 qcow2,400k,cluster_size=8k
+cut --long-names qcow2,100k qcow2,200k,cluster_size=4k
+cut --long-names qcow2,100k qcow2,200k,cluster_size=64k
+# The names of features that qemu writes leave the first sector no room.
+if command -v qemu-img >/dev/null; then
+	for compat in 0.10 1.1; do
+		qemu-img create -q -u -f qcow2 -o cluster_size=4k,compat=$compat -F raw -b parent \
+			"$t/qemu.qcow2" 200k
+		cut --leaf "$t/qemu.qcow2" raw,100k qcow2,200k
+		cut --long-names --leaf "$t/qemu.qcow2" raw,100k qcow2,200k
+	done
+fi
 [ -z "$failed" ] || fail "after a cut:$failed"

@@ -12,8 +12,6 @@
 #include "common/cleanup.h"
 #include "plugins/format/qcow2/qcow2.h"
 
-#define SECTOR SMD_SECTOR	/* what a store writes whole or not at all */
-
 static void
 decode_v2(const uint8_t *b, struct qcow2_header *h)
 {
@@ -288,11 +286,17 @@ check_backing_place(const struct qcow2_image *img, struct smd_error *err)
 	return 0;
 }
 
-static int
-load_head(struct qcow2_image *img, struct smd_error *err)
+int
+qcow2_head_load(struct qcow2_image *img, struct smd_error *err)
 {
 	const struct qcow2_ext *hidden;
 
+	free(img->head);
+	free(img->exts);
+	img->exts = NULL;
+	img->n_exts = 0;
+	memset(img->backing_name, 0, sizeof img->backing_name);
+	memset(img->backing_format, 0, sizeof img->backing_format);
 	img->head = calloc(1, img->g.cluster_size);
 	if (!img->head)
 		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
@@ -328,7 +332,7 @@ qcow2_header_load(struct qcow2_image *img, struct smd_error *err)
 			    h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2, h->refcount_order);
 	if (check_tables(img->io, h, &img->g, err) < 0)
 		return -1;
-	return load_head(img, err);
+	return qcow2_head_load(img, err);
 }
 
 void
@@ -358,17 +362,33 @@ qcow2_header_encode(const struct qcow2_header *h, uint8_t *b)
 		b[QCOW2_HEADER_COMPRESSION] = h->compression;
 }
 
+/* A write that failed may be there all the same, and a switch with it: the caller
+ * goes on with what was before, so that must be there again. */
+int
+qcow2_head_write(struct qcow2_image *img, const uint8_t *buf, size_t count, uint64_t offset,
+		 struct smd_error *err)
+{
+	if (img->io->ops->pwrite(img->io, buf, count, offset, err) == 0) {
+		memcpy(img->head + offset, buf, count);
+		return qcow2_flush_io(img, err);
+	}
+	if (img->io->ops->pwrite(img->io, img->head + offset, count, offset, err) < 0 ||
+	    qcow2_flush_io(img, err) < 0)
+		img->failed = true;
+	return -1;
+}
+
 int
 qcow2_header_write(struct qcow2_image *img, struct smd_error *err)
 {
 	struct qcow2_header h = img->h;
+	uint8_t sector[SMD_SECTOR];
 
 	if (img->held_size)
 		h.size = img->held_size;
-	qcow2_header_encode(&h, img->head);
-	if (img->io->ops->pwrite(img->io, img->head, SECTOR, 0, err) < 0)
-		return -1;
-	return qcow2_flush_io(img, err);
+	memcpy(sector, img->head, sizeof sector);
+	qcow2_header_encode(&h, sector);
+	return qcow2_head_write(img, sector, sizeof sector, 0, err);
 }
 
 size_t
@@ -378,140 +398,6 @@ qcow2_ext_put(uint8_t *buf, size_t pos, uint32_t type, const void *data, uint32_
 	smd_store_be32(buf + pos + 4, length);
 	memcpy(buf + pos + 8, data, length);
 	return pos + 8 + ((length + 7u) & ~7u);
-}
-
-/* The two extensions that change; false for all others. */
-static bool
-ext_is_ours(uint32_t type)
-{
-	return type == QCOW2_EXT_BACKING_FORMAT || type == QCOW2_EXT_HIDDEN;
-}
-
-/* Bytes of extensions as they will be, with the end marker. */
-static size_t
-exts_size(const struct qcow2_image *img, const char *format, bool hidden)
-{
-	size_t size = 8;
-
-	for (size_t i = 0; i < img->n_exts; i++)
-		if (!ext_is_ours(img->exts[i].type))
-			size += 8 + ((img->exts[i].length + 7ull) & ~7ull);
-	if (format)
-		size += 8 + ((strlen(format) + 7) & ~7ull);
-	if (hidden)
-		size += 8 + QCOW2_EXT_HIDDEN_LENGTH;
-	return size;
-}
-
-/* Where the name goes: behind the extensions, but not over bytes in use beyond
- * the first sector, which must stay until that sector has been replaced. */
-static uint64_t
-place_name(const struct qcow2_image *img, size_t exts_end, size_t name_size)
-{
-	uint64_t in_use = smd_max_u64(img->ext_end, img->h.backing_offset + img->h.backing_size);
-	uint64_t fresh = smd_max_u64((in_use + SECTOR - 1) & ~(uint64_t)(SECTOR - 1), exts_end);
-
-	if (exts_end + name_size <= SECTOR || fresh + name_size > img->g.cluster_size)
-		return exts_end;
-	return fresh;
-}
-
-static void
-build_head(const struct qcow2_image *img, struct qcow2_header *h, const char *name,
-	   const char *format, bool hidden, uint8_t *buf)
-{
-	static const uint8_t hidden_data[QCOW2_EXT_HIDDEN_LENGTH] = { 1 };
-	size_t pos = h->header_length;
-
-	memcpy(buf, img->head, pos);
-	if (format)
-		pos = qcow2_ext_put(buf, pos, QCOW2_EXT_BACKING_FORMAT, format,
-				    (uint32_t)strlen(format));
-	if (hidden)
-		pos = qcow2_ext_put(buf, pos, QCOW2_EXT_HIDDEN, hidden_data, sizeof hidden_data);
-	for (size_t i = 0; i < img->n_exts; i++)
-		if (!ext_is_ours(img->exts[i].type))
-			pos = qcow2_ext_put(buf, pos, img->exts[i].type,
-					    img->head + img->exts[i].offset, img->exts[i].length);
-	pos += 8;
-	h->backing_size = name ? (uint32_t)strlen(name) : 0;
-	h->backing_offset = name ? place_name(img, pos, h->backing_size) : 0;
-	if (name)
-		memcpy(buf + h->backing_offset, name, h->backing_size);
-	qcow2_header_encode(h, buf);
-}
-
-/*
- * Replace the head. The first sector is the switch: what lies behind it is
- * written and flushed first, which harms nobody as long as the old head did not
- * use it. Only a head whose extensions pass one sector (QEMU's feature names
- * with long additions) is changed by one larger write instead.
- */
-static int
-write_head(struct qcow2_image *img, const uint8_t *buf, struct smd_error *err)
-{
-	uint64_t in_use = smd_max_u64(img->ext_end, img->h.backing_offset + img->h.backing_size);
-	uint64_t size = img->g.cluster_size, first, end = size;
-
-	while (end > SECTOR && memcmp(img->head + end - SECTOR, buf + end - SECTOR, SECTOR) == 0)
-		end -= SECTOR;
-	for (first = SECTOR; first < end; first += SECTOR)
-		if (memcmp(img->head + first, buf + first, SECTOR) != 0)
-			break;
-	if (first < end && first >= in_use) {
-		if (img->io->ops->pwrite(img->io, buf + first, end - first, first, err) < 0 ||
-		    qcow2_flush_io(img, err) < 0)
-			return -1;
-		end = SECTOR;
-	}
-	if (img->io->ops->pwrite(img->io, buf, smd_max_u64(end, SECTOR), 0, err) < 0)
-		return -1;
-	return qcow2_flush_io(img, err);
-}
-
-/* Take over the head that is now on disk. */
-static int
-reload_head(struct qcow2_image *img, struct smd_error *err)
-{
-	free(img->head);
-	free(img->exts);
-	img->head = NULL;
-	img->exts = NULL;
-	img->n_exts = 0;
-	memset(img->backing_name, 0, sizeof img->backing_name);
-	memset(img->backing_format, 0, sizeof img->backing_format);
-	return load_head(img, err);
-}
-
-int
-qcow2_header_rewrite(struct qcow2_image *img, const char *name, const char *format,
-		     bool hidden, struct smd_error *err)
-{
-	struct qcow2_header h = img->h;
-	CLEANUP_FREE uint8_t *buf = NULL;
-	size_t needed;
-
-	if (format && strlen(format) > QCOW2_MAX_BACKING_FORMAT)
-		return smd_fail(err, SMD_REASON_BACKING_FORMAT, img->io->name,
-				"format name of %zu bytes is over %u", strlen(format),
-				QCOW2_MAX_BACKING_FORMAT);
-	if (name && (*name == '\0' || strlen(name) > QCOW2_MAX_BACKING_NAME))
-		return smd_fail(err, SMD_REASON_BACKING_NAME, img->io->name,
-				"name of %zu bytes is not within 1..%u", strlen(name),
-				QCOW2_MAX_BACKING_NAME);
-	needed = h.header_length + exts_size(img, format, hidden) + (name ? strlen(name) : 0);
-	if (needed > img->g.cluster_size)
-		return smd_fail(err, SMD_REASON_IO, img->io->name,
-				"header of %zu bytes does not fit a cluster of %" PRIu64, needed,
-				img->g.cluster_size);
-	buf = calloc(1, img->g.cluster_size);
-	if (!buf)
-		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
-	build_head(img, &h, name, format, hidden, buf);
-	if (write_head(img, buf, err) < 0)
-		return -1;
-	img->h = h;
-	return reload_head(img, err);
 }
 
 int
@@ -547,6 +433,6 @@ qcow2_mark_corrupt(struct qcow2_image *img, struct smd_error *err)
 		return;
 	img->h.incompatible |= QCOW2_INCOMPAT_CORRUPT;
 	qcow2_header_encode(&img->h, img->head);
-	if (img->io->ops->pwrite(img->io, img->head, SECTOR, 0, err) < 0)
+	if (img->io->ops->pwrite(img->io, img->head, SMD_SECTOR, 0, err) < 0)
 		img->failed = true;
 }

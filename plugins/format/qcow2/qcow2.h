@@ -171,14 +171,15 @@ void qcow2_geometry_init(struct qcow2_geometry *g, unsigned cluster_bits, bool e
 /* ---- header.c ------------------------------------------------------------------ */
 
 int qcow2_header_load(struct qcow2_image *img, struct smd_error *err);
+/* Take over cluster 0 as it is on disk, but for the header's numbers. */
+int qcow2_head_load(struct qcow2_image *img, struct smd_error *err);
+/* Write a part of cluster 0 that counts at once, and flush it. */
+int qcow2_head_write(struct qcow2_image *img, const uint8_t *buf, size_t count, uint64_t offset,
+		     struct smd_error *err);
 /* Put the numbers of h into the first bytes of buf, version 2 or 3. */
 void qcow2_header_encode(const struct qcow2_header *h, uint8_t *buf);
 /* Write the header's numbers: one sector, flushed. */
 int qcow2_header_write(struct qcow2_image *img, struct smd_error *err);
-/* Write extensions and backing name anew: the ones given, and all the others
- * verbatim. NULL name: none. */
-int qcow2_header_rewrite(struct qcow2_image *img, const char *name, const char *format,
-			 bool hidden, struct smd_error *err);
 /* The extension, or NULL. */
 const struct qcow2_ext *qcow2_ext_find(const struct qcow2_image *img, uint32_t type);
 /* Append an extension at pos of buf (room is the caller's); the new end. */
@@ -188,6 +189,13 @@ int qcow2_write_begin(struct qcow2_image *img, struct smd_error *err);
 /* Mark the image corrupt, so that no one writes it before it is checked. err is
  * set already and stays so. */
 void qcow2_mark_corrupt(struct qcow2_image *img, struct smd_error *err);
+
+/* ---- header-rewrite.c ------------------------------------------------------------ */
+
+/* Write extensions and backing name anew: the ones given, and all the others
+ * verbatim. NULL name: none. The strings are not the image's own. */
+int qcow2_header_rewrite(struct qcow2_image *img, const char *name, const char *format,
+			 bool hidden, struct smd_error *err);
 
 /* ---- cache.c ------------------------------------------------------------------- */
 
