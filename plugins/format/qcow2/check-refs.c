@@ -267,6 +267,9 @@ walk_refcount_blocks(struct qcow2_checker *c, struct smd_error *err)
 		r = claim(c, offset >> c->img->g.cluster_bits, QCOW2_USE_RB, err);
 		if (r < 0)
 			return -1;
+		/* Something else, too: no need to read it, again and again. */
+		if (r > 0)
+			c->img->rt.entries[i] = 0;
 	}
 	return 0;
 }

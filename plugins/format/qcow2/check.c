@@ -83,35 +83,50 @@ run_end(struct run *r)
 	r->n = 0;
 }
 
-static void
-run_add(struct run *r, uint64_t cluster, uint64_t count, uint64_t used)
+static int
+run_add(void *opaque, uint64_t cluster, uint64_t count, uint64_t used, struct smd_error *err)
 {
+	struct run *r = opaque;
+
+	(void)err;
 	if (count == used) {
 		run_end(r);
-		return;
+		return 0;
 	}
 	if (r->n != 0 && (r->first + r->n != cluster || r->count != count || r->used != used))
 		run_end(r);
 	if (r->n == 0)
 		*r = (struct run){ r->c, cluster, 0, count, used };
 	r->n++;
+	return 0;
 }
 
-static int
-compare_block(struct qcow2_checker *c, uint64_t block, struct run *run, struct smd_error *err)
+/* Both a block and a page have a power of two of counts, 64 at least: the smaller
+ * one lies inside the other. */
+int
+qcow2_compare_block(struct qcow2_checker *c, uint64_t block, qcow2_compare_fn *fn, void *opaque,
+		    struct smd_error *err)
 {
 	const struct qcow2_geometry *g = &c->img->g;
-	uint64_t first = block * g->rb_entries, cluster = first, count;
-	struct qcow2_page *page = NULL;
+	uint64_t first = block * g->rb_entries;
+	uint64_t n = smd_min_u64(g->rb_entries, QCOW2_PAGE_CLUSTERS);
+	struct qcow2_table *rb;
 
-	for (; cluster < first + g->rb_entries; cluster++) {
-		uint32_t i = cluster % QCOW2_PAGE_CLUSTERS;
+	if (qcow2_rb_get(c->img, block, &rb, err) < 0)
+		return -1;
+	for (uint64_t at = 0; rb && at < g->rb_entries; at += n) {
+		struct qcow2_page *page =
+			qcow2_counts_page(&c->counts, (first + at) / QCOW2_PAGE_CLUSTERS);
 
-		if (cluster == first || i == 0)
-			page = qcow2_counts_page(&c->counts, cluster / QCOW2_PAGE_CLUSTERS);
-		if (qcow2_refcount_get(c->img, cluster, &count, err) < 0)
-			return -1;
-		run_add(run, cluster, count, page ? qcow2_count_of(page->counts[i]) : 0);
+		if (!page && qcow2_rb_is_zero(rb->data, g->refcount_order, at, n))
+			continue;
+		for (uint64_t i = at; i < at + n; i++) {
+			uint32_t word = page ? page->counts[(first + i) % QCOW2_PAGE_CLUSTERS] : 0;
+
+			if (fn(opaque, first + i, qcow2_refcount_load(rb->data, g->refcount_order, i),
+			       qcow2_count_of(word), err) < 0)
+				return -1;
+		}
 	}
 	return 0;
 }
@@ -126,12 +141,10 @@ compare_uncounted(void *opaque, uint64_t cluster, uint64_t used, enum qcow2_use 
 	uint64_t block = cluster / c->img->g.rb_entries;
 
 	(void)use;
-	(void)err;
 	if (block < c->img->rt.n && c->img->rt.entries[block] != 0)
 		return 0;
 	c->rebuild = true;
-	run_add(run, cluster, 0, used);
-	return 0;
+	return run_add(run, cluster, 0, used, err);
 }
 
 static int
@@ -140,7 +153,8 @@ compare_counts(struct qcow2_checker *c, struct smd_error *err)
 	struct run run = { .c = c };
 
 	for (uint64_t block = 0; block < c->img->rt.n; block++)
-		if (c->img->rt.entries[block] != 0 && compare_block(c, block, &run, err) < 0)
+		if (c->img->rt.entries[block] != 0 &&
+		    qcow2_compare_block(c, block, run_add, &run, err) < 0)
 			return -1;
 	run_end(&run);
 	if (qcow2_counts_each(&c->counts, compare_uncounted, &run, err) < 0)
@@ -163,7 +177,7 @@ run_passes(struct qcow2_checker *c, struct smd_error *err)
 	return 0;
 }
 
-/* What the bitmaps held is now leaked: count anew. */
+/* What the bitmaps held is now leaked: count anew, from what is on the disk. */
 static int
 drop_bitmaps(struct qcow2_checker *c, struct smd_error *err)
 {
@@ -175,7 +189,9 @@ drop_bitmaps(struct qcow2_checker *c, struct smd_error *err)
 	c->n_findings = c->n_silent = 0;
 	memset(&c->stats, 0, sizeof c->stats);
 	c->last_host = 0;
-	c->leaks = c->low = c->copied = c->unsafe = false;
+	c->leaks = c->low = c->copied = c->unsafe = c->rebuild = false;
+	free(c->img->rt.entries);
+	c->img->rt.entries = NULL;
 	if (run_passes(c, err) < 0)
 		return -1;
 	qcow2_found(c, SMD_FINDING_CORRUPTION, SMD_REASON_BITMAP_DIR, true,

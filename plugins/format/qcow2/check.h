@@ -99,6 +99,15 @@ void qcow2_found(struct qcow2_checker *c, enum smd_finding_kind kind, enum smd_r
 void qcow2_found_fault(struct qcow2_checker *c, const char *where,
 		       const struct qcow2_fault *fault);
 
+/* ---- check.c --------------------------------------------------------------------- */
+
+typedef int qcow2_compare_fn(void *opaque, uint64_t cluster, uint64_t count, uint64_t used,
+			     struct smd_error *err);
+/* Call for each cluster that the block counts, but for stretches of which none is
+ * counted and none is used. */
+int qcow2_compare_block(struct qcow2_checker *c, uint64_t block, qcow2_compare_fn *fn,
+			void *opaque, struct smd_error *err);
+
 /* ---- check-refs.c ---------------------------------------------------------------- */
 
 /* Count every use of every cluster. */

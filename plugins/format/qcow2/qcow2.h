@@ -257,7 +257,12 @@ int qcow2_flush_io(struct qcow2_image *img, struct smd_error *err);
 
 uint64_t qcow2_refcount_load(const uint8_t *rb, unsigned order, uint64_t index);
 void qcow2_refcount_store(uint8_t *rb, unsigned order, uint64_t index, uint64_t value);
+/* Whether counts [index, index + n) are 0; both are multiples of 8. */
+bool qcow2_rb_is_zero(const uint8_t *rb, unsigned order, uint64_t index, uint64_t n);
 int qcow2_rt_load(struct qcow2_image *img, struct smd_error *err);
+/* A refcount block; *ret NULL where there is none and all its counts are 0. */
+int qcow2_rb_get(struct qcow2_image *img, uint64_t block, struct qcow2_table **ret,
+		 struct smd_error *err);
 int qcow2_refcount_get(struct qcow2_image *img, uint64_t cluster, uint64_t *ret,
 		       struct smd_error *err);
 /* Set the count of a cluster that a block counts. */

@@ -59,6 +59,15 @@ qcow2_refcount_store(uint8_t *rb, unsigned order, uint64_t index, uint64_t value
 	}
 }
 
+bool
+qcow2_rb_is_zero(const uint8_t *rb, unsigned order, uint64_t index, uint64_t n)
+{
+	const uint8_t *p = rb + (index << order >> 3);
+	size_t size = n << order >> 3;
+
+	return size == 0 || (p[0] == 0 && memcmp(p, p + 1, size - 1) == 0);
+}
+
 int
 qcow2_rt_load(struct qcow2_image *img, struct smd_error *err)
 {
@@ -68,9 +77,9 @@ qcow2_rt_load(struct qcow2_image *img, struct smd_error *err)
 				img->h.rt_clusters * img->g.cluster_size / 8, err);
 }
 
-/* A refcount block; *ret NULL where there is none and all its counts are 0. */
-static int
-rb_get(struct qcow2_image *img, uint64_t block, struct qcow2_table **ret, struct smd_error *err)
+int
+qcow2_rb_get(struct qcow2_image *img, uint64_t block, struct qcow2_table **ret,
+	     struct smd_error *err)
 {
 	uint64_t offset = block < img->rt.n ? img->rt.entries[block] : 0;
 
@@ -98,7 +107,7 @@ qcow2_refcount_get(struct qcow2_image *img, uint64_t cluster, uint64_t *ret,
 {
 	struct qcow2_table *rb;
 
-	if (rb_get(img, cluster / img->g.rb_entries, &rb, err) < 0)
+	if (qcow2_rb_get(img, cluster / img->g.rb_entries, &rb, err) < 0)
 		return -1;
 	*ret = rb ? qcow2_refcount_load(rb->data, img->g.refcount_order,
 					cluster % img->g.rb_entries) : 0;
@@ -121,7 +130,7 @@ qcow2_refcount_set(struct qcow2_image *img, uint64_t cluster, uint64_t value,
 {
 	struct qcow2_table *rb;
 
-	if (rb_get(img, cluster / img->g.rb_entries, &rb, err) < 0)
+	if (qcow2_rb_get(img, cluster / img->g.rb_entries, &rb, err) < 0)
 		return -1;
 	if (!rb)
 		return smd_fail(err, SMD_REASON_REFCOUNT_LOW, img->io->name,
@@ -136,7 +145,7 @@ add_one(struct qcow2_image *img, uint64_t cluster, int delta, struct smd_error *
 	struct qcow2_table *rb;
 	uint64_t count = 0;
 
-	if (rb_get(img, cluster / img->g.rb_entries, &rb, err) < 0)
+	if (qcow2_rb_get(img, cluster / img->g.rb_entries, &rb, err) < 0)
 		return -1;
 	if (rb)
 		count = qcow2_refcount_load(rb->data, img->g.refcount_order,
@@ -337,7 +346,7 @@ find_free(struct qcow2_image *img, uint64_t *cluster, struct qcow2_table **ret,
 
 		if (block >= img->rt.n && rt_grow(img, block, err) < 0)
 			return -1;
-		if (rb_get(img, block, ret, err) < 0 ||
+		if (qcow2_rb_get(img, block, ret, err) < 0 ||
 		    (!*ret && rb_make(img, block, ret, err) < 0))
 			return -1;
 		free_cluster = rb_find_free(img, *ret, *cluster);
@@ -375,7 +384,7 @@ take(struct qcow2_image *img, uint64_t cluster, uint64_t n, struct smd_error *er
 				err) < 0)
 		return -1;
 	for (uint64_t i = 0; i < n; i++) {
-		if (rb_get(img, (cluster + i) / img->g.rb_entries, &rb, err) < 0)
+		if (qcow2_rb_get(img, (cluster + i) / img->g.rb_entries, &rb, err) < 0)
 			return -1;
 		rb_set(img, rb, cluster + i, 1);
 	}

@@ -16,30 +16,35 @@
 
 /* ---- In place ----------------------------------------------------------------- */
 
+struct adjusting {
+	struct qcow2_image *img;
+	bool raise;
+};
+
+static int
+adjust_count(void *opaque, uint64_t cluster, uint64_t count, uint64_t used, struct smd_error *err)
+{
+	const struct adjusting *a = opaque;
+
+	if (a->raise ? count >= used : count <= used)
+		return 0;
+	return qcow2_refcount_set(a->img, cluster, used, err);
+}
+
 /* Raise what is too low, or lower what is too high. */
 static int
 adjust(struct qcow2_checker *c, bool raise, struct smd_error *err)
 {
-	struct qcow2_image *img = c->img;
-	uint64_t count, used;
+	struct adjusting a = { c->img, raise };
 
-	for (uint64_t block = 0; block < img->rt.n; block++) {
-		uint64_t first = block * img->g.rb_entries;
-
-		if (img->rt.entries[block] == 0)
+	for (uint64_t block = 0; block < c->img->rt.n; block++) {
+		if (c->img->rt.entries[block] == 0)
 			continue;
-		if (qcow2_sync_if_full(img, err) < 0)
+		if (qcow2_sync_if_full(c->img, err) < 0 ||
+		    qcow2_compare_block(c, block, adjust_count, &a, err) < 0)
 			return -1;
-		for (uint64_t i = first; i < first + img->g.rb_entries; i++) {
-			if (qcow2_refcount_get(img, i, &count, err) < 0)
-				return -1;
-			used = qcow2_counts_get(&c->counts, i);
-			if ((raise ? count < used : count > used) &&
-			    qcow2_refcount_set(img, i, used, err) < 0)
-				return -1;
-		}
 	}
-	return qcow2_sync(img, err);
+	return qcow2_sync(c->img, err);
 }
 
 /* ---- Anew ----------------------------------------------------------------------- */

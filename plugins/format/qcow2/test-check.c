@@ -229,6 +229,29 @@ test_snapshot_that_does_not_fit(void **state)
 	smd_io_close(io);
 }
 
+/* A table of 2^17 names of one block, of 2^19 counts: each is read once. Reading
+ * them as the table says would not end. */
+static void
+test_one_block_for_all(void **state)
+{
+	static const char *const options[] = { "cluster_size=64k", "refcount_bits=1", NULL };
+	struct smd_io *io = test_create(DISK, options);
+	uint64_t block = get64(io, get64(io, QCOW2_HEADER_RT_OFFSET));
+	uint64_t table = (io->size + 0xffff) / 0x10000 * 0x10000;
+	struct test_findings t;
+
+	(void)state;
+	for (uint64_t i = 0; i < 1u << 17; i++)
+		put(io, table + i * 8, block, 8);
+	put(io, QCOW2_HEADER_RT_OFFSET, table, 8);
+	put(io, QCOW2_HEADER_RT_CLUSTERS, 16, 4);
+	t = test_check(io, SMD_REPAIR_ALL);
+	assert_true(t.corruptions > 0);
+	assert_int_equal(t.reason, SMD_REASON_TABLE_OVERLAP);
+	assert_int_equal(t.repaired, 0);
+	smd_io_close(io);
+}
+
 int
 main(void)
 {
@@ -241,6 +264,7 @@ main(void)
 		cmocka_unit_test(test_dirty_is_cleared),
 		cmocka_unit_test(test_write_keeps_off_tables),
 		cmocka_unit_test(test_snapshot_that_does_not_fit),
+		cmocka_unit_test(test_one_block_for_all),
 	};
 
 	return cmocka_run_group_tests(tests, test_load, NULL);
