@@ -14,7 +14,7 @@ packages_build=(
 packages_run=(e2fsprogs openssl qemu-utils)
 # What the tests use besides. A test whose program is missing is skipped.
 packages_test=(
-	clang libcmocka-dev libclang-rt-14-dev libqcow-utils libvhdi-utils python3 systemd
+	clang libcmocka-dev libclang-rt-dev libqcow-utils libvhdi-utils python3 systemd
 	valgrind xz-utils
 )
 
