@@ -142,7 +142,8 @@ struct smd_sr_driver {
 	/* Remove an attached, empty SR from its place; then it is detached. */
 	int (*destroy)(void *sr, struct smd_error *err);
 	int (*stat)(void *sr, struct smd_sr_stat *ret, struct smd_error *err);
-	/* Every volume, in any order; the driver's own bookkeeping left out. */
+	/* Every volume, in any order; the driver's own bookkeeping left out. What else
+	 * lies there, under a name that volume_open refuses, may be among them. */
 	int (*scan)(void *sr, smd_sr_volume_fn *add, void *opaque, struct smd_error *err);
 	int (*probe)(const struct smd_sr_config *config, smd_sr_found_fn *found, void *opaque,
 		     struct smd_error *err);

@@ -254,6 +254,20 @@ test_names(void **state)
 		assert_int_equal(driver->scan(sr, see, &seen, &err), 0);
 		assert_int_equal(seen.n, 0);
 	}
+	/* A file that somebody put there is shown, though it is no volume. */
+	snprintf(path, sizeof path, "%s/my disk.raw", location);
+	fclose(fopen(path, "w"));
+	{
+		struct smd_error err = { 0, 0 };
+		struct seen seen = { 0 };
+		int fd;
+
+		assert_int_equal(driver->scan(sr, see, &seen, &err), 0);
+		assert_int_equal(seen.n, 1);
+		assert_string_equal(seen.names[0], "my disk.raw");
+		assert_int_equal(driver->volume_open(sr, "my disk.raw", 0, &fd, &err), -1);
+	}
+	unlink(path);
 	driver->detach(sr);
 }
 

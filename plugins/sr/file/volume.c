@@ -121,8 +121,9 @@ file_scan(void *opaque, smd_sr_volume_fn *add, void *add_opaque, struct smd_erro
 						sr->location);
 			break;
 		}
-		/* What vanishes meanwhile was not there; other kinds are not ours. */
-		if (!file_name_ok(entry->d_name) ||
+		/* What vanishes meanwhile was not there; other kinds are not ours. A
+		 * file whose name is none for a volume is for the host to report. */
+		if (entry->d_name[0] == '.' ||
 		    fstatat(sr->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    !S_ISREG(st.st_mode))
 			continue;
