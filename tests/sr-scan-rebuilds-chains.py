@@ -94,7 +94,8 @@ with Smd() as smd:
     outside = volume(46, "qcow2")
     overlay(outside, base, seed=13)
     rename_parent(outside, "fat:/etc", "raw")
-    for name, text in (("readme.txt", "no image"), ("junk.vhd", "none either" * 100)):
+    for name, text in (("readme.txt", "no image"), ("junk.vhd", "none either" * 100),
+                       ("a disk.raw", "with a space in its name"), ("two\nlines.raw", "")):
         with open(in_sr(name), "w") as f:
             f.write(text)
 
@@ -132,6 +133,10 @@ with Smd() as smd:
         expect_eq(vdis[name]["read_only"], name in (base, middle, hidden, raw, golden),
                   "read_only of " + name)
 
+    orphans = smd.call("SR.get_orphans", sr)
+    expect_eq(sorted(orphans), ["a disk.raw", "junk.vhd", "readme.txt"], "orphans")
+    assert "BAD_COOKIE" in orphans["junk.vhd"] and "txt" in orphans["readme.txt"], orphans
+
     # A VHD that cannot be read may lie on the hidden one: that is not given up yet.
     expect_eq(vdis[hidden]["managed"], True, "managed while in doubt")
     os.unlink(in_sr(broken))
@@ -140,6 +145,13 @@ with Smd() as smd:
     assert broken not in vdis
     expect_eq({n: vdis[n]["managed"] for n in good}, {n: n != hidden for n in good}, "managed")
     expect_error("VDI_NOT_MANAGED", smd.call, "VDI.copy", vdis[hidden]["ref"], sr, NULL_REF, NULL_REF)
+
+    # A hidden image on which nothing lies is no disk, and not ours to delete.
+    forsaken = volume(23, "vhd")
+    shutil.copyfile(in_sr(hidden), in_sr(forsaken))
+    smd.call("SR.scan", sr)
+    assert forsaken not in records()
+    assert "hidden" in smd.call("SR.get_orphans", sr)[forsaken]
 
     # The disks are whole.
     out = os.path.join(smd.dir, "out.raw")

@@ -267,6 +267,12 @@ handler_scan(struct call *call, json **ret, struct smd_error *err)
 }
 
 static int
+handler_get_orphans(struct call *call, json **ret, struct smd_error *err)
+{
+	return sr_orphans(call->daemon, call_str(call, 0), ret, err);
+}
+
+static int
 handler_update(struct call *call, json **ret, struct smd_error *err)
 {
 	(void)ret;
@@ -408,6 +414,7 @@ const struct call_binding api_sr_handlers[] = {
 	{ "SR.forget", handler_forget },
 	{ "SR.destroy", handler_destroy },
 	{ "SR.scan", handler_scan },
+	{ "SR.get_orphans", handler_get_orphans },
 	{ "SR.update", handler_update },
 	{ "SR.probe", handler_probe },
 	{ "SR.get_supported_types", handler_get_supported_types },

@@ -67,13 +67,25 @@ node_of(struct scan *scan, const struct image *image)
 	return &scan->nodes[image - scan->images];
 }
 
+/* A name that can be told of: a file may have any. */
+static bool
+is_printable(const char *name)
+{
+	for (const char *p = name; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return false;
+	}
+	return smd_utf8_valid(name, strlen(name));
+}
+
 static int
 note_volume(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
 {
 	json *volumes = opaque;
 
 	(void)err;
-	smd_json_set_int(volumes, volume->name, (int64_t)volume->allocated);
+	if (is_printable(volume->name))
+		smd_json_set_int(volumes, volume->name, (int64_t)volume->allocated);
 	return 0;
 }
 
@@ -269,8 +281,6 @@ gather(struct scan *scan, struct smd_error *err)
 		if (allocated && !smd_json_member(known, location)) {
 			add_node(scan, location, ref, row, json_object_get_int64(allocated));
 			smd_json_set_bool(known, location, true);
-		} else if (!allocated && row_without_volume(scan, ref, row, err) < 0) {
-			return -1;
 		}
 	}
 	json_object_object_foreach(scan->volumes, location, allocated) {
@@ -615,30 +625,77 @@ report_orphans(struct scan *scan)
 	sr->orphans = json_object_get(scan->orphans);
 }
 
+/* All that a scan finds out before it changes anything. */
 static int
-scan_used(struct sr *sr, struct smd_error *err)
+survey(struct scan *scan, struct smd_error *err)
 {
-	struct scan scan CLEANUP_SCAN = {
+	if (gather(scan, err) < 0 || look_at_all(scan, err) < 0 || load_tree(scan, err) < 0)
+		return -1;
+	images_resolve(scan->images, scan->n);
+	for (size_t i = 0; i < scan->n; i++) {
+		note_doubt(scan, &scan->images[i]);
+		if (!scan->nodes[i].row)
+			judge(scan, &scan->images[i]);
+	}
+	return 0;
+}
+
+static int
+refresh_all(struct scan *scan, struct smd_error *err)
+{
+	json_object_object_foreach(scan->rows, ref, row) {
+		if (!smd_json_member(scan->volumes, smd_json_str(row, "location", "")) &&
+		    row_without_volume(scan, ref, row, err) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < scan->n; i++) {
+		if (scan->nodes[i].row && refresh_row(scan, &scan->images[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+scan_init(struct scan *scan, struct sr *sr)
+{
+	*scan = (struct scan){
 		.sr = sr, .db = sr->daemon->db, .volumes = json_object_new_object(),
 		.places = json_object_new_object(), .orphans = json_object_new_object(),
 		.doubts = json_object_new_object(),
 	};
+}
+
+static int
+scan_used(struct sr *sr, struct smd_error *err)
+{
+	struct scan scan CLEANUP_SCAN = { 0 };
 	LOCK_SCOPE(&sr->scan_lock);
 
-	if (gather(&scan, err) < 0 || look_at_all(&scan, err) < 0 || load_tree(&scan, err) < 0)
-		return -1;
-	images_resolve(scan.images, scan.n);
-	for (size_t i = 0; i < scan.n; i++) {
-		note_doubt(&scan, &scan.images[i]);
-		if (!scan.nodes[i].row)
-			judge(&scan, &scan.images[i]);
-		else if (refresh_row(&scan, &scan.images[i], err) < 0)
-			return -1;
-	}
-	if (introduce_all(&scan, err) < 0 || settle_all(&scan, err) < 0)
+	scan_init(&scan, sr);
+	if (survey(&scan, err) < 0 || refresh_all(&scan, err) < 0 ||
+	    introduce_all(&scan, err) < 0 || settle_all(&scan, err) < 0)
 		return -1;
 	report_orphans(&scan);
 	return db_map_remove(sr->daemon->db, "SR", sr->ref, "other_config", "dirty", err);
+}
+
+int
+sr_orphans(struct daemon *daemon, const char *ref, json **ret, struct smd_error *err)
+{
+	struct scan scan CLEANUP_SCAN = { 0 };
+	struct sr *sr;
+	int r;
+
+	if (sr_use(daemon, ref, &sr, err) < 0)
+		return -1;
+	scan_init(&scan, sr);
+	pthread_mutex_lock(&sr->scan_lock);
+	r = survey(&scan, err);
+	pthread_mutex_unlock(&sr->scan_lock);
+	if (r == 0)
+		*ret = json_object_get(scan.orphans);
+	sr_release(sr);
+	return r;
 }
 
 int

@@ -82,6 +82,8 @@ void op_refresh(struct daemon *daemon, const char *cls, const char *ref);
 int sr_update_stats(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
 /* Reconcile the rows with the volumes; a broken image is flagged, never fatal. */
 int sr_scan(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
+/* {volume: why it is no VDI} of what a scan would leave alone now; a new reference. */
+int sr_orphans(struct daemon *daemon, const char *sr_ref, json **ret, struct smd_error *err);
 
 
 /* Read one VDI's sizes and state afresh; row: as it is now. */
