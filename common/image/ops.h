@@ -118,6 +118,12 @@ int smd_op_merge(struct smd_source *source, bool into_parent,
  * the caller's business. Durable on return; doing it again changes nothing. */
 int smd_op_set_parent(struct smd_source *source, const char *name, struct smd_error *err);
 
+/* What an image holds itself, whatever lies below it: {"data":N,"zero":N} bytes. */
+int smd_op_own(struct smd_source *source, json **ret, struct smd_error *err);
+/* Mark an image as an inner node of a chain, or not; nothing where the format has no
+ * such mark. Durable on return. */
+int smd_op_hide(struct smd_source *source, bool hidden, struct smd_error *err);
+
 /* The formats loaded: [{"name","alias","doc","caps":[…],"max-virtual-size","size-unit",
  * "needs-grow",options:[…]}]. */
 json *smd_op_formats(void);

@@ -24,6 +24,8 @@
  *   {"op":"info",    "source":S}
  *   {"op":"look",    "images":[{"fd":N,"name":…,"format":…}…]}
  *	info of many, {"images":[its answer or {"error":E}…]}, without the format's own part
+ *   {"op":"own",     "source":S}		of the first layer alone
+ *   {"op":"hide",    "source":S, "hidden":b}	the same
  *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
  *    "compress":b}
  *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows

@@ -174,6 +174,27 @@ run_create(json *request, json **ret, struct smd_error *err)
 }
 
 static int
+run_own(json *request, json **ret, struct smd_error *err)
+{
+	struct smd_source source;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0)
+		return -1;
+	return smd_op_own(&source, ret, err);
+}
+
+static int
+run_hide(json *request, json **ret, struct smd_error *err)
+{
+	struct smd_source source;
+
+	(void)ret;
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0)
+		return -1;
+	return smd_op_hide(&source, smd_json_bool(request, "hidden", false), err);
+}
+
+static int
 run_info(json *request, json **ret, struct smd_error *err)
 {
 	struct smd_source source;
@@ -480,6 +501,8 @@ static const struct {
 	{ "create", run_create, false },
 	{ "info", run_info, false },
 	{ "look", run_look, false },
+	{ "own", run_own, false },
+	{ "hide", run_hide, false },
 	{ "convert", run_convert, true },
 	{ "update", run_update, true },
 	{ "resize", run_resize, true },
