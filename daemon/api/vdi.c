@@ -3,13 +3,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "common/lock.h"
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
+#include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
 #define FORMAT_KEY "image-format"
@@ -60,6 +60,7 @@ set_format(json *row, const char *format)
 	}
 	json_object_object_del(sm_config, ERROR_KEY);
 	json_object_object_del(sm_config, "type");
+	json_object_object_del(sm_config, TREE_PARENT_KEY);
 	smd_json_set_str(sm_config, FORMAT_KEY, format);
 }
 
@@ -245,27 +246,6 @@ vdi_introduce(struct call *call, json **ret, struct smd_error *err)
 
 /* ---- destroy, forget ---- */
 
-/* Nobody outside may have it open; gone already is fine. */
-static int
-check_unused(struct disk *disk, struct smd_error *err)
-{
-	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
-	int r;
-
-	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
-						 SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
-		if (open_err.errnum == ENOENT)
-			return 0;
-		smd_error_move(err, &open_err);
-		return -1;
-	}
-	r = smd_image_lock(disk->fd, true, disk->location, err);
-	if (r == 1)
-		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, "destroy"),
-					   "VDI %s is held open by another program", disk->uuid);
-	return r;
-}
-
 /* Others say they are snapshots of a VDI: of another from now on, or of none. */
 static int
 repoint_snapshots(struct db *db, const char *from, const char *to, struct smd_error *err)
@@ -290,25 +270,65 @@ drop_row(struct db *db, const char *ref, struct smd_error *err)
 	return db_delete(db, "VDI", ref, err);
 }
 
+/* Other disks lie on it: its image stays, under a row of its own, until the collector
+ * has made it superfluous. */
+static int
+leave_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
+{
+	uint64_t allocated = volume_allocated(disk->sr, disk->location);
+	CLEANUP_FREE char *base = NULL;
+
+	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
+		return -1;
+	if (tree_leave_base(daemon->db, disk->vdi_ref, allocated, &base, err) < 0 ||
+	    drop_row(daemon->db, disk->vdi_ref, err) < 0) {
+		db_rollback(daemon->db);
+		return -1;
+	}
+	if (db_commit(daemon->db, err) < 0)
+		return -1;
+	op_refresh(daemon, "VDI", base);
+	return 0;
+}
+
+/* The row goes, and the job is to delete the volume. */
+static int
+drop_disk(struct daemon *daemon, struct disk *disk, const char *job, struct smd_error *err)
+{
+	bool has_children;
+
+	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
+		return -1;
+	if (tree_has_children(daemon->db, disk->vdi_ref, &has_children, err) < 0)
+		goto fail;
+	if (has_children) {
+		smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, "destroy"),
+				    "another VDI has come to lie on VDI %s", disk->uuid);
+		goto fail;
+	}
+	if (drop_row(daemon->db, disk->vdi_ref, err) < 0 || job_committed(daemon, job, err) < 0)
+		goto fail;
+	return db_commit(daemon->db, err);
+fail:
+	db_rollback(daemon->db);
+	return -1;
+}
+
 static int
 destroy_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 {
 	CLEANUP_FREE char *job = NULL;
+	bool has_children;
 	int r;
 
-	if (check_unused(disk, err) < 0 ||
+	if (tree_has_children(daemon->db, disk->vdi_ref, &has_children, err) < 0)
+		return -1;
+	if (has_children)
+		return leave_disk(daemon, disk, err);
+	if (disk_lock_alone(disk, "destroy", err) < 0 ||
 	    volume_delete_begin(daemon, "VDI.destroy", disk->sr, disk->location, &job, err) < 0)
 		return -1;
-	r = db_begin(daemon->db, DB_DURABLE, err);
-	if (r == 0) {
-		r = drop_row(daemon->db, disk->vdi_ref, err);
-		if (r == 0)
-			r = job_committed(daemon, job, err);
-		if (r == 0)
-			r = db_commit(daemon->db, err);
-		else
-			db_rollback(daemon->db);
-	}
+	r = drop_disk(daemon, disk, job, err);
 	if (r == 0)
 		records_forget(disk->sr, disk->location);
 	job_end(daemon, job);
@@ -335,6 +355,19 @@ vdi_destroy(struct call *call, json **ret, struct smd_error *err)
 	return 0;
 }
 
+/* Those that lie on it could not be read any more. */
+static int
+check_childless(struct db *db, const char *vdi, struct smd_error *err)
+{
+	bool has_children;
+
+	if (tree_has_children(db, vdi, &has_children, err) < 0)
+		return -1;
+	if (!has_children)
+		return 0;
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(vdi, "forget"), "other VDIs lie on VDI %s", vdi);
+}
+
 static int
 vdi_forget(struct call *call, json **ret, struct smd_error *err)
 {
@@ -346,7 +379,7 @@ vdi_forget(struct call *call, json **ret, struct smd_error *err)
 	if (op_set_begin(&ops, "VDI", call_str(call, 0), "forget", err) < 0 ||
 	    db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (drop_row(db, call_str(call, 0), err) < 0) {
+	if (check_childless(db, call_str(call, 0), err) < 0 || drop_row(db, call_str(call, 0), err) < 0) {
 		db_rollback(db);
 		return -1;
 	}

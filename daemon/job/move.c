@@ -86,14 +86,10 @@ int
 move_replace(struct disk *disk, struct new_volume *v, struct smd_error *err)
 {
 	struct db *db = v->daemon->db;
-	int64_t allocated = (int64_t)volume_allocated(v->sr, v->name);
 
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (db_set_str(db, "VDI", disk->vdi_ref, "location", v->name, err) < 0 ||
-	    db_set_int(db, "VDI", disk->vdi_ref, "physical_utilisation", allocated, err) < 0 ||
-	    db_map_set(db, "VDI", disk->vdi_ref, "sm_config", "image-format", v->format, err) < 0 ||
-	    db_map_remove(db, "VDI", disk->vdi_ref, "sm_config", "image-error", err) < 0 ||
+	if (new_volume_give(v, disk->vdi_ref, err) < 0 ||
 	    tree_set_parent(db, disk->vdi_ref, NULL, err) < 0 ||
 	    new_volume_committed(v, err) < 0) {
 		db_rollback(db);

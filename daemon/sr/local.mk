@@ -9,6 +9,8 @@ libsr_la_SOURCES = \
 	sr/look.c \
 	sr/look.h \
 	sr/op.c \
+	sr/overlay.c \
+	sr/overlay.h \
 	sr/records.c \
 	sr/scan.c \
 	sr/sr.h \

@@ -173,6 +173,38 @@ test_children_move(void **state)
 }
 
 static void
+test_leaves_base(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *base = NULL, *chain = NULL;
+	struct test_db *t = *state;
+	CLEANUP_JSON json *row = NULL;
+
+	test_insert(t->db, "VDI", "v", "{\"SR\":\"sr\",\"location\":\"v.raw\",\"virtual_size\":7,"
+		    "\"name_label\":\"mine\",\"tags\":[\"t\"],\"sharable\":true,"
+		    "\"sm_config\":{\"image-format\":\"raw\",\"mine\":\"too\"}}");
+	link_ok(t->db, "v", "a");
+	link_ok(t->db, "b", "v");
+	link_ok(t->db, "c", "v");
+	assert_ok(tree_leave_base(t->db, "v", 5, &base, &err), &err);
+	chain = smd_asprintf("[\"c\",\"%s\",\"a\"]", base);
+	expect_chain(t->db, "c", chain);
+	expect_mirror(t->db, "b", base);
+	expect_chain(t->db, "v", "[\"v\"]");
+	expect_children(t->db, "v", "[]");
+	assert_ok(db_get_record(t->db, "VDI", base, &row, &err), &err);
+	assert_false(smd_json_bool(row, "managed", true));
+	assert_true(smd_json_bool(row, "read_only", false));
+	assert_string_equal(smd_json_str(row, "location", ""), "v.raw");
+	assert_string_equal(smd_json_str(row, "name_label", ""), "base copy");
+	assert_int_equal(smd_json_int(row, "virtual_size", 0), 7);
+	assert_int_equal(smd_json_int(row, "physical_utilisation", 0), 5);
+	assert_json(smd_json_member(row, "tags"), "[]");
+	assert_string_equal(smd_json_str(smd_json_member(row, "sm_config"), "image-format", ""), "raw");
+	assert_null(smd_json_member(smd_json_member(row, "sm_config"), "mine"));
+}
+
+static void
 test_depth(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -212,6 +244,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_rolls_back, setup, test_db_teardown),
 		cmocka_unit_test_setup_teardown(test_rows_go, setup, test_db_teardown),
 		cmocka_unit_test_setup_teardown(test_children_move, setup, test_db_teardown),
+		cmocka_unit_test_setup_teardown(test_leaves_base, setup, test_db_teardown),
 		cmocka_unit_test_setup_teardown(test_depth, setup, test_db_teardown),
 	};
 

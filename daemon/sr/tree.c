@@ -176,3 +176,56 @@ tree_move_children(struct db *db, const char *from_ref, const char *to_ref,
 	}
 	return end(db, r, err);
 }
+
+/* As SM names them. */
+static json *
+base_row(json *vdi, uint64_t allocated)
+{
+	static const char *const kept[] = { "SR", "location", "virtual_size", "type", NULL };
+	static const char *const kept_sm[] = { "image-format", "image-error", NULL };
+	json *row = json_object_new_object(), *sm_config = json_object_new_object();
+
+	for (const char *const *field = kept; *field; field++)
+		smd_json_set(row, *field, json_object_get(smd_json_member(vdi, *field)));
+	for (const char *const *key = kept_sm; *key; key++) {
+		const char *value = smd_json_str(smd_json_member(vdi, "sm_config"), *key, NULL);
+
+		if (value)
+			smd_json_set_str(sm_config, *key, value);
+	}
+	smd_json_set(row, "sm_config", sm_config);
+	smd_json_set_str(row, "name_label", "base copy");
+	smd_json_set_bool(row, "managed", false);
+	smd_json_set_bool(row, "read_only", true);
+	smd_json_set_int(row, "physical_utilisation", (int64_t)allocated);
+	return row;
+}
+
+int
+tree_leave_base(struct db *db, const char *vdi_ref, uint64_t allocated, char **ret,
+		struct smd_error *err)
+{
+	CLEANUP_FREE char *base = db_new_ref(), *parent = NULL;
+	CLEANUP_JSON json *vdi = NULL, *row = NULL;
+	int r;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	r = db_get_record(db, "VDI", vdi_ref, &vdi, err);
+	if (r == 0) {
+		row = base_row(vdi, allocated);
+		r = db_insert(db, "VDI", base, row, err);
+	}
+	if (r == 0)
+		r = tree_parent(db, vdi_ref, &parent, err);
+	if (r == 0)
+		r = tree_move_children(db, vdi_ref, base, err);
+	if (r == 0)
+		r = set_parent(db, vdi_ref, NULL, err);
+	if (r == 0 && parent)
+		r = set_parent(db, base, parent, err);
+	if (end(db, r, err) < 0)
+		return -1;
+	*ret = TAKE_PTR(base);
+	return 0;
+}

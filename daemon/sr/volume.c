@@ -286,6 +286,26 @@ disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *oper
 				   "the chain of VDI %s keeps changing", disk->uuid);
 }
 
+int
+disk_lock_alone(struct disk *disk, const char *operation, struct smd_error *err)
+{
+	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	int r;
+
+	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
+						 SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
+		if (open_err.errnum == ENOENT)
+			return 0;
+		smd_error_move(err, &open_err);
+		return -1;
+	}
+	r = smd_image_lock(disk->fd, true, disk->location, err);
+	if (r == 1)
+		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
+					   "VDI %s is held open by another program", disk->uuid);
+	return r;
+}
+
 void
 disk_unlock(struct disk *disk)
 {
@@ -547,13 +567,11 @@ format_round_size(struct daemon *daemon, const char *format, uint64_t size)
 
 /* ---- A volume in the making ---- */
 
-int
-new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
-		 uint64_t virtual_size, struct sr *old_sr, const char *old,
-		 struct new_volume *ret, struct smd_error *err)
+/* Names only: what the job's plan needs. */
+static struct new_volume
+new_volume_name(struct daemon *daemon, struct sr *sr, const char *format, uint64_t virtual_size)
 {
-	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
-	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+	struct new_volume v = NEW_VOLUME_INIT;
 
 	v.daemon = daemon;
 	v.sr = sr;
@@ -562,16 +580,38 @@ new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const c
 	v.name = smd_asprintf("%s.%s", v.uuid.text, format);
 	v.tmp = smd_asprintf(TMP_PREFIX "%s", v.name);
 	v.virtual_size = virtual_size;
-	job_plan_add(&undo, sr_uuid(sr), v.tmp);
-	job_plan_add(&undo, sr_uuid(sr), v.name);
+	return v;
+}
+
+int
+new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
+		  uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
+		  struct new_volume *ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		ret[i] = new_volume_name(daemon, sr, format, virtual_size);
+		job_plan_add(&undo, sr_uuid(sr), ret[i].tmp);
+		job_plan_add(&undo, sr_uuid(sr), ret[i].name);
+	}
 	if (old)
 		job_plan_add(&redo, sr_uuid(old_sr), old);
-	if (job_begin(daemon, &(struct job_plan){ kind, undo, redo }, &v.job_id, err) < 0 ||
-	    sr_get_driver(sr)->volume_create(sr_handle(sr), v.tmp, 0, &v.fd, err) < 0)
-		return -1;
-	*ret = v;
-	v = (struct new_volume)NEW_VOLUME_INIT;
-	return 0;
+	r = job_begin(daemon, &(struct job_plan){ kind, undo, redo }, &ret[0].job_id, err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = sr_get_driver(sr)->volume_create(sr_handle(sr), ret[i].tmp, 0, &ret[i].fd, err);
+	for (size_t i = n; r < 0 && i-- > 0;)
+		new_volume_done(&ret[i]);
+	return r;
+}
+
+int
+new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
+		 uint64_t virtual_size, struct sr *old_sr, const char *old,
+		 struct new_volume *ret, struct smd_error *err)
+{
+	return new_volumes_begin(daemon, kind, sr, format, virtual_size, old_sr, old, 1, ret, err);
 }
 
 int
@@ -583,6 +623,20 @@ new_volume_publish(struct new_volume *v, struct smd_error *err)
 		return -1;
 	v->published = true;
 	return 0;
+}
+
+int
+new_volume_give(struct new_volume *v, const char *vdi_ref, struct smd_error *err)
+{
+	struct db *db = v->daemon->db;
+
+	if (db_set_str(db, "VDI", vdi_ref, "location", v->name, err) < 0 ||
+	    db_set_int(db, "VDI", vdi_ref, "physical_utilisation",
+		       (int64_t)volume_allocated(v->sr, v->name), err) < 0 ||
+	    db_set_int(db, "VDI", vdi_ref, "virtual_size", (int64_t)v->virtual_size, err) < 0 ||
+	    db_map_set(db, "VDI", vdi_ref, "sm_config", "image-format", v->format, err) < 0)
+		return -1;
+	return db_map_remove(db, "VDI", vdi_ref, "sm_config", "image-error", err);
 }
 
 int

@@ -47,6 +47,8 @@ int disk_find_node(struct daemon *daemon, const char *vdi_ref, struct disk *ret,
  * chain stays as it is. The record is read afresh. */
 int disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
 	      struct smd_error *err);
+/* The disk's own image goes: nobody may have it open, gone already is fine. */
+int disk_lock_alone(struct disk *disk, const char *operation, struct smd_error *err);
 /* Others may have it, though it is not closed yet. */
 void disk_unlock(struct disk *disk);
 void disk_done(struct disk *disk);
@@ -99,8 +101,14 @@ struct new_volume {
 int new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		     uint64_t virtual_size, struct sr *old_sr, const char *old,
 		     struct new_volume *ret, struct smd_error *err);
+/* The same for n volumes of one job: ret[0] commits it, and is done last. */
+int new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
+		      uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
+		      struct new_volume *ret, struct smd_error *err);
 /* All written: give it its name. */
 int new_volume_publish(struct new_volume *v, struct smd_error *err);
+/* In a transaction: it is the VDI's from now on, in the place of what the VDI had. */
+int new_volume_give(struct new_volume *v, const char *vdi_ref, struct smd_error *err);
 /* In the transaction that makes it a VDI's. */
 int new_volume_committed(struct new_volume *v, struct smd_error *err);
 /* Undo or finish, as the journal says. */

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/sr/overlay.h"
+
+#include <string.h>
+
+#include "common/lock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "daemon/db/db.h"
+#include "daemon/sr/tree.h"
+
+/* ---- Which format ---- */
+
+static bool
+format_can(struct daemon *daemon, const char *name, const char *cap)
+{
+	json *caps = smd_json_member(storage_format(daemon, name), "caps");
+	size_t n = caps ? json_object_array_length(caps) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(json_object_get_string(json_object_array_get_idx(caps, i)), cap) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The first of the SR's that can lie on another image and holds the size. */
+static int
+choose_format(struct overlay *o, struct smd_error *err)
+{
+	struct disk *disk = o->disk;
+	CLEANUP_JSON json *names = NULL;
+	bool any = false;
+
+	if (sr_formats(o->daemon, sr_ref(disk->sr), &names, err) < 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(names); i++) {
+		struct smd_error unfit CLEANUP_ERROR = SMD_ERROR_INIT;
+		const char *name = json_object_get_string(json_object_array_get_idx(names, i));
+
+		if (!format_can(o->daemon, name, "parent"))
+			continue;
+		any = true;
+		if (sr_choose_format(o->daemon, sr_ref(disk->sr), name, disk->virtual_size,
+				     disk->vdi_ref, &o->format, &unfit) == 0)
+			return 0;
+		smd_error_clear(err);
+		smd_error_move(err, &unfit);
+	}
+	if (any)
+		return -1;
+	return smd_fail_SR_OPERATION_NOT_SUPPORTED(
+		err, sr_ref(disk->sr), "SR %s takes no format that can lie on a %s image",
+		sr_uuid(disk->sr), disk->format);
+}
+
+/* A chain has one format, but for a raw base. */
+static int
+find_format(struct overlay *o, struct smd_error *err)
+{
+	if (!format_can(o->daemon, o->disk->format, "parent"))
+		return choose_format(o, err);
+	o->format = smd_strdup(o->disk->format);
+	return 0;
+}
+
+/* ---- driver_params: the format's options; SM's `type` where it says what is done ---- */
+
+static bool
+format_has_option(struct daemon *daemon, const char *format, const char *name)
+{
+	json *options = smd_json_member(storage_format(daemon, format), "options");
+	size_t n = options ? json_object_array_length(options) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(smd_json_str(json_object_array_get_idx(options, i), "name", ""), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_double(const char *name, const char *value)
+{
+	return strcmp(name, "type") == 0 && strcmp(value, "double") == 0;
+}
+
+static int
+check_options(struct overlay *o, struct smd_error *err)
+{
+	if (!o->options)
+		return 0;
+	json_object_object_foreach(o->options, name, value) {
+		const char *text = json_object_get_string(value);
+
+		if (!is_double(name, text) && !format_has_option(o->daemon, o->format, name))
+			return smd_fail_VALUE_NOT_SUPPORTED(
+				err, "driver_params", name, "not an option of the format",
+				"driver_params: %s=%s is no option of %s", name, text, o->format);
+	}
+	return 0;
+}
+
+static json *
+target_options(const struct overlay *o)
+{
+	json *options = json_object_new_object();
+
+	if (!o->options)
+		return options;
+	json_object_object_foreach(o->options, name, value) {
+		if (!is_double(name, json_object_get_string(value)))
+			smd_json_set_str(options, name, json_object_get_string(value));
+	}
+	return options;
+}
+
+/* T of one of the new images. fd -1: none. */
+static json *
+overlay_target(const struct overlay *o, int fd, const char *name, struct worker_job *job,
+	       struct smd_error *err)
+{
+	json *target = target_of_fd(fd, name, o->format, o->virtual_size, job, err);
+
+	if (target)
+		smd_json_set(target, "options", target_options(o));
+	return target;
+}
+
+/* ---- The plan ---- */
+
+/* Whether nothing has been written to the disk since it came to lie on its parent. */
+static int
+find_empty(struct overlay *o, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .task_ref = o->task_ref, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	struct disk *disk = o->disk;
+	json *source;
+
+	if (disk->n_parents == 0)
+		return 0;
+	source = source_of_fd(disk->fd, disk->location, disk->format, false, false, &job, err);
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "own");
+	smd_json_set(request, "source", source);
+	if (worker_run(o->daemon, &job, &result, err) < 0)
+		return smd_error_prefix(err, "VDI %s", disk->uuid);
+	o->empty = smd_json_int(result, "data", 1) == 0 && smd_json_int(result, "zero", 1) == 0;
+	return 0;
+}
+
+static int
+check_room(struct overlay *o, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .task_ref = o->task_ref, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+
+	smd_json_set_str(request, "op", "measure");
+	smd_json_set_int(request, "size", (int64_t)o->virtual_size);
+	smd_json_set(request, "target", overlay_target(o, -1, "the new image", &job, err));
+	if (worker_run(o->daemon, &job, &result, err) < 0)
+		return -1;
+	return sr_check_room(o->disk->sr, (uint64_t)smd_json_int(result, "required", 0) * o->n, err);
+}
+
+int
+overlay_plan(struct overlay *o, struct smd_error *err)
+{
+	struct disk *disk = o->disk;
+
+	if (find_format(o, err) < 0 || check_options(o, err) < 0 || find_empty(o, err) < 0)
+		return -1;
+	o->n = o->empty ? 1 : 2;
+	o->virtual_size = format_round_size(o->daemon, o->format, disk->virtual_size);
+	if (tree_check_depth(o->daemon->db, o->empty ? disk->parents[0].vdi_ref : disk->vdi_ref,
+			     err) < 0)
+		return -1;
+	return check_room(o, err);
+}
+
+/* ---- Making ---- */
+
+static json *
+parent_source(const struct overlay *o, struct worker_job *job, struct smd_error *err)
+{
+	const struct disk *disk = o->disk;
+
+	if (o->empty)
+		return source_of_fd(disk->parents[0].fd, disk->parents[0].name,
+				    disk->parents[0].format, false, false, job, err);
+	return source_of_fd(disk->fd, disk->location, disk->format, false, false, job, err);
+}
+
+static int
+write_image(struct overlay *o, struct new_volume *v, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .task_ref = o->task_ref, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	json *target = overlay_target(o, v->fd, v->name, &job, err);
+	json *parent = target ? parent_source(o, &job, err) : NULL;
+
+	smd_json_set_str(request, "op", "create");
+	smd_json_set(request, "target", target);
+	if (!parent) {
+		worker_job_done(&job);
+		return -1;
+	}
+	smd_json_set(target, "parents", parent);
+	return worker_run(o->daemon, &job, &result, err) < 0 ? volume_fail(v->sr, err) : 0;
+}
+
+int
+overlay_make(struct overlay *o, const char *old, struct smd_error *err)
+{
+	if (new_volumes_begin(o->daemon, o->kind, o->disk->sr, o->format, o->virtual_size,
+			      o->disk->sr, old, o->n, o->v, err) < 0)
+		return -1;
+	for (size_t i = 0; i < o->n; i++) {
+		if (write_image(o, &o->v[i], err) < 0 || new_volume_publish(&o->v[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err)
+{
+	struct disk *disk = o->disk;
+	struct db *db = o->daemon->db;
+
+	if (o->empty)
+		return tree_parent(db, disk->vdi_ref, ret_parent, err);
+	if (tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), ret_parent,
+			    err) < 0 ||
+	    new_volume_give(&o->v[1], disk->vdi_ref, err) < 0)
+		return -1;
+	return tree_set_parent(db, disk->vdi_ref, *ret_parent, err);
+}
+
+/* ---- Afterwards ---- */
+
+static int
+hide(struct overlay *o, const char *name, const char *format, struct smd_error *err)
+{
+	struct sr *sr = o->disk->sr;
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	CLEANUP_CLOSE int fd = -1;
+	json *source;
+	int r;
+
+	if (sr_get_driver(sr)->volume_open(sr_handle(sr), name, SMD_SR_OPEN_WRITE, &fd, err) < 0)
+		return -1;
+	r = smd_image_lock(fd, true, name, err);
+	if (r != 0)
+		return r < 0 ? -1 : 0;	/* read by others: it stays as it is */
+	source = source_of_fd(fd, name, format, true, false, &job, err);
+	if (source) {
+		smd_json_set_str(request, "op", "hide");
+		smd_json_set(request, "source", source);
+		smd_json_set_bool(request, "hidden", true);
+		r = worker_run(o->daemon, &job, &result, err);
+	}
+	smd_image_unlock(fd);
+	return source ? r : -1;
+}
+
+void
+overlay_hide(struct overlay *o)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *name = smd_strdup(o->disk->location);
+	CLEANUP_FREE char *format = smd_strdup(o->disk->format);
+
+	disk_unlock(o->disk);
+	if (o->empty || !format_can(o->daemon, format, "hidden"))
+		return;
+	/* Only other programs go by it. */
+	if (hide(o, name, format, &err) < 0)
+		smd_log(SMD_LOG_WARNING, "%s of SR %s could not be marked hidden: %s", name,
+			sr_uuid(o->disk->sr), err.message);
+}
+
+void
+overlay_done(struct overlay *o)
+{
+	for (size_t i = 2; i-- > 0;)
+		new_volume_done(&o->v[i]);
+	free(o->format);
+	o->format = NULL;
+}
