@@ -299,7 +299,8 @@ start_handlers(struct smd_error *err)
 	static const struct call_binding *const tables[] = {
 		api_event_handlers, api_generic_handlers, api_host_handlers, api_pbd_handlers,
 		api_pool_handlers, api_session_handlers, api_sm_handlers, api_sr_handlers,
-		api_system_handlers, api_task_handlers, api_vdi_handlers, NULL,
+		api_system_handlers, api_task_handlers, api_vdi_handlers,
+		api_vdi_snapshot_handlers, NULL,
 	};
 
 	return call_bind(tables, err);

@@ -17,6 +17,7 @@ extern const struct call_binding api_sr_handlers[];
 extern const struct call_binding api_system_handlers[];
 extern const struct call_binding api_task_handlers[];
 extern const struct call_binding api_vdi_handlers[];
+extern const struct call_binding api_vdi_snapshot_handlers[];
 
 /* The rows of this host (with its metrics) and of the pool: made at the first start,
  * brought up to date at each. They set daemon->host_ref and daemon->pool_ref. */

@@ -16,5 +16,6 @@ libapi_la_SOURCES = \
 	api/transfer.c \
 	api/transfer.h \
 	api/vdi.c \
+	api/vdi_snapshot.c \
 	$(NULL)
 libapi_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)

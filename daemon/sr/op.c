@@ -24,11 +24,19 @@ sr_may_share(const char *operation, const char *running)
 	return disk || running_disk || strcmp(operation, running) != 0;
 }
 
-/* A VDI bears several readers and nothing else at once. */
+/* A VDI bears several readers at once, and to become a base under them. */
 static bool
 vdi_may_share(const char *operation, const char *running)
 {
-	return strcmp(operation, "copy") == 0 && strcmp(running, "copy") == 0;
+	return strcmp(running, "copy") == 0 &&
+	       (strcmp(operation, "copy") == 0 || strcmp(operation, "clone") == 0);
+}
+
+static bool
+is_snapshot_of_copied(const char *cls, const char *operation, const char *running)
+{
+	return strcmp(cls, "VDI") == 0 && strcmp(operation, "snapshot") == 0 &&
+	       strcmp(running, "copy") == 0;
 }
 
 static int
@@ -40,6 +48,10 @@ check_running(const char *cls, const char *ref, const char *operation, json *cur
 		bool ok = strcmp(cls, "SR") == 0 ? sr_may_share(operation, running)
 						 : vdi_may_share(operation, running);
 
+		if (is_snapshot_of_copied(cls, operation, running))
+			return smd_fail_OPERATION_NOT_ALLOWED(
+				err, "The VDI is being copied", "VDI %s is being copied, by %s", ref,
+				key);
 		if (!ok)
 			return smd_fail_OTHER_OPERATION_IN_PROGRESS(
 				err, cls, ref, running, key,
@@ -49,14 +61,128 @@ check_running(const char *cls, const char *ref, const char *operation, json *cur
 	return 0;
 }
 
+/* ---- What an object is decides, too ---- */
+
+struct subject {
+	const char *cls, *ref;
+	char *sr;
+	const struct smd_sr_driver *driver;	/* NULL: not loaded */
+	json *vdi;		/* the fields that matter; NULL: no VDI */
+};
+
+static void
+subject_done(struct subject *s)
+{
+	free(s->sr);
+	json_object_put(s->vdi);
+}
+
+static int
+subject_load(struct daemon *daemon, const char *cls, const char *ref, struct subject *ret,
+	     struct smd_error *err)
+{
+	static const char *const fields[] = {
+		"type", "sharable", "is_a_snapshot", "on_boot", "managed", NULL,
+	};
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *type = NULL;
+	bool is_vdi = strcmp(cls, "VDI") == 0;
+
+	*ret = (struct subject){ .cls = cls, .ref = ref };
+	if (is_vdi && db_get_str(daemon->db, cls, ref, "SR", &ret->sr, err) < 0)
+		return -1;
+	if (!is_vdi)
+		ret->sr = smd_strdup(ref);
+	ret->vdi = is_vdi ? json_object_new_object() : NULL;
+	for (size_t i = 0; is_vdi && fields[i]; i++) {
+		json *value;
+
+		if (db_get(daemon->db, cls, ref, fields[i], &value, err) < 0)
+			return -1;
+		smd_json_set(ret->vdi, fields[i], value);
+	}
+	if (db_get_str(daemon->db, "SR", ret->sr, "type", &type, &none) == 0)
+		sr_driver(daemon, type, &ret->driver, &none);
+	return 0;
+}
+
+/* Features of a driver that not every driver has. */
+static const char *
+feature_of(const char *operation)
+{
+	static const char *const features[][2] = {
+		{ "clone", "VDI_CLONE" }, { "vdi_clone", "VDI_CLONE" },
+		{ "snapshot", "VDI_SNAPSHOT" }, { "vdi_snapshot", "VDI_SNAPSHOT" },
+		{ "revert_from", "VDI_REVERT" }, { "revert_to", "VDI_REVERT" },
+		{ "vdi_revert", "VDI_REVERT" },
+	};
+
+	for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
+		if (strcmp(features[i][0], operation) == 0)
+			return features[i][1];
+	}
+	return NULL;
+}
+
+static bool
+driver_has(const struct smd_sr_driver *driver, const char *feature)
+{
+	size_t length = strlen(feature);
+
+	for (const char *const *f = driver->features; f && *f; f++) {
+		if (strncmp(*f, feature, length) == 0 && ((*f)[length] == '\0' || (*f)[length] == '/'))
+			return true;
+	}
+	return false;
+}
+
+/* In xapi's order, after what runs. */
+static int
+check_subject(const struct subject *s, const char *operation, struct smd_error *err)
+{
+	const char *feature = feature_of(operation);
+	const char *type = smd_json_str(s->vdi, "type", "");
+	bool snapshot = strcmp(operation, "snapshot") == 0;
+
+	if (feature && (!s->driver || !driver_has(s->driver, feature)))
+		return smd_fail_SR_OPERATION_NOT_SUPPORTED(err, s->sr, "the driver of SR %s has no %s",
+							   s->sr, feature);
+	if (strcmp(type, "cbt_metadata") == 0 && strcmp(operation, "destroy") != 0 &&
+	    strcmp(operation, "forget") != 0 && strcmp(operation, "update") != 0)
+		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(s->ref, type), "VDI %s has no "
+						      "data to %s", s->ref, operation);
+	if (snapshot && smd_json_bool(s->vdi, "sharable", false))
+		return smd_fail_VDI_IS_SHARABLE(err, s->ref, "VDI %s is sharable: its writers would not "
+						"know of the snapshot", s->ref);
+	if ((snapshot || strcmp(operation, "copy") == 0) &&
+	    strcmp(smd_json_str(s->vdi, "on_boot", ""), "reset") == 0)
+		return smd_fail_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION(
+			err, "VDI %s is reset when its VM starts: no %s", s->ref, operation);
+	if (strcmp(operation, "revert_to") == 0 && !smd_json_bool(s->vdi, "is_a_snapshot", false))
+		return smd_fail_ONLY_REVERT_SNAPSHOT(err, "VDI %s is no snapshot", s->ref);
+	return 0;
+}
+
+static bool
+subject_may(const struct subject *s, const char *operation)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	return check_subject(s, operation, &err) == 0;
+}
+
 /* ---- What may be asked ---- */
 
 static const char *const vdi_operations[] = {
-	"copy", "destroy", "forget", "mirror", "resize", "update", NULL,
+	"clone", "copy", "destroy", "forget", "mirror", "resize", "revert_from", "revert_to",
+	"snapshot", "update", NULL,
 };
+/* A node of a chain is nobody's to change. */
+static const char *const vdi_operations_unmanaged[] = { NULL };
 static const char *const sr_operations_attached[] = {
-	"plug", "scan", "unplug", "update", "vdi_copy", "vdi_create", "vdi_destroy", "vdi_forget",
-	"vdi_introduce", "vdi_mirror", "vdi_resize", "vdi_update", NULL,
+	"plug", "scan", "unplug", "update", "vdi_clone", "vdi_copy", "vdi_create", "vdi_destroy",
+	"vdi_forget", "vdi_introduce", "vdi_mirror", "vdi_resize", "vdi_revert", "vdi_snapshot",
+	"vdi_update", NULL,
 };
 static const char *const sr_operations_detached[] = {
 	"destroy", "forget", "pbd_create", "pbd_destroy", "plug", NULL,
@@ -73,31 +199,41 @@ sr_is_attached(struct storage *storage, const char *ref)
 	return false;
 }
 
+static const char *const *
+operations_of(struct daemon *daemon, const struct subject *s)
+{
+	if (s->vdi)
+		return smd_json_bool(s->vdi, "managed", true) ? vdi_operations
+							      : vdi_operations_unmanaged;
+	return sr_is_attached(daemon->storage, s->ref) ? sr_operations_attached
+						       : sr_operations_detached;
+}
+
 static int
-store_allowed(struct daemon *daemon, const char *cls, const char *ref, json *current,
+store_allowed(struct daemon *daemon, const struct subject *s, json *current,
 	      struct smd_error *err)
 {
-	CLEANUP_JSON json *allowed = json_object_new_array();
-	const char *const *operations = vdi_operations;
-	bool is_sr = strcmp(cls, "SR") == 0;
+	CLEANUP_JSON json *allowed = json_object_new_array(), *stored = NULL;
+	const char *const *operations = operations_of(daemon, s);
 
-	if (is_sr)
-		operations = sr_is_attached(daemon->storage, ref) ? sr_operations_attached
-								  : sr_operations_detached;
 	for (; *operations; operations++) {
-		bool ok = true;
+		bool ok = subject_may(s, *operations);
 
 		json_object_object_foreach(current, key, value) {
 			const char *running = json_object_get_string(value);
 
 			(void)key;
-			ok = ok && (is_sr ? sr_may_share(*operations, running)
-					  : vdi_may_share(*operations, running));
+			ok = ok && (s->vdi ? vdi_may_share(*operations, running)
+					   : sr_may_share(*operations, running));
 		}
 		if (ok)
 			json_object_array_add(allowed, json_object_new_string(*operations));
 	}
-	return db_set(daemon->db, cls, ref, "allowed_operations", allowed, err);
+	if (db_get(daemon->db, s->cls, s->ref, "allowed_operations", &stored, err) < 0)
+		return -1;
+	if (json_object_equal(allowed, stored))
+		return 0;
+	return db_set(daemon->db, s->cls, s->ref, "allowed_operations", allowed, err);
 }
 
 /* ---- Beginning and ending ---- */
@@ -106,15 +242,18 @@ static int
 begin_in_transaction(struct daemon *daemon, const char *cls, const char *ref,
 		     const char *operation, const char *key, struct smd_error *err)
 {
+	CLEANUP(subject_done) struct subject subject = { .vdi = NULL };
 	CLEANUP_JSON json *current = NULL;
 
 	if (db_get(daemon->db, cls, ref, "current_operations", &current, err) < 0 ||
-	    check_running(cls, ref, operation, current, err) < 0)
+	    check_running(cls, ref, operation, current, err) < 0 ||
+	    subject_load(daemon, cls, ref, &subject, err) < 0 ||
+	    check_subject(&subject, operation, err) < 0)
 		return -1;
 	smd_json_set_str(current, key, operation);
 	if (db_set(daemon->db, cls, ref, "current_operations", current, err) < 0)
 		return -1;
-	return store_allowed(daemon, cls, ref, current, err);
+	return store_allowed(daemon, &subject, current, err);
 }
 
 int
@@ -135,16 +274,18 @@ static int
 end_in_transaction(struct daemon *daemon, const char *cls, const char *ref, const char *key,
 		   struct smd_error *err)
 {
+	CLEANUP(subject_done) struct subject subject = { .vdi = NULL };
 	CLEANUP_JSON json *current = NULL;
 
-	if (db_get(daemon->db, cls, ref, "current_operations", &current, err) < 0)
+	if (db_get(daemon->db, cls, ref, "current_operations", &current, err) < 0 ||
+	    subject_load(daemon, cls, ref, &subject, err) < 0)
 		return -1;
 	if (key) {
 		json_object_object_del(current, key);
 		if (db_set(daemon->db, cls, ref, "current_operations", current, err) < 0)
 			return -1;
 	}
-	return store_allowed(daemon, cls, ref, current, err);
+	return store_allowed(daemon, &subject, current, err);
 }
 
 static void
@@ -211,7 +352,8 @@ op_set_done(struct op_set *set)
 	set->key = NULL;
 }
 
-/* Nothing runs yet: whatever the rows say is of an earlier run. */
+/* Nothing runs yet: whatever the rows say is of an earlier run, and what is allowed
+ * perhaps of an earlier smd. */
 int
 ops_reset(struct daemon *daemon, const char *cls, struct smd_error *err)
 {
@@ -223,9 +365,9 @@ ops_reset(struct daemon *daemon, const char *cls, struct smd_error *err)
 	json_object_object_foreach(all, ref, record) {
 		json *current = smd_json_member(record, "current_operations");
 
-		if (current && json_object_object_length(current) > 0 &&
-		    (db_set(daemon->db, cls, ref, "current_operations", empty, err) < 0 ||
-		     store_allowed(daemon, cls, ref, empty, err) < 0))
+		if ((current && json_object_object_length(current) > 0 &&
+		     db_set(daemon->db, cls, ref, "current_operations", empty, err) < 0) ||
+		    end_in_transaction(daemon, cls, ref, NULL, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -250,6 +250,7 @@ fake_stamp(void *sr, const char *name, char ret[SMD_SR_STAMP_MAX], struct smd_er
 }
 
 static const char *const all_formats[] = { NULL };
+static const char *const some_features[] = { "VDI_SNAPSHOT", "VDI_CLONE/1", "VDI_REVERT", NULL };
 static struct driver driver = {
 	.d = {
 		.type = "fake", .formats = all_formats, .caps = SMD_SR_CAN_GROW,
@@ -445,6 +446,75 @@ test_operations(void **state)
 	op_end(&daemon_, "SR", sr_name, "d");
 	/* An object that is gone has no operations to end. */
 	op_end(&daemon_, "VDI", "OpaqueRef:gone", "x");
+}
+
+static void
+refused(const char *ref, const char *operation, const char *code)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	assert_int_equal(op_begin(&daemon_, "VDI", ref, operation, "refused", &err), -1);
+	assert_string_equal(err.code, code);
+}
+
+/* What a VDI is decides, too, in xapi's order. */
+static void
+test_operations_of_kinds(void **state)
+{
+	static const struct {
+		const char *members, *allowed;
+		const char *refused[3][2];
+	} kinds[] = {
+		{ "", "[\"clone\",\"copy\",\"destroy\",\"forget\",\"mirror\",\"resize\","
+		  "\"revert_from\",\"snapshot\",\"update\"]",
+		  { { "revert_to", "ONLY_REVERT_SNAPSHOT" } } },
+		{ ",\"sharable\":true", "[\"clone\",\"copy\",\"destroy\",\"forget\",\"mirror\",\"resize\","
+		  "\"revert_from\",\"update\"]", { { "snapshot", "VDI_IS_SHARABLE" } } },
+		{ ",\"is_a_snapshot\":true,\"on_boot\":\"reset\"",
+		  "[\"clone\",\"destroy\",\"forget\",\"mirror\",\"resize\",\"revert_from\","
+		  "\"revert_to\",\"update\"]",
+		  { { "snapshot", "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION" },
+		    { "copy", "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION" } } },
+		{ ",\"type\":\"cbt_metadata\",\"sharable\":true", "[\"destroy\",\"forget\",\"update\"]",
+		  { { "snapshot", "VDI_INCOMPATIBLE_TYPE" }, { "clone", "VDI_INCOMPATIBLE_TYPE" } } },
+		{ ",\"managed\":false", "[]", { { NULL, NULL } } },
+	};
+
+	(void)state;
+	driver.d.features = some_features;
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		CLEANUP_FREE char *vdi = db_new_ref();
+		CLEANUP_FREE char *text = smd_asprintf("{\"SR\":\"%s\"%s}", sr_name, kinds[i].members);
+		json *allowed;
+
+		insert("VDI", vdi, text);
+		op_refresh(&daemon_, "VDI", vdi);
+		assert_ok(db_get(daemon_.db, "VDI", vdi, "allowed_operations", &allowed, &err), &err);
+		expect_formats(allowed, kinds[i].allowed);
+		for (size_t j = 0; j < 3 && kinds[i].refused[j][0]; j++)
+			refused(vdi, kinds[i].refused[j][0], kinds[i].refused[j][1]);
+	}
+	driver.d.features = NULL;
+}
+
+static void
+test_operations_beside_copy(void **state)
+{
+	CLEANUP_FREE char *text = smd_asprintf("{\"SR\":\"%s\"}", sr_name);
+	CLEANUP_FREE char *vdi = db_new_ref();
+
+	(void)state;
+	insert("VDI", vdi, text);
+	refused(vdi, "clone", "SR_OPERATION_NOT_SUPPORTED");	/* not with this driver */
+	driver.d.features = some_features;
+	assert_int_equal(begin("VDI", vdi, "copy", "a"), 0);
+	refused(vdi, "snapshot", "OPERATION_NOT_ALLOWED");
+	refused(vdi, "revert_from", "OTHER_OPERATION_IN_PROGRESS");
+	assert_int_equal(begin("VDI", vdi, "clone", "b"), 0);
+	refused(vdi, "clone", "OTHER_OPERATION_IN_PROGRESS");
+	refused(vdi, "copy", "OTHER_OPERATION_IN_PROGRESS");
+	driver.d.features = NULL;
 }
 
 /* ---- Attach, scan, records ---- */
@@ -774,6 +844,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_operations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_operations_of_kinds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_operations_beside_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_volumes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stamps, setup, teardown),

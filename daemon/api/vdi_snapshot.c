@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* VDI.snapshot, clone, revert: new images on what others show (daemon/sr/overlay.h). */
+#include <string.h>
+
+#include "common/mem.h"
+#include "daemon/api/handlers.h"
+#include "daemon/db/db.h"
+#include "daemon/sr/overlay.h"
+#include "daemon/sr/tree.h"
+
+/* Sizes of the SR after a change, which has happened whatever becomes of this. */
+static void
+stats(struct daemon *daemon, const char *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	sr_update_stats(daemon, sr, &err);
+}
+
+/* ---- snapshot, clone ---- */
+
+struct duplicate {
+	const char *operation, *sr_operation, *kind;
+	bool snapshot;
+};
+
+static json *
+duplicate_row(struct overlay *o, json *vdi, bool snapshot)
+{
+	static const char *const shared[] = {
+		"name_label", "name_description", "type", "sharable", "other_config", "xenstore_data",
+		"tags", "on_boot", "allow_caching", "metadata_of_pool", "SR", NULL,
+	};
+	json *row = json_object_new_object();
+
+	for (const char *const *field = shared; *field; field++)
+		smd_json_set(row, *field, json_object_get(smd_json_member(vdi, *field)));
+	smd_json_set_str(row, "uuid", o->v[0].uuid.text);
+	if (snapshot) {
+		CLEANUP_FREE char *now = db_now();
+
+		smd_json_set_bool(row, "is_a_snapshot", true);
+		smd_json_set_str(row, "snapshot_of", o->disk->vdi_ref);
+		smd_json_set_str(row, "snapshot_time", now);
+	}
+	return row;
+}
+
+static int
+duplicate_in_transaction(struct overlay *o, const struct duplicate *d, const char *ref,
+			 char **ret_parent, struct smd_error *err)
+{
+	struct db *db = o->daemon->db;
+	CLEANUP_JSON json *vdi = NULL, *row = NULL;
+
+	/* Its names may have changed since the plan. */
+	if (db_get_record(db, "VDI", o->disk->vdi_ref, &vdi, err) < 0)
+		return -1;
+	row = duplicate_row(o, vdi, d->snapshot);
+	if (overlay_split(o, ret_parent, err) < 0 || db_insert(db, "VDI", ref, row, err) < 0 ||
+	    new_volume_give(&o->v[0], ref, err) < 0 ||
+	    tree_set_parent(db, ref, *ret_parent, err) < 0)
+		return -1;
+	return new_volume_committed(&o->v[0], err);
+}
+
+static int
+duplicate_commit(struct overlay *o, const struct duplicate *d, const char *ref,
+		 struct smd_error *err)
+{
+	CLEANUP_FREE char *parent = NULL;
+	struct db *db = o->daemon->db;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (duplicate_in_transaction(o, d, ref, &parent, err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	if (db_commit(db, err) < 0)
+		return -1;
+	overlay_hide(o);
+	op_refresh(o->daemon, "VDI", ref);
+	op_refresh(o->daemon, "VDI", parent);
+	return 0;
+}
+
+static int
+duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_error *err)
+{
+	struct op_set ops CLEANUP_OPS = { 0 };
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+	struct overlay o CLEANUP_OVERLAY = OVERLAY_INIT;
+	const char *vdi = call_str(call, 0);
+	CLEANUP_FREE char *ref = db_new_ref();
+
+	o.daemon = call->daemon;
+	o.kind = d->kind;
+	o.task_ref = call->task_ref;
+	o.disk = &disk;
+	o.options = call_arg(call, 1);
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "VDI", vdi, d->operation, err) < 0 ||
+	    disk_find(call->daemon, vdi, &disk, err) < 0 ||
+	    op_set_begin(&ops, "SR", sr_ref(disk.sr), d->sr_operation, err) < 0 ||
+	    disk_open(call->daemon, &disk, false, d->operation, err) < 0 ||
+	    overlay_plan(&o, err) < 0 || overlay_make(&o, NULL, err) < 0 ||
+	    duplicate_commit(&o, d, ref, err) < 0)
+		return -1;
+	stats(call->daemon, sr_ref(disk.sr));
+	*ret = json_object_new_string(ref);
+	return 0;
+}
+
+static int
+vdi_snapshot(struct call *call, json **ret, struct smd_error *err)
+{
+	static const struct duplicate snapshot = {
+		"snapshot", "vdi_snapshot", "VDI.snapshot", true,
+	};
+
+	return duplicate(call, &snapshot, ret, err);
+}
+
+static int
+vdi_clone(struct call *call, json **ret, struct smd_error *err)
+{
+	static const struct duplicate clone = { "clone", "vdi_clone", "VDI.clone", false };
+
+	return duplicate(call, &clone, ret, err);
+}
+
+/* ---- revert ---- */
+
+/* The disk that is to show what its snapshot shows. */
+static int
+find_reverted(struct daemon *daemon, const char *snapshot, char **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *ref = NULL, *sr = NULL, *its_sr = NULL;
+
+	if (db_get_str(daemon->db, "VDI", snapshot, "snapshot_of", &ref, err) < 0 ||
+	    db_get_str(daemon->db, "VDI", snapshot, "SR", &sr, err) < 0)
+		return -1;
+	if (!db_exists(daemon->db, "VDI", ref))
+		return smd_fail_OPERATION_NOT_ALLOWED(err, "The VDI of the snapshot is gone",
+						      "the disk that %s is a snapshot of is gone: "
+						      "clone the snapshot instead", snapshot);
+	if (db_get_str(daemon->db, "VDI", ref, "SR", &its_sr, err) < 0)
+		return -1;
+	if (strcmp(sr, its_sr) != 0)
+		return smd_fail_OPERATION_NOT_ALLOWED(err, "The VDI and its snapshot are of two SRs",
+						      "VDI %s is in SR %s, its snapshot %s in %s: "
+						      "VDI.copy with into_vdi brings it over", ref, its_sr,
+						      snapshot, sr);
+	*ret = TAKE_PTR(ref);
+	return 0;
+}
+
+static int
+revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children, char **ret_parent,
+		      struct smd_error *err)
+{
+	struct db *db = o->daemon->db;
+	CLEANUP_FREE char *base = NULL;
+	bool now;
+
+	if (tree_has_children(db, disk->vdi_ref, &now, err) < 0)
+		return -1;
+	if (now && !has_children)
+		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, "revert_from"),
+					   "another VDI has come to lie on VDI %s", disk->uuid);
+	if ((has_children &&
+	     tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), &base,
+			     err) < 0) ||
+	    overlay_split(o, ret_parent, err) < 0 ||
+	    new_volume_give(&o->v[0], disk->vdi_ref, err) < 0 ||
+	    tree_set_parent(db, disk->vdi_ref, *ret_parent, err) < 0)
+		return -1;
+	return new_volume_committed(&o->v[0], err);
+}
+
+static int
+revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
+{
+	struct db *db = o->daemon->db;
+	CLEANUP_FREE char *parent = NULL;
+	bool has_children;
+
+	if (tree_has_children(db, disk->vdi_ref, &has_children, err) < 0 ||
+	    (!has_children && disk_lock_alone(disk, "revert_from", err) < 0) ||
+	    disk_open(o->daemon, o->disk, false, "revert_to", err) < 0 ||
+	    overlay_plan(o, err) < 0 ||
+	    overlay_make(o, has_children ? NULL : disk->location, err) < 0 ||
+	    db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (revert_in_transaction(o, disk, has_children, &parent, err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	if (db_commit(db, err) < 0)
+		return -1;
+	if (!has_children)
+		records_forget(disk->sr, disk->location);
+	overlay_hide(o);
+	op_refresh(o->daemon, "VDI", parent);
+	return 0;
+}
+
+static int
+vdi_revert(struct call *call, json **ret, struct smd_error *err)
+{
+	struct op_set ops CLEANUP_OPS = { 0 };
+	struct disk snapshot CLEANUP_DISK = DISK_INIT, disk CLEANUP_DISK = DISK_INIT;
+	struct overlay o CLEANUP_OVERLAY = OVERLAY_INIT;
+	const char *vdi = call_str(call, 0);
+	CLEANUP_FREE char *reverted = NULL;
+
+	(void)ret;
+	o.daemon = call->daemon;
+	o.kind = "VDI.revert";
+	o.task_ref = call->task_ref;
+	o.disk = &snapshot;
+	op_set_init(&ops, call->daemon, call->task_ref);
+	if (op_set_begin(&ops, "VDI", vdi, "revert_to", err) < 0 ||
+	    find_reverted(call->daemon, vdi, &reverted, err) < 0 ||
+	    op_set_begin(&ops, "VDI", reverted, "revert_from", err) < 0 ||
+	    disk_find(call->daemon, vdi, &snapshot, err) < 0 ||
+	    disk_find(call->daemon, reverted, &disk, err) < 0 ||
+	    op_set_begin(&ops, "SR", sr_ref(disk.sr), "vdi_revert", err) < 0 ||
+	    revert_disk(&o, &disk, err) < 0)
+		return -1;
+	stats(call->daemon, sr_ref(disk.sr));
+	return 0;
+}
+
+const struct call_binding api_vdi_snapshot_handlers[] = {
+	{ "VDI.snapshot", vdi_snapshot },
+	{ "VDI.clone", vdi_clone },
+	{ "VDI.revert", vdi_revert },
+	{ NULL, NULL },
+};
