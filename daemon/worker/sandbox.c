@@ -142,7 +142,7 @@ static const unsigned long sandbox_ioctls[] = {
 };
 
 static const int sandbox_fcntls[] = {
-	F_GETFL, F_GETFD, F_OFD_GETLK, F_OFD_SETLK,
+	F_GETFL, F_GETFD, F_DUPFD_CLOEXEC, F_OFD_GETLK, F_OFD_SETLK,
 };
 
 static int
