@@ -275,6 +275,7 @@ smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_targ
 	       json **ret, struct smd_error *err)
 {
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+	CLEANUP_CHAIN struct smd_chain *base = NULL;
 	uint64_t bytes = 0, runs = 0;
 	const struct smd_format *format;
 	struct smd_measure measure;
@@ -282,7 +283,9 @@ smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_targ
 
 	if (source) {
 		if (smd_source_open(source, &chain, err) != 0 ||
-		    smd_count_delta(chain, target->upper, NULL, &bytes, &runs, err) != 0)
+		    (target->parents && !target->upper &&
+		     smd_source_open(target->parents, &base, err) != 0) ||
+		    smd_count_delta(chain, target->upper, base, &bytes, &runs, err) != 0)
 			return -1;
 		virtual_size = smd_chain_size(chain);
 	}

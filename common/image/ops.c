@@ -360,7 +360,8 @@ smd_op_update(struct smd_source *source, struct smd_source *base_source, struct 
 
 	onto->write = true;
 	if (smd_source_open(source, &from, err) != 0 ||
-	    smd_source_open(base_source, &base, err) != 0 || smd_source_open(onto, &to, err) != 0)
+	    smd_source_open(base_source, &base, err) != 0 ||
+	    smd_source_open_mended(onto, &to, err) != 0)
 		return -1;
 	delta.base = base;
 	if (smd_copy(from, to, &delta, &stats, err) != 0)

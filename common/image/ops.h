@@ -69,7 +69,7 @@ struct smd_target {
 	 * only where none is given); its descriptors are taken over. Convert copies
 	 * a delta then: what so many upper layers of the source hold, the others being
 	 * known to show what parents shows; 0: what differs from parents, found by
-	 * comparing. Measure goes by upper alone. */
+	 * comparing. Measure goes by upper, or counts what differs by the extents. */
 	struct smd_source *parents;
 	size_t upper;
 	bool no_flush;		/* rather fast than safe: see smd_io_set_no_flush */
