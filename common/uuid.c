@@ -30,9 +30,15 @@ smd_uuid_new(void)
 }
 
 bool
+smd_uuid_to_bytes(const char *text, uint8_t ret_bytes[16])
+{
+	return strlen(text) == SMD_UUID_LEN && uuid_parse(text, ret_bytes) == 0;
+}
+
+bool
 smd_uuid_ok(const char *text)
 {
 	uuid_t u;
 
-	return strlen(text) == SMD_UUID_LEN && uuid_parse(text, u) == 0;
+	return smd_uuid_to_bytes(text, u);
 }

@@ -16,6 +16,9 @@ struct smd_uuid_text smd_uuid_new(void);
 void smd_uuid_new_bytes(uint8_t ret_bytes[16]);
 struct smd_uuid_text smd_uuid_from_bytes(const uint8_t bytes[16]);
 
+/* The bytes of a uuid in the usual form, either case; false for anything else. */
+bool smd_uuid_to_bytes(const char *text, uint8_t ret_bytes[16]);
+
 /* Whether text is a uuid in the usual form, either case. */
 bool smd_uuid_ok(const char *text);
 

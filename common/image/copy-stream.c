@@ -91,15 +91,16 @@ extents_of_leaf(struct stream *s, struct smd_error *err)
 	return leaf->format->extents(leaf->img, 0, size, extents_own, s, err);
 }
 
+/* All of the disk, or what differs from another one. */
 static int
-extents_collect(struct stream *s, struct smd_error *err)
+extents_collect(struct stream *s, struct smd_chain *base, struct smd_error *err)
 {
-	CLEANUP(plan_free) struct plan plan = { 0 };
+	CLEANUP(plan_free) struct plan plan = { .base = base };
 	CLEANUP(plan_item_free) struct plan_item item = { 0 };
 	uint64_t size = smd_chain_size(s->src);
 	int r;
 
-	if (plan_init(&plan, s->src, COPY_PAGE, UINT64_C(1) << 40, size, err) < 0)
+	if (plan_init_delta(&plan, s->src, COPY_PAGE, UINT64_C(1) << 40, size, err) < 0)
 		return -1;
 	s->unit = COPY_PAGE;
 	while ((r = plan_next(&plan, &item, err)) > 0)
@@ -211,12 +212,15 @@ static int
 stream_begin(struct stream *s, const struct smd_format *format, const struct smd_create *params,
 	     struct smd_error *err)
 {
+	struct smd_chain *base = s->crew.options ? s->crew.options->base : NULL;
+
 	pthread_mutex_init(&s->crew.lock, NULL);
 	if (!(format->caps & SMD_CAP_STREAM))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, format->name,
 				      "%s cannot be written as a stream", format->name);
 	s->buf = smd_malloc(STREAM_WINDOW);
-	if ((params->parent_name ? extents_of_leaf(s, err) : extents_collect(s, err)) < 0)
+	if ((params->parent_name && !base ? extents_of_leaf(s, err) :
+	     extents_collect(s, base, err)) < 0)
 		return -1;
 	return format->stream(params, s->extents, s->n, stream_count, s, err);
 }

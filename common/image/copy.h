@@ -48,7 +48,7 @@ int smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy
 
 /* Write the disk in the given format, in order, by the format's stream callback; raw
  * needs none. Where params names a parent, only what the leaf has of its own is
- * written. *ret_size of begin(): the bytes it is in all, told before the first goes to
+ * written, or with options->base what differs from that one by the extents. *ret_size of begin(): the bytes it is in all, told before the first goes to
  * sink. */
 typedef int smd_begin_fn(void *opaque, uint64_t size, struct smd_error *err);
 typedef int smd_sink_fn(void *opaque, const void *buf, size_t count, struct smd_error *err);

@@ -16,7 +16,7 @@
 
 struct worker_job {
 	json *request;		/* borrowed; "fd" members are filled in by worker_fd */
-	int fds[64];		/* owned by the job until worker_run, which closes them */
+	int fds[112];		/* three chains, and some; owned by the job until worker_run, which closes them */
 	size_t n_fds;
 	const char *task_ref;	/* NULL: no progress, no cancel */
 	double progress_from, progress_to;	/* this worker's share of the task */

@@ -63,6 +63,14 @@ array_has(json *array, const char *text)
 	return false;
 }
 
+bool
+storage_format_can(struct daemon *daemon, const char *name, const char *cap)
+{
+	json *caps = smd_json_member(storage_format(daemon, name), "caps");
+
+	return caps && array_has(caps, cap);
+}
+
 static void
 array_add(json *array, const char *text)
 {

@@ -26,6 +26,9 @@ int sr_driver(struct daemon *daemon, const char *type, const struct smd_sr_drive
 json *storage_formats(struct daemon *daemon);			/* borrowed */
 json *storage_format(struct daemon *daemon, const char *name);	/* borrowed; NULL: not loaded */
 
+/* Whether a format has a capability, by its name there: "parent", "stream" … */
+bool storage_format_can(struct daemon *daemon, const char *name, const char *cap);
+
 const char *storage_format_dirs(struct daemon *daemon);	/* where workers find the modules */
 
 struct sr;			/* an attached SR, in use */

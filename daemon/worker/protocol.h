@@ -38,7 +38,9 @@
  *	the image and no name, for none
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
  *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}
- *   {"op":"export",  "source":S, "format":F, "fd":N}		to a pipe
+ *   {"op":"export",  "source":S, "format":F, "fd":N, "uuid":U, "base":S, "base_uuid":U}
+ *	to a pipe; U: of the image. With base an overlay that names <base_uuid>.F as its
+ *	parent: what differs from base
  *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F}
  *	from a pipe into S; F, where given, is what the bytes must not contradict
  *   {"op":"import-image", "fd":N, "filename":…, "format":F, "size":N, "room":N,
@@ -50,7 +52,7 @@
  *	  "parents":S, "parent_name":…, "upper":N}
  * With parents, create and convert make an overlay over them that names parent_name;
  * convert then copies what the source's upper layers hold (0: what differs from
- * parents), and measure goes by upper alone.
+ * parents); measure counts as much.
  */
 #ifndef SMD_DAEMON_WORKER_PROTOCOL_H
 #define SMD_DAEMON_WORKER_PROTOCOL_H

@@ -371,10 +371,26 @@ print_begin(void *opaque, uint64_t size, struct smd_error *err)
 	return 0;
 }
 
+/* What an export is to lie on, if on anything. */
+static int
+open_base(json *request, struct smd_chain **ret, struct smd_error *err)
+{
+	json *base = smd_json_member(request, "base");
+	struct smd_source source;
+
+	if (!base)
+		return 0;
+	if (parse_source(base, &source, err) != 0)
+		return -1;
+	return smd_source_open(&source, ret, err);
+}
+
 static int
 run_export(json *request, json **ret, struct smd_error *err)
 {
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+	CLEANUP_CHAIN struct smd_chain *base = NULL;
+	CLEANUP_FREE char *parent_name = NULL;
 	const struct smd_format *format;
 	struct smd_create params = { 0 };
 	struct smd_copy_options options;
@@ -385,12 +401,24 @@ run_export(json *request, json **ret, struct smd_error *err)
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
 	    parse_fd(request, &fd, err) != 0 ||
 	    smd_format_get(smd_json_str(request, "format", ""), &format, err) != 0 ||
-	    smd_source_open(&source, &chain, err) != 0)
+	    smd_source_open(&source, &chain, err) != 0 ||
+	    open_base(request, &base, err) != 0)
 		return -1;
 	params.virtual_size = smd_chain_size(chain);
 	params.timestamp_unix = (uint32_t)time(NULL);
-	smd_uuid_new_bytes(params.uuid);
+	if (!smd_uuid_to_bytes(smd_json_str(request, "uuid", ""), params.uuid))
+		smd_uuid_new_bytes(params.uuid);
 	parse_copy_options(request, &options);
+	options.base = base;
+	if (base) {
+		const char *uuid = smd_json_str(request, "base_uuid", "");
+
+		parent_name = smd_asprintf("%s.%s", uuid, format->name);
+		params.parent_name = parent_name;
+		params.parent_format = format->alias ? format->alias : format->name;
+		params.parent_virtual_size = smd_chain_size(base);
+		smd_uuid_to_bytes(uuid, params.parent_uuid);
+	}
 	return smd_stream_out(chain, format, &params, fd, print_begin, &options, err);
 }
 
