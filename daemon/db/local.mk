@@ -22,6 +22,7 @@ libdb_la_LIBADD = $(top_builddir)/schema/libschema.la $(SQLITE_LIBS)
 db_steps = \
 	$(top_srcdir)/schema/db/001-initial.sql \
 	$(top_srcdir)/schema/db/002-tree.sql \
+	$(top_srcdir)/schema/db/003-vdi-location.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \
