@@ -3,6 +3,8 @@ noinst_LTLIBRARIES += libjob.la
 libjob_la_SOURCES = \
 	job/job.c \
 	job/job.h \
+	job/land.c \
+	job/land.h \
 	job/move.c \
 	job/move.h \
 	job/task.c \

@@ -14,6 +14,8 @@ libsr_la_SOURCES = \
 	sr/records.c \
 	sr/scan.c \
 	sr/sr.h \
+	sr/staging.c \
+	sr/staging.h \
 	sr/storage.c \
 	sr/tree.c \
 	sr/tree.h \

@@ -13,7 +13,6 @@
 #include "daemon/job/job.h"
 #include "daemon/sr/tree.h"
 
-#define TMP_PREFIX "tmp-"
 #define OPEN_TRIES 5
 
 /* ---- A VDI's volume ---- */
@@ -330,8 +329,7 @@ disk_done(struct disk *disk)
 
 /* ---- Requests to a worker ---- */
 
-/* A descriptor of the job's own. */
-static int
+int
 job_fd(int fd, struct worker_job *job, int *ret, struct smd_error *err)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -343,9 +341,8 @@ job_fd(int fd, struct worker_job *job, int *ret, struct smd_error *err)
 	return 0;
 }
 
-/* One more layer of S: below those it has. */
-static int
-add_layer(json *source, int fd, const char *name, const char *format, struct worker_job *job,
+int
+source_add(json *source, int fd, const char *name, const char *format, struct worker_job *job,
 	  struct smd_error *err)
 {
 	json *layer;
@@ -370,7 +367,7 @@ source_of_fd(int fd, const char *name, const char *format, bool write, bool fore
 	smd_json_set(source, "layers", json_object_new_array());
 	smd_json_set_bool(source, "write", write);
 	smd_json_set_bool(source, "foreign", foreign);
-	if (add_layer(source, fd, name, format, job, err) < 0)
+	if (source_add(source, fd, name, format, job, err) < 0)
 		return NULL;
 	return TAKE_PTR(source);
 }
@@ -384,7 +381,7 @@ disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_er
 	for (size_t i = 0; source && i < disk->n_parents; i++) {
 		const struct disk_layer *layer = &disk->parents[i];
 
-		if (add_layer(source, layer->fd, layer->name, layer->format, job, err) < 0)
+		if (source_add(source, layer->fd, layer->name, layer->format, job, err) < 0)
 			return NULL;
 	}
 	return TAKE_PTR(source);
@@ -445,8 +442,8 @@ volume_is_temporary(const char *name)
 	struct smd_uuid_text uuid;
 	const char *format;
 
-	return strncmp(name, TMP_PREFIX, strlen(TMP_PREFIX)) == 0 &&
-	       volume_name_parse(name + strlen(TMP_PREFIX), &uuid, &format);
+	return strncmp(name, VOLUME_TMP_PREFIX, strlen(VOLUME_TMP_PREFIX)) == 0 &&
+	       volume_name_parse(name + strlen(VOLUME_TMP_PREFIX), &uuid, &format);
 }
 
 static int
@@ -578,7 +575,7 @@ new_volume_name(struct daemon *daemon, struct sr *sr, const char *format, uint64
 	v.uuid = smd_uuid_new();
 	v.format = smd_strdup(format);
 	v.name = smd_asprintf("%s.%s", v.uuid.text, format);
-	v.tmp = smd_asprintf(TMP_PREFIX "%s", v.name);
+	v.tmp = smd_asprintf(VOLUME_TMP_PREFIX "%s", v.name);
 	v.virtual_size = virtual_size;
 	return v;
 }

@@ -15,6 +15,9 @@
 #include "daemon/job/worker.h"
 #include "daemon/sr/sr.h"
 
+/* Before the name of a volume in the making. */
+#define VOLUME_TMP_PREFIX "tmp-"
+
 /* ---- A VDI's volume, open ---- */
 
 /* An image below a disk's own. */
@@ -54,11 +57,16 @@ void disk_unlock(struct disk *disk);
 void disk_done(struct disk *disk);
 #define CLEANUP_DISK CLEANUP(disk_done)
 
+/* *ret: the number of a descriptor of the job's own, for one that stays the caller's. */
+int job_fd(int fd, struct worker_job *job, int *ret, struct smd_error *err);
 /* The request's S of an open disk, all its layers; the job gets descriptors of its own. */
 json *disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_error *err);
 /* The same of any descriptor, which it borrows. */
 json *source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
 		   struct worker_job *job, struct smd_error *err);
+/* One more layer of it, below those it has. */
+int source_add(json *source, int fd, const char *name, const char *format,
+	       struct worker_job *job, struct smd_error *err);
 /* T. options: NULL or the format's options. fd -1: none (measure). */
 json *target_of_fd(int fd, const char *name, const char *format, uint64_t size,
 		   struct worker_job *job, struct smd_error *err);
