@@ -314,6 +314,8 @@ start_http(struct server *s, struct smd_error *err)
 		{ "POST", "/json", rpc_json, NULL },
 		{ "GET", "/export_raw_vdi", NULL, &api_export_raw_vdi },
 		{ "PUT", "/import_raw_vdi", NULL, &api_import_raw_vdi },
+		{ "GET", "/export_image", NULL, &api_export_image },
+		{ "PUT", "/import_image", NULL, &api_import_image },
 		{ NULL, NULL, NULL, NULL },
 	};
 	CLEANUP_FREE char **tcp = config_list(s->config, "listen");

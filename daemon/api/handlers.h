@@ -27,5 +27,8 @@ int api_pool_start(struct daemon *daemon, struct smd_error *err);
 /* GET /export_raw_vdi, PUT /import_raw_vdi. */
 extern const struct http_stream api_export_raw_vdi;
 extern const struct http_stream api_import_raw_vdi;
+/* GET /export_image, PUT /import_image. */
+extern const struct http_stream api_export_image;
+extern const struct http_stream api_import_image;
 
 #endif

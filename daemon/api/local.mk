@@ -5,6 +5,7 @@ libapi_la_SOURCES = \
 	api/generic.c \
 	api/handlers.h \
 	api/host.c \
+	api/image.c \
 	api/pbd.c \
 	api/pool.c \
 	api/raw_vdi.c \

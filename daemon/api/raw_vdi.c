@@ -165,19 +165,15 @@ const struct http_stream api_export_raw_vdi = {
 /* ---- Import ---- */
 
 static int
-import_check(struct raw_vdi *t, struct http_request *request, struct smd_error *err)
+import_check(struct raw_vdi *t, struct smd_error *err)
 {
-	const char *encoding = http_header(request, "Transfer-Encoding");
-
-	if (encoding)
-		return smd_fail_INVALID_VALUE(err, "Transfer-Encoding", encoding,
-					      "Cannot handle encoding: %s", encoding);
-	if (raw_vdi_open(t, "blocked", true, err) < 0)
+	if (raw_vdi_open(t, "blocked", true, err) < 0 || transfer_check_upload(&t->io, err) < 0)
 		return -1;
 	if (smd_json_bool(t->io.disk.record, "read_only", false))
 		return smd_fail_VDI_READONLY(err, t->io.disk.vdi_ref, "VDI %s is read-only",
 					     t->io.disk.uuid);
-	if (strcmp(t->format, RAW) == 0 && !transfer_length_is_open(&t->io) && t->io.declared > t->io.disk.virtual_size)
+	if (strcmp(t->format, RAW) == 0 && !transfer_length_is_open(&t->io) &&
+	    t->io.declared > t->io.disk.virtual_size)
 		return smd_fail_VDI_TOO_SMALL(err, t->io.disk.vdi_ref, SMD_U64(t->io.declared),
 					      "the upload has %" PRIu64 " bytes, VDI %s %" PRIu64,
 					      t->io.declared, t->io.disk.uuid, t->io.disk.virtual_size);
@@ -229,14 +225,6 @@ import_start_raw(struct raw_vdi *t, struct smd_error *err)
 	return transfer_start(&t->io, false, err);
 }
 
-/* npm xen-api first asks without a task whether it may: with an empty body, or with
- * the length it declares where it knows none, and no body either. */
-static bool
-is_probe(const struct raw_vdi *t, struct http_request *request)
-{
-	return t->io.declared == 0 || (!http_query(request, "task_id") && transfer_length_is_open(&t->io));
-}
-
 static unsigned
 import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
@@ -249,17 +237,13 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 
 	if (status != 0)
 		return status;
-	t->io.declared = http_content_length(request);
 	t->any_content = any_content && strcmp(any_content, "true") == 0;
-	probe = is_probe(t, request);
+	probe = transfer_is_probe(&t->io);
 	r = probe ? 0 : transfer_take_task(&t->io, &err);
 	if (r == 0)
-		r = import_check(t, request, &err);
+		r = import_check(t, &err);
 	if (r == 0 && probe)
 		return 200;
-	if (r == 0 && t->io.declared == UINT64_MAX)
-		r = smd_fail_INVALID_VALUE(&err, "Content-Length", "", "the upload declares no length, "
-					   "and has no body then");
 	if (r == 0)
 		r = strcmp(t->format, RAW) == 0 ? import_start_raw(t, &err) :
 			new_volume_begin(t->io.daemon, "import_raw_vdi", t->io.disk.sr, t->format, 0, NULL,
@@ -327,9 +311,7 @@ check_complete(const struct raw_vdi *t, bool complete, struct smd_error *err)
 static int
 import_finish_raw(struct raw_vdi *t, bool complete, struct smd_error *err)
 {
-	close(t->io.pipe);
-	t->io.pipe = -1;
-	if (transfer_join(&t->io, err) < 0)
+	if (transfer_stop_pipe(&t->io, err) < 0)
 		return -1;
 	return check_complete(t, complete, err);
 }

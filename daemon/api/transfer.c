@@ -130,6 +130,26 @@ transfer_length_is_open(const struct transfer *t)
 	return t->declared >= TRANSFER_LENGTH_UNKNOWN;
 }
 
+bool
+transfer_is_probe(const struct transfer *t)
+{
+	return t->declared == 0 || (!http_query(t->client, "task_id") && transfer_length_is_open(t));
+}
+
+int
+transfer_check_upload(const struct transfer *t, struct smd_error *err)
+{
+	const char *encoding = http_header(t->client, "Transfer-Encoding");
+
+	if (encoding)
+		return smd_fail_INVALID_VALUE(err, "Transfer-Encoding", encoding,
+					      "Cannot handle encoding: %s", encoding);
+	if (t->declared == UINT64_MAX && !transfer_is_probe(t))
+		return smd_fail_INVALID_VALUE(err, "Content-Length", "", "the upload declares no "
+					      "length, and has no body then");
+	return 0;
+}
+
 static unsigned
 status_of(const struct smd_error *err)
 {
@@ -236,7 +256,8 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	t->job.begin = transfer_begun;
 	t->job.urgent = true;	/* as fast as its client: it must not hold up the others */
 	t->job.progress_from = 0.01;
-	t->job.progress_to = 0.98;
+	if (t->job.progress_to <= t->job.progress_from)
+		t->job.progress_to = TRANSFER_PROGRESS_TO;
 	if (pthread_create(&t->thread, NULL, transfer_main, t) != 0)
 		return smd_fail_INTERNAL_ERROR(err, "threads", "no thread left");
 	t->running = true;
@@ -264,6 +285,14 @@ transfer_join(struct transfer *t, struct smd_error *err)
 		return 0;
 	smd_error_move(err, &t->error);
 	return -1;
+}
+
+int
+transfer_stop_pipe(struct transfer *t, struct smd_error *err)
+{
+	close(t->pipe);
+	t->pipe = -1;
+	return transfer_join(t, err);
 }
 
 /* ---- The bytes ---- */

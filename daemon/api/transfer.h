@@ -18,6 +18,8 @@
 /* What clients declare who do not know the length: 1 PiB; they hang up early. */
 #define TRANSFER_LENGTH_UNKNOWN (UINT64_C(1) << 50)
 
+#define TRANSFER_PROGRESS_TO 0.98	/* the worker's share of the task, from 0.01 */
+
 struct transfer {
 	struct daemon *daemon;
 	struct http_request *client;
@@ -61,13 +63,21 @@ void transfer_release(struct transfer *t);
 /* The header that names the task. */
 void transfer_name_task(const struct transfer *t);
 bool transfer_length_is_open(const struct transfer *t);
+/* npm xen-api first asks without a task whether it may: with an empty body, or with
+ * the length it declares where it knows none, and no body either. */
+bool transfer_is_probe(const struct transfer *t);
+/* A body that can be read, and whose length is declared (a probe's need not be). */
+int transfer_check_upload(const struct transfer *t, struct smd_error *err);
 
-/* Start the worker with one end of a pipe as "fd" of its request. */
+/* Start the worker with one end of a pipe as "fd" of its request. The job's
+ * progress_to may be set before. */
 int transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err);
 /* Wait until a worker that writes has begun: t->size is what it said. */
 int transfer_wait_begun(struct transfer *t, struct smd_error *err);
 /* Wait for the worker's end: 0, or its error. */
 int transfer_join(struct transfer *t, struct smd_error *err);
+/* The same after the last byte of an upload. */
+int transfer_stop_pipe(struct transfer *t, struct smd_error *err);
 /* The connection's thread is at the end of the stream. */
 void transfer_ending(struct transfer *t);
 /* The task was cancelled: for task_set_cancel. */
