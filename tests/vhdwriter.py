@@ -116,3 +116,12 @@ def split_raw(raw):
             if data.strip(b"\0"):
                 ranges[at] = data.ljust(-(-len(data) // SECTOR) * SECTOR, b"\0")
             at += 4096
+
+
+def delta(old, new):
+    """What a child on the raw disk old has to hold to show new: pages that differ,
+    those that were emptied too."""
+    before, after = split_raw(old), split_raw(new)
+    out = {at: data for at, data in after.items() if before.get(at) != data}
+    out.update({at: bytes(len(data)) for at, data in before.items() if at not in after})
+    return out

@@ -63,9 +63,11 @@ bool task_interrupted(void);
 /* event-wait */
 int task_event_wait(struct cli *cli, struct smd_error *err);
 
-/* transfer.c: vdi-import, vdi-export. */
+/* transfer.c: vdi-import, vdi-export, image-import, image-export. */
 int transfer_import(struct cli *cli, struct smd_error *err);
 int transfer_export(struct cli *cli, struct smd_error *err);
+int transfer_image_import(struct cli *cli, struct smd_error *err);
+int transfer_image_export(struct cli *cli, struct smd_error *err);
 
 /* passwd.c: needs no server. */
 int passwd_run(struct args *args, struct smd_error *err);

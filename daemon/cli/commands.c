@@ -24,6 +24,12 @@ static const struct command_own own[] = {
 	  "Fill a disk from a file in the format raw, vhd or qcow2; - is standard input." },
 	{ "vdi-export", transfer_export, "uuid filename format? base?",
 	  "Write a disk to a file in the format raw, vhd or qcow2; - is standard output." },
+	{ "image-import", transfer_image_import,
+	  "file sr-uuid format? flatten? name-label? name-description?",
+	  "Make a disk of an archive of images (.tgz, .tar, .zip) or of an image that may be "
+	  "compressed." },
+	{ "image-export", transfer_image_export, "vdi file depth?",
+	  "Write a disk and the chain it lies on to an archive of VHDs, as XenServer has them." },
 	{ "event-wait", task_event_wait, "class",
 	  "Wait until an object of the class is as the field=value words say." },
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* vdi-import and vdi-export: a disk's content over HTTP, beside a task. */
+/* vdi-import and vdi-export, a disk's content, and image-import and image-export,
+ * archives of chains: over HTTP, beside a task. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define HOLE_UNIT 4096u		/* zeros of this size in a raw export become a hole */
 #define SPOOL_PIECE (256u << 10)
 #define SHOW_EVERY_MS 200	/* the bar */
+#define N_WORDS(a) (sizeof(a) / sizeof((a)[0]))
 
 struct transfer {
 	struct cli *cli;
@@ -174,12 +176,13 @@ transfer_begin(struct transfer *t)
 
 /* The task knows best why a transfer failed, unless it was our own file. */
 static int
-transfer_end(struct transfer *t, const char *filename, int rc, struct smd_error *err)
+transfer_end(struct transfer *t, const char *filename, int rc, char **ret_result,
+	     struct smd_error *err)
 {
 	http_client_tick(server_http(t->cli->server), NULL, NULL);
 	progress_end(&t->bar);
 	if (rc == 0)
-		return task_wait(t->cli, t->task, false, NULL, err);
+		return task_wait(t->cli, t->task, false, ret_result, err);
 	task_failure(t->cli, t->task, err);
 	if (t->errnum) {
 		smd_error_clear(err);
@@ -232,6 +235,16 @@ spool(struct transfer *t, struct smd_error *err)
 	return 0;
 }
 
+static int
+open_source(struct transfer *t, const char *filename, struct smd_error *err)
+{
+	if (!is_standard_stream(filename))
+		t->fd = open(filename, O_RDONLY | O_CLOEXEC);
+	if (t->fd < 0)
+		return cli_fail(err, "%s: %s", filename, strerror(errno));
+	return size_left(t->fd) == UINT64_MAX ? spool(t, err) : 0;
+}
+
 int
 transfer_import(struct cli *cli, struct smd_error *err)
 {
@@ -245,11 +258,7 @@ transfer_import(struct cli *cli, struct smd_error *err)
 
 	if (!filename)
 		return -1;
-	if (!is_standard_stream(filename))
-		t.fd = open(filename, O_RDONLY | O_CLOEXEC);
-	if (t.fd < 0)
-		return cli_fail(err, "%s: %s", filename, strerror(errno));
-	if (size_left(t.fd) == UINT64_MAX && spool(&t, err) < 0)
+	if (open_source(&t, filename, err) < 0)
 		return -1;
 	query = transfer_path(&t, "/import_raw_vdi", "vdi-import", format, NULL, err);
 	if (!query)
@@ -257,7 +266,8 @@ transfer_import(struct cli *cli, struct smd_error *err)
 	path = smd_asprintf("%s%s", query, any ? "&any_content=true" : "");
 	t.total = body.size = size_left(t.fd);
 	transfer_begin(&t);
-	return transfer_end(&t, filename, http_put(server_http(cli->server), path, &body, err), err);
+	return transfer_end(&t, filename, http_put(server_http(cli->server), path, &body, err), NULL,
+			    err);
 }
 
 /* A disk's virtual size, as the total of a raw export's bar. */
@@ -290,10 +300,30 @@ export_to(struct transfer *t, const char *filename, const char *path, bool made,
 		t->errnum = errno;
 		rc = -1;
 	}
-	rc = transfer_end(t, filename, rc, err);
+	rc = transfer_end(t, filename, rc, NULL, err);
 	if (rc < 0 && made)
 		unlink(filename);
 	return rc;
+}
+
+/* The file that is written: standard output, a new one, one to write over, a device. */
+static int
+open_target(struct transfer *t, const char *filename, bool *ret_made)
+{
+	struct stat st;
+
+	if (is_standard_stream(filename))
+		return 0;
+	t->fd = open(filename, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	*ret_made = t->fd >= 0;
+	if (t->fd < 0 && errno == EEXIST)
+		t->fd = open(filename, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	if (t->fd < 0) {
+		t->errnum = errno;
+		return -1;
+	}
+	t->sparse = fstat(t->fd, &st) == 0 && S_ISREG(st.st_mode);
+	return 0;
 }
 
 int
@@ -304,7 +334,6 @@ transfer_export(struct cli *cli, struct smd_error *err)
 	const char *format = args_take(cli->args, "format"), *base = args_take(cli->args, "base");
 	CLEANUP_FREE char *path = NULL;
 	bool made = false;
-	struct stat st;
 
 	if (!filename)
 		return -1;
@@ -312,16 +341,122 @@ transfer_export(struct cli *cli, struct smd_error *err)
 	path = transfer_path(&t, "/export_raw_vdi", "vdi-export", format, base, err);
 	if (!path)
 		return -1;
-	if (!is_standard_stream(filename)) {
-		t.fd = open(filename, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-		made = t.fd >= 0;
-		if (t.fd < 0 && errno == EEXIST)	/* a file to write over, or a device */
-			t.fd = open(filename, O_WRONLY | O_TRUNC | O_CLOEXEC);
-		if (t.fd < 0) {
-			t.errnum = errno;
-			return transfer_end(&t, filename, -1, err);
-		}
-		t.sparse = fstat(t.fd, &st) == 0 && S_ISREG(st.st_mode);
-	}
+	if (open_target(&t, filename, &made) < 0)
+		return transfer_end(&t, filename, -1, NULL, err);
 	return export_to(&t, filename, path, made, err);
+}
+
+/* ---- Archives and images ------------------------------------------------------------ */
+
+/* A task for it, and the words the query begins with; every other word was taken. */
+static char *
+image_query(struct transfer *t, const char *handler, const char *label, struct smd_error *err)
+{
+	if (args_all_used(t->cli->args, err) < 0 ||
+	    server_call_str(t->cli->server, "task.create", server_strings(label, "", NULL),
+			    &t->task, err) < 0)
+		return NULL;
+	return smd_asprintf("%s?session_id=%s&task_id=%s", handler, server_session(t->cli->server),
+			    t->task);
+}
+
+static void
+query_add(struct transfer *t, char **query, const char *name, const char *value)
+{
+	CLEANUP_FREE char *escaped = NULL, *longer = NULL;
+
+	if (!value || !*query)
+		return;
+	escaped = http_escape(server_http(t->cli->server), value);
+	longer = smd_asprintf("%s&%s=%s", *query, name, escaped);
+	free(*query);
+	*query = TAKE_PTR(longer);
+}
+
+/* The object one of the words names. */
+static int
+take_object(struct cli *cli, const char *key, const char *cls, char **ret, struct smd_error *err)
+{
+	const char *text = args_need(cli->args, key, err);
+
+	return text ? names_resolve(cli->names, cls, text, ret, err) : -1;
+}
+
+/* What a file's name says of it is in its last part. */
+static const char *
+last_part(const char *filename)
+{
+	const char *slash = strrchr(filename, '/');
+
+	if (is_standard_stream(filename))
+		return NULL;
+	return slash ? slash + 1 : filename;
+}
+
+static int
+print_uuid(struct cli *cli, const char *result, struct smd_error *err)
+{
+	CLEANUP_FREE char *ref = task_result_text(result), *uuid = NULL;
+
+	if (server_call_str(cli->server, "VDI.get_uuid", server_strings(ref, NULL), &uuid, err) < 0)
+		return -1;
+	puts(uuid);
+	return 0;
+}
+
+int
+transfer_image_import(struct cli *cli, struct smd_error *err)
+{
+	static const struct {
+		const char *word, *name;
+	} words[] = {
+		{ "format", "format" }, { "flatten", "flatten" }, { "name-label", "name_label" },
+		{ "name-description", "name_description" },
+	};
+	CLEANUP(transfer_done) struct transfer t = { .cli = cli, .fd = STDIN_FILENO };
+	const char *filename = args_need(cli->args, "file", err), *values[N_WORDS(words)];
+	struct http_body body = { .read = transfer_read, .opaque = &t };
+	CLEANUP_FREE char *sr = NULL, *query = NULL, *result = NULL;
+	int rc;
+
+	for (size_t i = 0; i < N_WORDS(words); i++)
+		values[i] = args_take(cli->args, words[i].word);
+	if (!filename || take_object(cli, "sr-uuid", "SR", &sr, err) < 0 ||
+	    open_source(&t, filename, err) < 0)
+		return -1;
+	query = image_query(&t, "/import_image", "image-import", err);
+	if (!query)
+		return -1;
+	query_add(&t, &query, "sr", sr);
+	query_add(&t, &query, "filename", last_part(filename));
+	for (size_t i = 0; i < N_WORDS(words); i++)
+		query_add(&t, &query, words[i].name, values[i]);
+	t.total = body.size = size_left(t.fd);
+	transfer_begin(&t);
+	rc = http_put(server_http(cli->server), query, &body, err);
+	if (transfer_end(&t, filename, rc, &result, err) < 0)
+		return -1;
+	return print_uuid(cli, result, err);
+}
+
+int
+transfer_image_export(struct cli *cli, struct smd_error *err)
+{
+	CLEANUP(transfer_done) struct transfer t = { .cli = cli, .fd = STDOUT_FILENO };
+	const char *filename = args_need(cli->args, "file", err);
+	const char *depth = args_take(cli->args, "depth");
+	CLEANUP_FREE char *vdi = NULL, *query = NULL;
+	bool made = false;
+
+	if (!filename || take_object(cli, "vdi", "VDI", &vdi, err) < 0)
+		return -1;
+	query = image_query(&t, "/export_image", "image-export", err);
+	if (!query)
+		return -1;
+	query_add(&t, &query, "vdi", vdi);
+	query_add(&t, &query, "depth", depth);
+	if (open_target(&t, filename, &made) < 0)
+		return transfer_end(&t, filename, -1, NULL, err);
+	t.sparse = false;	/* compressed */
+	return export_to(&t, filename, query, made, err);
 }
