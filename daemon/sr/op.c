@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Who does what with an SR or a VDI now, and what may be asked of it. */
-#include <assert.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -332,9 +331,9 @@ op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *o
 		if (strcmp(set->ops[i].cls, cls) == 0 && strcmp(set->ops[i].ref, ref) == 0)
 			return 0;
 	}
-	assert(set->n < sizeof set->ops / sizeof set->ops[0]);
 	if (op_begin(set->daemon, cls, ref, operation, set->key, err) < 0)
 		return -1;
+	set->ops = smd_reallocarray(set->ops, set->n + 1, sizeof set->ops[0]);
 	set->ops[set->n].cls = cls;
 	set->ops[set->n++].ref = smd_strdup(ref);
 	return 0;
@@ -348,8 +347,9 @@ op_set_done(struct op_set *set)
 		op_end(set->daemon, set->ops[set->n].cls, set->ops[set->n].ref, set->key);
 		free(set->ops[set->n].ref);
 	}
+	free(set->ops);
 	free(set->key);
-	set->key = NULL;
+	*set = (struct op_set){ .daemon = set->daemon };
 }
 
 /* Nothing runs yet: whatever the rows say is of an earlier run, and what is allowed

@@ -66,10 +66,10 @@ struct op_set {
 	struct daemon *daemon;
 	char *key;
 	size_t n;
-	struct {
+	struct op_of {
 		const char *cls;
 		char *ref;
-	} ops[4];
+	} *ops;
 };
 /* task_ref: NULL where the call has none. */
 void op_set_init(struct op_set *set, struct daemon *daemon, const char *task_ref);
