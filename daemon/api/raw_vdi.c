@@ -17,6 +17,7 @@
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/api/transfer.h"
+#include "daemon/db/db.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/volume.h"
@@ -79,15 +80,39 @@ raw_vdi_open(struct raw_vdi *t, const char *operation, bool write, struct smd_er
 
 /* ---- Export ---- */
 
+/* The image is to lie on another disk's, which the client has: only what differs goes. */
+static int
+export_base(struct raw_vdi *t, const char *base, struct smd_error *err)
+{
+	struct daemon *daemon = t->io.daemon;
+	struct disk *disk = &t->io.base;
+	CLEANUP_FREE char *ref = NULL;
+	json *source;
+
+	if (!storage_format_can(daemon, t->format, "parent"))
+		return smd_fail_VALUE_NOT_SUPPORTED(err, "base", base, "the format has no differences",
+						    "a %s image can lie on no other one: leave base "
+						    "out, or ask for vhd or qcow2", t->format);
+	if (db_resolve(daemon->db, "VDI", base, &ref, err) < 0 ||
+	    op_set_begin(&t->io.ops, "VDI", ref, "copy", err) < 0 ||
+	    disk_find(daemon, ref, disk, err) < 0 ||
+	    op_set_begin(&t->io.ops, "SR", sr_ref(disk->sr), "vdi_copy", err) < 0 ||
+	    disk_open(daemon, disk, false, "copy", err) < 0)
+		return -1;
+	source = disk_source(disk, &t->io.job, false, err);
+	if (!source)
+		return -1;
+	smd_json_set(t->io.request, "base", source);
+	smd_json_set_str(t->io.request, "base_uuid", disk->uuid);
+	return 0;
+}
+
 static int
 export_start(struct raw_vdi *t, struct http_request *request, struct smd_error *err)
 {
+	const char *base = http_query(request, "base");
 	json *source;
 
-	if (http_query(request, "base"))
-		return smd_fail_VALUE_NOT_SUPPORTED(err, "base", http_query(request, "base"),
-						    "not in this version", "this smd exports whole "
-						    "disks only: leave base out");
 	if (raw_vdi_open(t, "copy", false, err) < 0)
 		return -1;
 	source = disk_source(&t->io.disk, &t->io.job, false, err);
@@ -96,6 +121,10 @@ export_start(struct raw_vdi *t, struct http_request *request, struct smd_error *
 	smd_json_set_str(t->io.request, "op", "export");
 	smd_json_set(t->io.request, "source", source);
 	smd_json_set_str(t->io.request, "format", t->format);
+	/* Known by the same uuid when another one lies on it. */
+	smd_json_set_str(t->io.request, "uuid", t->io.disk.uuid);
+	if (base && *base && export_base(t, base, err) < 0)
+		return -1;
 	if (transfer_start(&t->io, true, err) < 0)
 		return -1;
 	return transfer_wait_begun(&t->io, err);

@@ -27,6 +27,7 @@ transfer_init(struct transfer *t, struct http_request *request)
 	t->job.opaque = t;
 	t->pipe = -1;
 	t->disk = (struct disk)DISK_INIT;
+	t->base = (struct disk)DISK_INIT;
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->moved, NULL);
 }
@@ -48,6 +49,7 @@ transfer_done(struct transfer *t)
 {
 	transfer_stop(t);
 	worker_job_done(&t->job);
+	disk_done(&t->base);
 	disk_done(&t->disk);
 	if (t->ops.key)
 		op_set_done(&t->ops);
@@ -113,6 +115,7 @@ transfer_open(struct transfer *t, const char *operation, const char *sr_operatio
 void
 transfer_release(struct transfer *t)
 {
+	disk_unlock(&t->base);
 	disk_unlock(&t->disk);
 	op_set_done(&t->ops);
 }

@@ -25,6 +25,7 @@ struct transfer {
 	struct http_request *client;
 	char *task_ref;			/* NULL: none */
 	struct disk disk;		/* the VDI's, where it is about one */
+	struct disk base;		/* another one's, of which only the difference goes */
 	struct op_set ops;
 	bool failed_task;		/* the task has its end */
 	uint64_t declared;		/* the length of an upload; UINT64_MAX: none */
