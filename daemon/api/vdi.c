@@ -485,34 +485,45 @@ static const char *const copied_fields[] = {
 	NULL,
 };
 
+/* A fresh VDI gets all of it, or with a base what differs and zeroes elsewhere. */
 static int
-copy_to_sr(struct call *call, struct disk *source, const char *sr_name, json **ret,
-	   struct smd_error *err)
+fill_new(const struct move *move, struct new_volume *v, struct smd_error *err)
+{
+	struct worker_job job = { 0 };
+	json *target;
+
+	if (!move->base)
+		return move_copy(move, v, err);
+	if (write_empty_image(v, move->task_ref, err) < 0)
+		return -1;
+	target = source_of_fd(v->fd, v->name, v->format, true, false, &job, err);
+	return target ? move_difference(move, target, &job, err) : -1;
+}
+
+static int
+copy_to_sr(struct move *move, const char *sr_name, json **ret, struct smd_error *err)
 {
 	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+	struct daemon *daemon = move->daemon;
+	struct disk *source = move->source;
 	CLEANUP_JSON json *row = row_from(source->record, copied_fields);
 	CLEANUP_FREE char *format = NULL, *ref = db_new_ref();
-	struct move move = {
-		.daemon = call->daemon, .task_ref = call->task_ref, .source = source,
-	};
-	struct sr *sr;
 	int r;
 
-	if (sr_use(call->daemon, sr_name, &sr, err) < 0)
+	if (sr_use(daemon, sr_name, &move->sr, err) < 0)
 		return -1;
-	r = sr_choose_format(call->daemon, sr_name, "", source->virtual_size, source->vdi_ref, &format,
+	r = sr_choose_format(daemon, sr_name, "", source->virtual_size, source->vdi_ref, &format,
 			     err);
 	if (r == 0) {
-		move.sr = sr;
-		move.format = format;
-		move.virtual_size = format_round_size(call->daemon, format, source->virtual_size);
-		r = move_check(&move, err);
+		move->format = format;
+		move->virtual_size = format_round_size(daemon, format, source->virtual_size);
+		r = move_check(move, err);
 	}
 	if (r == 0)
-		r = new_volume_begin(call->daemon, "VDI.copy", sr, format, move.virtual_size, NULL, NULL,
-				     &v, err);
+		r = new_volume_begin(daemon, "VDI.copy", move->sr, format, move->virtual_size, NULL,
+				     NULL, &v, err);
 	if (r == 0)
-		r = move_copy(&move, &v, err);
+		r = fill_new(move, &v, err);
 	if (r == 0)
 		r = new_volume_publish(&v, err);
 	if (r == 0) {
@@ -520,11 +531,11 @@ copy_to_sr(struct call *call, struct disk *source, const char *sr_name, json **r
 		r = commit_new(&v, ref, row, err);
 	}
 	new_volume_done(&v);
-	sr_release(sr);
+	sr_release(move->sr);
 	if (r < 0)
 		return -1;
-	op_refresh(call->daemon, "VDI", ref);
-	stats(call->daemon, sr_name);
+	op_refresh(daemon, "VDI", ref);
+	stats(daemon, sr_name);
 	*ret = json_object_new_string(ref);
 	return 0;
 }
@@ -542,31 +553,72 @@ into_check(struct disk *source, struct disk *into, struct smd_error *err)
 	return 0;
 }
 
+/* All of it, as a new volume in the place of the old one. */
 static int
-copy_into(struct call *call, struct disk *source, const char *into_ref, json **ret,
-	  struct smd_error *err)
+replace_into(const struct move *move, struct disk *into, struct smd_error *err)
+{
+	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+
+	if (move_check(move, err) < 0 ||
+	    new_volume_begin(move->daemon, "VDI.copy", into->sr, into->format, into->virtual_size,
+			     into->sr, into->location, &v, err) < 0 ||
+	    move_copy(move, &v, err) < 0 || new_volume_publish(&v, err) < 0)
+		return -1;
+	return move_replace(into, &v, err);
+}
+
+/* Into a disk that holds what base holds. */
+static int
+update_into(const struct move *move, struct disk *into, struct smd_error *err)
+{
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { 0 };
+	json *target;
+	int r;
+
+	if (move_check(move, err) < 0)
+		return -1;
+	target = disk_source(into, &job, true, err);
+	r = target ? move_difference(move, target, &job, err) : -1;
+	vdi_refresh(into->sr, into->vdi_ref, into->record, &ignored);
+	return r;
+}
+
+static int
+copy_into(struct move *move, const char *into_ref, json **ret, struct smd_error *err)
 {
 	struct disk into CLEANUP_DISK = DISK_INIT;
-	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
-	struct move move = {
-		.daemon = call->daemon, .task_ref = call->task_ref, .source = source,
-	};
 
-	if (disk_find(call->daemon, into_ref, &into, err) < 0 || into_check(source, &into, err) < 0 ||
-	    disk_open(call->daemon, &into, true, "copy", err) < 0)
+	if (disk_find(move->daemon, into_ref, &into, err) < 0 ||
+	    into_check(move->source, &into, err) < 0 ||
+	    disk_open(move->daemon, &into, true, "copy", err) < 0)
 		return -1;
-	move.sr = into.sr;
-	move.format = into.format;
-	move.virtual_size = into.virtual_size;
-	if (move_check(&move, err) < 0 ||
-	    new_volume_begin(call->daemon, "VDI.copy", into.sr, into.format, into.virtual_size, into.sr,
-			     into.location, &v, err) < 0 ||
-	    move_copy(&move, &v, err) < 0 || new_volume_publish(&v, err) < 0 ||
-	    move_replace(&into, &v, err) < 0)
+	move->sr = into.sr;
+	move->format = into.format;
+	move->virtual_size = into.virtual_size;
+	if ((move->base ? update_into : replace_into)(move, &into, err) < 0)
 		return -1;
-	new_volume_done(&v);
-	stats(call->daemon, sr_ref(into.sr));
+	stats(move->daemon, sr_ref(into.sr));
 	*ret = json_object_new_string(into_ref);
+	return 0;
+}
+
+/* The disk whose content the other side has. One that is larger than what is copied
+ * would shine through behind its end. */
+static int
+copy_base(struct call *call, struct op_set *ops, const char *ref, struct disk *ret,
+	  struct move *move, struct smd_error *err)
+{
+	if (op_set_begin(ops, "VDI", ref, "copy", err) < 0 ||
+	    disk_find(call->daemon, ref, ret, err) < 0 ||
+	    op_set_begin(ops, "SR", sr_ref(ret->sr), "vdi_copy", err) < 0 ||
+	    disk_open(call->daemon, ret, false, "copy", err) < 0)
+		return -1;
+	if (ret->virtual_size > move->source->virtual_size)
+		return smd_fail_INVALID_VALUE(err, "base_vdi", ref, "VDI %s has %" PRIu64 " bytes, more "
+					      "than VDI %s, which is no later state of it", ret->uuid,
+					      ret->virtual_size, move->source->uuid);
+	move->base = ret;
 	return 0;
 }
 
@@ -574,16 +626,16 @@ static int
 vdi_copy(struct call *call, json **ret, struct smd_error *err)
 {
 	const char *vdi = call_str(call, 0), *sr = call_str(call, 1);
-	const char *into = call_str(call, 3);
+	const char *base_ref = call_str(call, 2), *into = call_str(call, 3);
 	bool has_into = db_exists(call->daemon->db, "VDI", into);
 	CLEANUP_FREE char *to = NULL;
-	/* In this order: the disk is free before it says so. */
+	/* In this order: the disks are free before they say so. */
 	struct op_set ops CLEANUP_OPS = { 0 };
-	struct disk source CLEANUP_DISK = DISK_INIT;
+	struct disk source CLEANUP_DISK = DISK_INIT, base CLEANUP_DISK = DISK_INIT;
+	struct move move = {
+		.daemon = call->daemon, .task_ref = call->task_ref, .source = &source,
+	};
 
-	if (strcmp(call_str(call, 2), API_NULL_REF) != 0)
-		return smd_fail_NOT_IMPLEMENTED(err, "VDI.copy with base_vdi", "this smd copies whole "
-						"disks only: leave base_vdi out");
 	if (!has_into && !db_exists(call->daemon->db, "SR", sr))
 		return smd_fail_HANDLE_INVALID(err, "SR", sr, "there is no SR %s", sr);
 	if (!has_into)
@@ -596,10 +648,11 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 	    disk_find(call->daemon, vdi, &source, err) < 0 ||
 	    op_set_begin(&ops, "SR", sr_ref(source.sr), "vdi_copy", err) < 0 ||
 	    op_set_begin(&ops, "SR", to, "vdi_copy", err) < 0 ||
-	    disk_open(call->daemon, &source, false, "copy", err) < 0)
+	    disk_open(call->daemon, &source, false, "copy", err) < 0 ||
+	    (strcmp(base_ref, API_NULL_REF) != 0 &&
+	     copy_base(call, &ops, base_ref, &base, &move, err) < 0))
 		return -1;
-	return has_into ? copy_into(call, &source, into, ret, err)
-			: copy_to_sr(call, &source, sr, ret, err);
+	return has_into ? copy_into(&move, into, ret, err) : copy_to_sr(&move, sr, ret, err);
 }
 
 /* ---- pool_migrate ---- */

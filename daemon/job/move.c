@@ -25,6 +25,21 @@ check_source_size(const struct move *move, uint64_t measured, struct smd_error *
 				      source->uuid, source->virtual_size);
 }
 
+/* An open disk as a member of a request; the job is done with where that fails. */
+static int
+add_source(json *object, const char *member, struct disk *disk, struct worker_job *job,
+	   struct smd_error *err)
+{
+	json *source = disk_source(disk, job, false, err);
+
+	if (!source) {
+		worker_job_done(job);
+		return -1;
+	}
+	smd_json_set(object, member, source);
+	return 0;
+}
+
 int
 move_check(const struct move *move, struct smd_error *err)
 {
@@ -40,6 +55,8 @@ move_check(const struct move *move, struct smd_error *err)
 	smd_json_set(request, "source", source);
 	target = target_of_fd(-1, "the new image", move->format, move->virtual_size, &job, err);
 	smd_json_set(request, "target", target);
+	if (move->base && add_source(target, "parents", move->base, &job, err) < 0)
+		return -1;
 	if (worker_run(move->daemon, &job, &result, err) < 0)
 		return smd_error_prefix(err, "VDI %s", move->source->uuid);
 	if (check_source_size(move, (uint64_t)smd_json_int(result, "virtual-size", 0), err) < 0)
@@ -76,6 +93,29 @@ move_copy(const struct move *move, struct new_volume *v, struct smd_error *err)
 	smd_json_set_int(request, "bytes_per_second", (int64_t)move->bytes_per_second);
 	smd_json_set_int(request, "threads", 0);
 	if (worker_run(move->daemon, &job, &result, err) < 0) {
+		smd_error_prefix(err, "VDI %s", move->source->uuid);
+		return volume_fail(move->sr, err);
+	}
+	return 0;
+}
+
+int
+move_difference(const struct move *move, json *target, struct worker_job *job,
+		struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	CLEANUP_JSON json *result = NULL;
+
+	job->request = request;
+	job->task_ref = move->task_ref;
+	job->progress_from = PROGRESS_COPY_FROM;
+	job->progress_to = PROGRESS_COPY_TO;
+	smd_json_set_str(request, "op", "update");
+	smd_json_set(request, "onto", target);
+	if (add_source(request, "source", move->source, job, err) < 0 ||
+	    add_source(request, "base", move->base, job, err) < 0)
+		return -1;
+	if (worker_run(move->daemon, job, &result, err) < 0) {
 		smd_error_prefix(err, "VDI %s", move->source->uuid);
 		return volume_fail(move->sr, err);
 	}

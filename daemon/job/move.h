@@ -15,6 +15,7 @@ struct move {
 	struct daemon *daemon;
 	const char *task_ref;		/* NULL: none */
 	struct disk *source;		/* open, locked */
+	struct disk *base;		/* the same: only what differs from it goes; NULL: all */
 	struct sr *sr;			/* where to */
 	const char *format;		/* of the new volume */
 	uint64_t virtual_size;		/* of the new volume: at least the source's */
@@ -26,6 +27,11 @@ struct move {
 int move_check(const struct move *move, struct smd_error *err);
 /* Copy into v, which is fresh. Progress goes to the task. */
 int move_copy(const struct move *move, struct new_volume *v, struct smd_error *err);
+/* Copy what differs from base onto a disk that shows what base shows, in place: cut off
+ * it is neither, and doing it again ends it. target: its S, with its descriptors in
+ * job. */
+int move_difference(const struct move *move, json *target, struct worker_job *job,
+		    struct smd_error *err);
 
 /* Put v, published, in the place of the volume a VDI has. The job was begun with
  * the old one to delete. The VDI keeps its ref and uuid; it lies on no other one. */
