@@ -24,7 +24,7 @@ struct sr {
 	bool closing;			/* guarded by storage.lock */
 	pthread_mutex_t scan_lock;	/* one scan at a time; guards looks */
 	struct looks *looks;		/* what the last scan saw */
-	pthread_mutex_t records_lock;	/* guards what follows */
+	pthread_mutex_t records_lock;	/* guards what follows; never taken in a transaction */
 	json *records;			/* {location: record}, see records.c */
 	char *records_text;		/* as saved last */
 	bool records_unread;		/* what is there could not be used: it is left alone */
@@ -61,8 +61,6 @@ int ops_reset(struct daemon *daemon, const char *cls, struct smd_error *err);
 void records_load(struct sr *sr);
 void records_save(struct sr *sr);
 bool records_have(struct sr *sr, const char *location);
-/* The uuid of the VDI that a volume's is a snapshot of; NULL: none. */
-char *records_snapshot_of(struct sr *sr, const char *location);
 void keeper_start(struct daemon *daemon);
 void keeper_stop(struct storage *storage);
 

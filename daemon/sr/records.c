@@ -154,16 +154,6 @@ records_have(struct sr *sr, const char *location)
 	return json_object_object_get_ex(sr->records, location, NULL);
 }
 
-char *
-records_snapshot_of(struct sr *sr, const char *location)
-{
-	const char *uuid;
-
-	LOCK_SCOPE(&sr->records_lock);
-	uuid = smd_json_str(smd_json_member(sr->records, location), "snapshot_of", "");
-	return *uuid ? smd_strdup(uuid) : NULL;
-}
-
 void
 records_forget(struct sr *sr, const char *location)
 {

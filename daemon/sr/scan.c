@@ -30,6 +30,7 @@ struct node {
 	bool at_work;		/* a job's: to be left alone */
 	bool left_out;		/* it gets no row */
 	size_t n_child_rows;	/* of the images that lie on it */
+	char *snapshot_of;	/* uuid, from its record; NULL: none */
 };
 
 struct scan {
@@ -51,6 +52,7 @@ scan_done(struct scan *scan)
 	images_done(scan->images, scan->n);
 	for (size_t i = 0; i < scan->n; i++)
 		free(scan->nodes[i].ref);
+		free(scan->nodes[i].snapshot_of);
 	free(scan->images);
 	free(scan->nodes);
 	json_object_put(scan->places);
@@ -388,7 +390,7 @@ judge(struct scan *scan, const struct image *image)
 static void
 name_row(struct scan *scan, const struct image *image, json *row)
 {
-	const char *dot = strrchr(image->location, '.'), *format;
+	const char *dot = strrchr(image->location, '.'), *format, *of;
 	CLEANUP_FREE char *label = smd_strndup(image->location, (size_t)(dot - image->location));
 	struct smd_uuid_text uuid;
 
@@ -401,6 +403,8 @@ name_row(struct scan *scan, const struct image *image, json *row)
 	smd_json_set_str(row, "uuid", uuid.text);
 	smd_json_set_str(row, "type", "user");
 	records_apply(scan->sr, image->location, row);
+	of = smd_json_str(row, "snapshot_of", "");
+	node_of(scan, image)->snapshot_of = *of ? smd_strdup(of) : NULL;
 	json_object_object_del(row, "snapshot_of");	/* link_snapshot, when all have rows */
 }
 
@@ -455,12 +459,11 @@ link_parent(struct scan *scan, const struct image *image, struct smd_error *err)
 }
 
 static int
-introduce(struct scan *scan, const struct image *image, struct smd_error *err)
+introduce(struct scan *scan, const struct image *image, json *row, struct smd_error *err)
 {
 	struct smd_error known CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct node *node = node_of(scan, image);
 	CLEANUP_FREE char *ref = db_new_ref();
-	CLEANUP_JSON json *row = new_row(scan, image);
 
 	if (volume_introduce(scan->sr->daemon, scan->sr, ref, row, &known) < 0) {
 		if (smd_error_is(&known, SMD_E_UUID_INVALID))
@@ -477,30 +480,48 @@ introduce(struct scan *scan, const struct image *image, struct smd_error *err)
 	return link_parent(scan, image, err);
 }
 
+/* The rows are made first: the lock of the records is never waited for in a
+ * transaction, since who holds it may be reading the database. */
+static int
+introduce_some(struct scan *scan, struct image *const *images, size_t n, struct smd_error *err)
+{
+	json *rows[ROWS_AT_ONCE];
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		rows[i] = new_row(scan, images[i]);
+	r = db_begin(scan->db, DB_DURABLE, err);
+	if (r == 0) {
+		for (size_t i = 0; r == 0 && i < n; i++)
+			r = introduce(scan, images[i], rows[i], err);
+		r = end(scan->db, r, err);
+	}
+	for (size_t i = 0; i < n; i++)
+		json_object_put(rows[i]);
+	return r;
+}
+
 /* Those of one depth: what they lie on has a row by now, if it gets one. */
 static int
 introduce_depth(struct scan *scan, size_t depth, bool *ret_more, struct smd_error *err)
 {
-	size_t in_transaction = 0;
-	int r = 0;
+	struct image *some[ROWS_AT_ONCE];
+	size_t n = 0;
 
-	for (size_t i = 0; r == 0 && i < scan->n; i++) {
+	for (size_t i = 0; i < scan->n; i++) {
 		struct image *image = &scan->images[i];
 
 		*ret_more = *ret_more || image->depth > depth;
 		if (scan->nodes[i].ref || scan->nodes[i].left_out || image->depth != depth)
 			continue;
-		if (in_transaction++ == 0 && db_begin(scan->db, DB_DURABLE, err) < 0)
-			return -1;
-		r = introduce(scan, image, err);
-		if (r == 0 && in_transaction == ROWS_AT_ONCE) {
-			r = db_commit(scan->db, err);
-			in_transaction = 0;
-			if (r < 0)
+		some[n++] = image;
+		if (n == ROWS_AT_ONCE) {
+			if (introduce_some(scan, some, n, err) < 0)
 				return -1;
+			n = 0;
 		}
 	}
-	return in_transaction ? end(scan->db, r, err) : r;
+	return n > 0 ? introduce_some(scan, some, n, err) : 0;
 }
 
 static int
@@ -523,12 +544,12 @@ static int
 link_snapshot(struct scan *scan, const struct image *image, struct smd_error *err)
 {
 	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_FREE char *uuid = records_snapshot_of(scan->sr, image->location);
+	const struct node *node = node_of(scan, image);
 	CLEANUP_FREE char *of = NULL;
 
-	if (!uuid || db_by_uuid(scan->db, "VDI", uuid, &of, &none) < 0)
+	if (!node->snapshot_of || db_by_uuid(scan->db, "VDI", node->snapshot_of, &of, &none) < 0)
 		return 0;
-	return db_set_str(scan->db, "VDI", node_of(scan, image)->ref, "snapshot_of", of, err);
+	return db_set_str(scan->db, "VDI", node->ref, "snapshot_of", of, err);
 }
 
 /* What others lie on may not change; and what was found hidden is nobody's disk, once
