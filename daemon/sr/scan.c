@@ -50,9 +50,10 @@ static void
 scan_done(struct scan *scan)
 {
 	images_done(scan->images, scan->n);
-	for (size_t i = 0; i < scan->n; i++)
+	for (size_t i = 0; i < scan->n; i++) {
 		free(scan->nodes[i].ref);
 		free(scan->nodes[i].snapshot_of);
+	}
 	free(scan->images);
 	free(scan->nodes);
 	json_object_put(scan->places);
