@@ -221,7 +221,8 @@ static int
 create_image(struct raw_vdi *t, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
+	struct worker_job job = { .request = request, .urgent = true,
+				  .seconds = WORKER_QUESTION_SECONDS };
 	CLEANUP_JSON json *result = NULL;
 	struct new_volume *v = &t->volume;
 	json *target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, &job, err);
@@ -350,7 +351,8 @@ static int
 spool_info(struct raw_vdi *t, uint64_t *ret_size, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
+	struct worker_job job = { .request = request, .urgent = true,
+				  .seconds = WORKER_QUESTION_SECONDS };
 	CLEANUP_JSON json *result = NULL;
 	json *source = source_of_fd(t->spool.fd, "the upload", t->format, false, true, &job, err);
 

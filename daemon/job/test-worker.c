@@ -284,6 +284,22 @@ test_queue(void **state)
 	close(release[1]);
 }
 
+/* Whatever holds its output open besides. */
+static void
+test_hangs(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .urgent = true, .seconds = 1 };
+	json *result = NULL;
+
+	(void)state;
+	write_script("sleep 20 & sleep 20");
+	assert_int_equal(run(&job, &result, &err), -1);
+	assert_string_equal(err.code, "JOB_WORKER_FAILED");
+	assert_non_null(strstr(err.message, "gave no answer within 1 s"));
+	assert_null(result);
+}
+
 int
 main(void)
 {
@@ -294,6 +310,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_odd_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);

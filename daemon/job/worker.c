@@ -12,6 +12,7 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "common/log.h"
 #include "common/mem.h"
@@ -42,6 +43,7 @@ struct run {
 	pid_t pid;
 	int in, out, errs;		/* our ends; -1: closed */
 	_Atomic bool cancelled;
+	bool late;			/* killed at its deadline */
 	char *line;			/* of its output, so far */
 	size_t line_len, line_size;
 	char tail[STDERR_TAIL + 1];	/* of its stderr */
@@ -327,17 +329,45 @@ drain(struct run *run, int *fd)
 	return true;
 }
 
-/* Until it has closed its output. */
+static uint64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Until the deadline, for poll: -1, there is none. */
+static int
+time_left(const struct run *run, uint64_t started_ms)
+{
+	uint64_t limit = run->job->seconds * 1000ull, spent = now_ms() - started_ms;
+
+	if (limit == 0)
+		return -1;
+	return spent < limit ? (int)(limit - spent) : 0;
+}
+
+/* Until it has closed its output, or is late. Whoever holds the pipes besides is not
+ * waited for then. */
 static void
 listen_to(struct run *run)
 {
+	uint64_t started_ms = now_ms();
+
 	while (run->out >= 0 || run->errs >= 0) {
 		struct pollfd p[2] = { { .fd = run->out, .events = POLLIN },
 				       { .fd = run->errs, .events = POLLIN } };
 		bool ok = true;
+		int n = poll(p, 2, time_left(run, started_ms));
 
-		if (poll(p, 2, -1) < 0)
+		if (n < 0)
 			continue;
+		if (n == 0) {
+			run->late = true;
+			return;
+		}
 		if (p[0].revents)
 			ok = drain(run, &run->out);
 		if (p[1].revents)
@@ -368,7 +398,9 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 			return 0;
 		}
 	}
-	if (WIFSIGNALED(status))
+	if (run->late)
+		how = smd_asprintf("gave no answer within %u s", run->job->seconds);
+	else if (WIFSIGNALED(status))
 		how = smd_asprintf("killed by signal %d (%s)", WTERMSIG(status),
 				   strsignal(WTERMSIG(status)));
 	else

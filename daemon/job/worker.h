@@ -14,6 +14,9 @@
 #include "common/json.h"
 #include "daemon/daemon.h"
 
+/* What a question that no task can cancel may take, on the slowest of disks. */
+#define WORKER_QUESTION_SECONDS 120
+
 struct worker_job {
 	json *request;		/* borrowed; "fd" members are filled in by worker_fd */
 	int fds[112];		/* three chains, and some; owned by the job until worker_run, which closes them */
@@ -24,6 +27,7 @@ struct worker_job {
 	void (*begin)(void *opaque, uint64_t size);
 	void *opaque;
 	bool urgent;		/* does not queue: a short question, or paced by a client */
+	unsigned seconds;	/* until it is killed; 0: it may take as long as it takes */
 };
 
 /* Add a descriptor (owned by the job from here on) and get the number the worker

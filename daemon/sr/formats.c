@@ -15,7 +15,8 @@ formats_ask(struct daemon *daemon, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	CLEANUP_JSON json *result = NULL;
-	struct worker_job job = { .request = request, .urgent = true };
+	struct worker_job job = { .request = request, .urgent = true,
+				  .seconds = WORKER_QUESTION_SECONDS };
 	json *list;
 
 	smd_json_set_str(request, "op", "formats");

@@ -185,7 +185,8 @@ static int
 ask(struct batch *batch, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
+	struct worker_job job = { .request = request, .urgent = true,
+				  .seconds = WORKER_QUESTION_SECONDS };
 	struct smd_error worker_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_JSON json *result = NULL;
 	json *images = json_object_new_array();

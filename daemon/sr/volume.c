@@ -411,7 +411,8 @@ volume_info(struct daemon *daemon, struct sr *sr, const char *name, const char *
 	    json **ret, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
+	struct worker_job job = { .request = request, .urgent = true,
+				  .seconds = WORKER_QUESTION_SECONDS };
 	CLEANUP_CLOSE int fd = -1;
 	json *source;
 
