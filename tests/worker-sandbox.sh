@@ -80,8 +80,28 @@ bad_extents(void *img, uint64_t offset, uint64_t count, smd_extent_fn *add, void
 	return add(opaque, &e, err);
 }
 
+/* Fills the SR. */
+static int
+bad_create(struct smd_io *io, const struct smd_create *params, struct smd_error *err)
+{
+	(void)params;
+	return io->ops->pwrite(io, "x", 1, 1ull << 30, err);
+}
+
+static int
+bad_measure(const struct smd_create *params, uint64_t data_size, uint64_t n_extents,
+	    struct smd_measure *ret, struct smd_error *err)
+{
+	(void)data_size;
+	(void)n_extents;
+	(void)err;
+	ret->required = ret->fully_allocated = params->virtual_size;
+	return 0;
+}
+
 static const struct smd_format bad_format = {
 	.name = "bad", .doc = "tries to get out", .max_virtual_size = 1 << 20, .size_unit = 512,
+	.caps = SMD_CAP_CREATE, .create = bad_create, .measure = bad_measure,
 	.open = bad_open, .close = bad_close, .info = bad_info, .extents = bad_extents,
 };
 SMD_REGISTER_FORMAT(bad_format)
@@ -108,3 +128,12 @@ case $answer in *env=0*) ;; *) fail "the environment is there: $answer" ;; esac
 if ! grep -q -e --enable-sanitizers "$SMD_BUILD/config.log"; then
 	case $answer in *"socket=0 fork=0 kill=0 trace=0 limits=0 itself=1 stat=0 own=1 "*) ;; *) fail "a call got through: $answer" ;; esac
 fi
+
+# A file may be as large as its format says, and some.
+: > new
+answer=$("$SMD_WORKER" --formats "$t/modules" 3<> new <<-'END'
+	{"op":"create","target":{"fd":3,"name":"new","format":"bad","size":4096}}
+END
+)
+case $answer in *'"error":'*"File too large"*) ;; *) fail "a gigabyte was written: $answer" ;; esac
+[ ! -s new ] || fail "the file has grown"

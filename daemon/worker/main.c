@@ -50,6 +50,7 @@ serve(const char *formats, json **ret, struct smd_error *err)
 {
 	CLEANUP_FREE char *line = NULL;
 	CLEANUP_JSON json *request = NULL;
+	struct sandbox_limits limits;
 	size_t len;
 
 	line = read_request(&len);
@@ -59,8 +60,10 @@ serve(const char *formats, json **ret, struct smd_error *err)
 	if (smd_formats_load(formats, err) != 0)
 		return -1;
 	request = smd_json_parse(line, len, 16, err);
-	if (!request || sandbox_enter(request_memory(request), request_cpu_seconds(request),
-				      err) != 0)
+	if (!request)
+		return -1;
+	request_limits(request, &limits);
+	if (sandbox_enter(&limits, err) != 0)
 		return -1;
 	return request_run(request, ret, err);
 }

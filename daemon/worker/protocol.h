@@ -5,7 +5,7 @@
  * The daemon starts `smd-worker --formats DIRS` with descriptors from 3 up and
  * writes one line of JSON to its standard input, the request. The worker loads
  * the modules, closes itself in (Landlock: no path; seccomp: an allow-list; no
- * new privileges; limits of memory and CPU; no environment), and only then
+ * new privileges; limits of memory, CPU and what it may write; no environment), and only then
  * looks at a byte of an image. It answers with lines of JSON on its standard
  * output:
  *

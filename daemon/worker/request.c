@@ -547,12 +547,11 @@ static const struct {
 
 #define N_OPS (sizeof ops / sizeof *ops)
 #define QUESTION_CPU_SECONDS 60
+#define FILE_SLACK (64ull << 20)	/* over what a format says it needs at most */
 
-uint64_t
-request_cpu_seconds(json *request)
+static uint64_t
+cpu_seconds(const char *op)
 {
-	const char *op = smd_json_str(request, "op", "");
-
 	for (size_t i = 0; i < N_OPS; i++) {
 		if (strcmp(ops[i].op, op) == 0 && ops[i].moves_data)
 			return 0;
@@ -560,12 +559,32 @@ request_cpu_seconds(json *request)
 	return QUESTION_CPU_SECONDS;
 }
 
-uint64_t
-request_memory(json *request)
+/* What the new image can take at most, as far as that is known. */
+static uint64_t
+file_size(const char *op, json *request)
 {
-	bool is_import = strcmp(smd_json_str(request, "op", ""), "import-image") == 0;
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
+	CLEANUP_JSON json *measured = NULL;
+	uint64_t most;
 
-	return is_import ? IMPORT_MEMORY_MAX : SANDBOX_MEMORY_MAX;
+	if ((strcmp(op, "create") != 0 && strcmp(op, "convert") != 0) ||
+	    parse_target(smd_json_member(request, "target"), false, &target, &err) != 0 ||
+	    target.virtual_size == 0 ||
+	    smd_op_measure(NULL, target.virtual_size, &target, &measured, &err) != 0)
+		return UINT64_MAX;
+	most = (uint64_t)smd_json_int(measured, "fully-allocated", INT64_MAX);
+	return most + most / 8 + FILE_SLACK;
+}
+
+void
+request_limits(json *request, struct sandbox_limits *ret)
+{
+	const char *op = smd_json_str(request, "op", "");
+
+	ret->cpu_seconds = cpu_seconds(op);
+	ret->memory = strcmp(op, "import-image") == 0 ? IMPORT_MEMORY_MAX : SANDBOX_MEMORY_MAX;
+	ret->file_size = file_size(op, request);
 }
 
 int

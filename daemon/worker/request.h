@@ -6,14 +6,15 @@
 #include <stdint.h>
 
 #include "common/json.h"
+#include "daemon/worker/sandbox.h"
 
 /* Carry out a request (daemon/worker/protocol.h), printing its progress. *ret: a
  * new reference, or NULL for an empty result. */
 int request_run(json *request, json **ret, struct smd_error *err);
 
-/* How much address space it may have. */
-uint64_t request_memory(json *request);
-/* How long it may compute: questions are short; moving a disk is not limited. */
-uint64_t request_cpu_seconds(json *request);
+/* How much address space it may have, how long it may compute (questions are short;
+ * moving a disk is not limited), and how large the file it makes may become. Looks at
+ * no byte of an image. */
+void request_limits(json *request, struct sandbox_limits *ret);
 
 #endif

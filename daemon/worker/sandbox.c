@@ -80,16 +80,20 @@ sandbox_limit(int resource, uint64_t value, struct smd_error *err)
 }
 
 static int
-sandbox_limits(uint64_t memory, uint64_t cpu_seconds, struct smd_error *err)
+sandbox_limit_all(const struct sandbox_limits *limits, struct smd_error *err)
 {
-	if (sandbox_limit(RLIMIT_CORE, 0, err) != 0)
+	/* A write past it is to fail, with EFBIG, and be told. */
+	signal(SIGXFSZ, SIG_IGN);
+	if (sandbox_limit(RLIMIT_CORE, 0, err) != 0 ||
+	    (limits->file_size != UINT64_MAX &&
+	     sandbox_limit(RLIMIT_FSIZE, limits->file_size, err) != 0))
 		return -1;
 	if (SANDBOX_SANITIZED)
 		return 0;
-	if (sandbox_limit(RLIMIT_AS, memory, err) != 0 ||
+	if (sandbox_limit(RLIMIT_AS, limits->memory, err) != 0 ||
 	    sandbox_limit(RLIMIT_NOFILE, SANDBOX_FDS_MAX, err) != 0)
 		return -1;
-	if (cpu_seconds > 0 && sandbox_limit(RLIMIT_CPU, cpu_seconds, err) != 0)
+	if (limits->cpu_seconds > 0 && sandbox_limit(RLIMIT_CPU, limits->cpu_seconds, err) != 0)
 		return -1;
 	return 0;
 }
@@ -219,7 +223,7 @@ sandbox_seccomp(struct smd_error *err)
 }
 
 int
-sandbox_enter(uint64_t memory, uint64_t cpu_seconds, struct smd_error *err)
+sandbox_enter(const struct sandbox_limits *limits, struct smd_error *err)
 {
 	pid_t parent = getppid();
 
@@ -232,7 +236,7 @@ sandbox_enter(uint64_t memory, uint64_t cpu_seconds, struct smd_error *err)
 		raise(SIGKILL);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return sandbox_fail(err, "PR_SET_NO_NEW_PRIVS");
-	if (sandbox_limits(memory, cpu_seconds, err) != 0 || sandbox_landlock(err) != 0)
+	if (sandbox_limit_all(limits, err) != 0 || sandbox_landlock(err) != 0)
 		return -1;
 	return sandbox_seccomp(err);
 }

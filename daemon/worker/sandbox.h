@@ -13,10 +13,16 @@
 
 #define SANDBOX_MEMORY_MAX (1ull << 30)	/* of address space, at most */
 
-/* Enter it, for good: no new privileges, another uid when root, limits of memory,
- * descriptors and (cpu_seconds > 0) processor time, Landlock with no path allowed
- * where the kernel has it, a seccomp allow-list, an empty environment. Dies with the
- * parent. memory: bytes of address space, up to SANDBOX_MEMORY_MAX. Fails where a wall that this kernel offers can't be raised. */
-int sandbox_enter(uint64_t memory, uint64_t cpu_seconds, struct smd_error *err);
+struct sandbox_limits {
+	uint64_t memory;	/* bytes of address space, up to SANDBOX_MEMORY_MAX */
+	uint64_t cpu_seconds;	/* of processor time; 0: no limit */
+	uint64_t file_size;	/* no file grows past it; UINT64_MAX: no limit */
+};
+
+/* Enter it, for good: no new privileges, another uid when root, the limits and one of
+ * descriptors, Landlock with no path allowed where the kernel has it, a seccomp
+ * allow-list, an empty environment. Dies with the parent. Fails where a wall that
+ * this kernel offers can't be raised. */
+int sandbox_enter(const struct sandbox_limits *limits, struct smd_error *err);
 
 #endif
