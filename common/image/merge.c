@@ -314,6 +314,32 @@ no_parent(const struct smd_chain *chain, struct smd_error *err)
 			      "it has no parent to be merged with");
 }
 
+static int
+count_lacking(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	(void)err;
+	if (run->kind != SMD_EXTENT_DATA)
+		*(uint64_t *)opaque += run->count;
+	return 0;
+}
+
+/* What of the child's own data the parent has no data for. */
+static int
+measure_lacking(struct merge_runs *up, uint64_t *ret, struct smd_error *err)
+{
+	struct smd_run run;
+	int r;
+
+	*ret = 0;
+	while ((r = merge_runs_next(up, SHARE_CHUNK, &run, err)) > 0) {
+		if (run.kind != SMD_EXTENT_ZERO &&
+		    chain_extents_of(up->chain, 1, 1, run.offset, run.offset + run.count,
+				     count_lacking, ret, err) < 0)
+			return -1;
+	}
+	return r;
+}
+
 int
 smd_merge_measure(struct smd_chain *child, struct smd_merge_sizes *ret, struct smd_error *err)
 {
@@ -328,8 +354,9 @@ smd_merge_measure(struct smd_chain *child, struct smd_merge_sizes *ret, struct s
 		return no_parent(child, err);
 	if (merge_runs_init(&up, err) < 0 || merge_runs_init(&down, err) < 0)
 		return -1;
-	*ret = (struct smd_merge_sizes){ .into_parent = up.total, .into_child = down.total };
-	return 0;
+	ret->into_parent = up.total;
+	ret->into_child = down.total;
+	return measure_lacking(&up, &ret->parent_lacks, err);
 }
 
 /* Larger disks have smaller parents, never the reverse: what the parent shows past

@@ -22,6 +22,7 @@
 struct smd_merge_sizes {
 	uint64_t into_parent;	/* the child's own */
 	uint64_t into_child;	/* what of its parent's own it shows */
+	uint64_t parent_lacks;	/* of into_parent: what takes new space there */
 };
 
 /* child: the leaf and at least its parent. */

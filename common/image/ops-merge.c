@@ -91,6 +91,7 @@ smd_op_merge_measure(struct smd_source *source, json **ret, struct smd_error *er
 	*ret = json_object_new_object();
 	smd_json_set_int(*ret, "into-parent", (int64_t)sizes.into_parent);
 	smd_json_set_int(*ret, "into-child", (int64_t)sizes.into_child);
+	smd_json_set_int(*ret, "parent-lacks", (int64_t)sizes.parent_lacks);
 	return 0;
 }
 

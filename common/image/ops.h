@@ -107,7 +107,7 @@ int smd_op_resize(struct smd_source *source, uint64_t size, bool shrink, struct 
 
 /* See common/image/merge.h. The source is the child with all its parents; the descriptor
  * of the one that is written (the second layer's for into_parent) allows writing.
- * {"into-parent":N,"into-child":N}; {"data":N,"written":N,"shared":N,"zero":N}. A parent
+ * {"into-parent":N,"into-child":N,"parent-lacks":N}; {"data":N,"written":N,"shared":N,"zero":N}. A parent
  * that was written is marked hidden as the child is. */
 int smd_op_merge_measure(struct smd_source *source, json **ret, struct smd_error *err);
 int smd_op_merge(struct smd_source *source, bool into_parent,

@@ -183,6 +183,33 @@ test_into_parent(void **state)
 	assert_true(stats.bytes_written > 0);
 }
 
+/* In place where the parent has data, encoded or not there at all: new space. */
+static void
+test_measure(void **state)
+{
+	struct smd_merge_sizes sizes;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		smd_io_close(ios[i]);
+		ios[i] = model_new(SIZE, i < 2 ? MODEL_HAS_PARENT : 0, (uint8_t)(i + 1),
+				   (uint8_t)(i + 2));
+	}
+	for (uint64_t u = 0; u < 10; u++)
+		model_put(ios[0], u, 'c');
+	model_set(ios[0], 20, MODEL_ZERO);
+	for (uint64_t u = 4; u < 7; u++)
+		model_put(ios[1], u, 'p');
+	model_set(ios[1], 7, MODEL_FILL('e'));
+	for (uint64_t u = 100; u < 105; u++)
+		model_put(ios[1], u, 'p');
+	model_put(ios[2], 200, 'g');
+	sizes = measured();
+	assert_int_equal(sizes.into_parent, 10 * U);
+	assert_int_equal(sizes.into_child, 5 * U);
+	assert_int_equal(sizes.parent_lacks, 7 * U);
+}
+
 static void
 into_child(size_t n, bool cancel)
 {
@@ -335,6 +362,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_into_parent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_measure, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_into_child, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_into_child_from_a_base, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_into_child_twice, setup, teardown),
