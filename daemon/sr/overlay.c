@@ -41,10 +41,10 @@ choose_format(struct overlay *o, struct smd_error *err)
 		if (!format_can(o->daemon, name, "parent"))
 			continue;
 		any = true;
+		smd_error_clear(err);
 		if (sr_choose_format(o->daemon, sr_ref(disk->sr), name, disk->virtual_size,
 				     disk->vdi_ref, &o->format, &unfit) == 0)
 			return 0;
-		smd_error_clear(err);
 		smd_error_move(err, &unfit);
 	}
 	if (any)
