@@ -270,54 +270,39 @@ drop_row(struct db *db, const char *ref, struct smd_error *err)
 	return db_delete(db, "VDI", ref, err);
 }
 
+/* The row goes, and the volume with the job; NULL: others lie on it. */
+static int
+drop_disk(struct daemon *daemon, struct disk *disk, const char *job, char **ret_base,
+	  struct smd_error *err)
+{
+	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
+		return -1;
+	if (disk_give_up(daemon, disk, !job, "destroy", ret_base, err) < 0 ||
+	    drop_row(daemon->db, disk->vdi_ref, err) < 0 ||
+	    (job && job_committed(daemon, job, err) < 0)) {
+		db_rollback(daemon->db);
+		return -1;
+	}
+	return db_commit(daemon->db, err);
+}
+
 /* Other disks lie on it: its image stays, under a row of its own, until the collector
  * has made it superfluous. */
 static int
 leave_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 {
-	uint64_t allocated = volume_allocated(disk->sr, disk->location);
 	CLEANUP_FREE char *base = NULL;
 
-	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
-		return -1;
-	if (tree_leave_base(daemon->db, disk->vdi_ref, allocated, &base, err) < 0 ||
-	    drop_row(daemon->db, disk->vdi_ref, err) < 0) {
-		db_rollback(daemon->db);
-		return -1;
-	}
-	if (db_commit(daemon->db, err) < 0)
+	if (drop_disk(daemon, disk, NULL, &base, err) < 0)
 		return -1;
 	op_refresh(daemon, "VDI", base);
 	return 0;
 }
 
-/* The row goes, and the job is to delete the volume. */
-static int
-drop_disk(struct daemon *daemon, struct disk *disk, const char *job, struct smd_error *err)
-{
-	bool has_children;
-
-	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
-		return -1;
-	if (tree_has_children(daemon->db, disk->vdi_ref, &has_children, err) < 0)
-		goto fail;
-	if (has_children) {
-		smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, "destroy"),
-				    "another VDI has come to lie on VDI %s", disk->uuid);
-		goto fail;
-	}
-	if (drop_row(daemon->db, disk->vdi_ref, err) < 0 || job_committed(daemon, job, err) < 0)
-		goto fail;
-	return db_commit(daemon->db, err);
-fail:
-	db_rollback(daemon->db);
-	return -1;
-}
-
 static int
 destroy_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 {
-	CLEANUP_FREE char *job = NULL;
+	CLEANUP_FREE char *job = NULL, *base = NULL;
 	bool has_children;
 	int r;
 
@@ -328,7 +313,7 @@ destroy_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 	if (disk_lock_alone(disk, "destroy", err) < 0 ||
 	    volume_delete_begin(daemon, "VDI.destroy", disk->sr, disk->location, &job, err) < 0)
 		return -1;
-	r = drop_disk(daemon, disk, job, err);
+	r = drop_disk(daemon, disk, job, &base, err);
 	if (r == 0)
 		records_forget(disk->sr, disk->location);
 	job_end(daemon, job);
@@ -683,9 +668,11 @@ parse_options(json *options, struct move *move, struct smd_error *err)
 
 /* One transaction makes the new VDI and drops the old one. */
 static int
-migrate_commit(struct disk *source, struct new_volume *v, const char *ref, struct smd_error *err)
+migrate_commit(struct disk *source, bool has_children, struct new_volume *v, const char *ref,
+	       struct smd_error *err)
 {
 	struct db *db = v->daemon->db;
+	CLEANUP_FREE char *base = NULL;
 	CLEANUP_JSON json *now = NULL, *row = NULL;
 
 	if (db_begin(db, DB_DURABLE, err) < 0)
@@ -697,9 +684,16 @@ migrate_commit(struct disk *source, struct new_volume *v, const char *ref, struc
 	set_volume(row, v);
 	if (db_insert(db, "VDI", ref, row, err) < 0 ||
 	    repoint_snapshots(db, source->vdi_ref, ref, err) < 0 ||
+	    disk_give_up(v->daemon, source, has_children, "mirror", &base, err) < 0 ||
 	    db_delete(db, "VDI", source->vdi_ref, err) < 0 || new_volume_committed(v, err) < 0)
 		goto fail;
-	return db_commit(db, err);
+	if (db_commit(db, err) < 0)
+		return -1;
+	if (base)
+		op_refresh(v->daemon, "VDI", base);
+	else
+		records_forget(source->sr, source->location);
+	return 0;
 fail:
 	db_rollback(db);
 	return -1;
@@ -710,14 +704,15 @@ migrate_run(const struct move *move, const char *ref, struct smd_error *err)
 {
 	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
 	struct disk *source = move->source;
+	bool has_children;
 
-	if (new_volume_begin(move->daemon, "VDI.pool_migrate", move->sr, move->format,
-			     move->virtual_size, source->sr, source->location, &v, err) < 0 ||
-	    move_copy(move, &v, err) < 0 || new_volume_publish(&v, err) < 0 ||
-	    migrate_commit(source, &v, ref, err) < 0)
+	if (tree_has_children(move->daemon->db, source->vdi_ref, &has_children, err) < 0 ||
+	    new_volume_begin(move->daemon, "VDI.pool_migrate", move->sr, move->format,
+			     move->virtual_size, source->sr, has_children ? NULL : source->location, &v,
+			     err) < 0 ||
+	    move_copy(move, &v, err) < 0 || new_volume_publish(&v, err) < 0)
 		return -1;
-	records_forget(source->sr, source->location);
-	return 0;
+	return migrate_commit(source, has_children, &v, ref, err);
 }
 
 /* Everything that can be known to fail fails here. */

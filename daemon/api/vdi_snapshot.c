@@ -157,24 +157,13 @@ find_reverted(struct daemon *daemon, const char *snapshot, char **ret, struct sm
 }
 
 static int
-revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children, char **ret_parent,
-		      struct smd_error *err)
+revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children, char **ret_base,
+		      char **ret_parent, struct smd_error *err)
 {
-	struct db *db = o->daemon->db;
-	CLEANUP_FREE char *base = NULL;
-	bool now;
-
-	if (tree_has_children(db, disk->vdi_ref, &now, err) < 0)
-		return -1;
-	if (now && !has_children)
-		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, "revert_from"),
-					   "another VDI has come to lie on VDI %s", disk->uuid);
-	if ((has_children &&
-	     tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), &base,
-			     err) < 0) ||
+	if (disk_give_up(o->daemon, disk, has_children, "revert_from", ret_base, err) < 0 ||
 	    overlay_split(o, ret_parent, err) < 0 ||
 	    new_volume_give(&o->v[0], disk->vdi_ref, err) < 0 ||
-	    tree_set_parent(db, disk->vdi_ref, *ret_parent, err) < 0)
+	    tree_set_parent(o->daemon->db, disk->vdi_ref, *ret_parent, err) < 0)
 		return -1;
 	return new_volume_committed(&o->v[0], err);
 }
@@ -183,7 +172,7 @@ static int
 revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 {
 	struct db *db = o->daemon->db;
-	CLEANUP_FREE char *parent = NULL;
+	CLEANUP_FREE char *parent = NULL, *base = NULL;
 	bool has_children;
 
 	if (tree_has_children(db, disk->vdi_ref, &has_children, err) < 0 ||
@@ -193,13 +182,15 @@ revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 	    overlay_make(o, has_children ? NULL : disk->location, err) < 0 ||
 	    db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (revert_in_transaction(o, disk, has_children, &parent, err) < 0) {
+	if (revert_in_transaction(o, disk, has_children, &base, &parent, err) < 0) {
 		db_rollback(db);
 		return -1;
 	}
 	if (db_commit(db, err) < 0)
 		return -1;
-	if (!has_children)
+	if (base)
+		op_refresh(o->daemon, "VDI", base);
+	else
 		records_forget(disk->sr, disk->location);
 	overlay_hide(o);
 	op_refresh(o->daemon, "VDI", parent);

@@ -305,6 +305,27 @@ disk_lock_alone(struct disk *disk, const char *operation, struct smd_error *err)
 	return r;
 }
 
+int
+disk_give_up(struct daemon *daemon, struct disk *disk, bool has_children, const char *operation,
+	     char **ret_base, struct smd_error *err)
+{
+	CLEANUP_FREE char *location = NULL;
+	struct db *db = daemon->db;
+	bool has_now;
+
+	*ret_base = NULL;
+	if (db_get_str(db, "VDI", disk->vdi_ref, "location", &location, err) < 0 ||
+	    tree_has_children(db, disk->vdi_ref, &has_now, err) < 0)
+		return -1;
+	if (strcmp(location, disk->location) != 0 || (has_now && !has_children))
+		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
+					   "the chain of VDI %s has just changed", disk->uuid);
+	if (!has_children)
+		return 0;
+	return tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), ret_base,
+			       err);
+}
+
 void
 disk_unlock(struct disk *disk)
 {

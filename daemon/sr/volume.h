@@ -52,6 +52,12 @@ int disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *
 	      struct smd_error *err);
 /* The disk's own image goes: nobody may have it open, gone already is fine. */
 int disk_lock_alone(struct disk *disk, const char *operation, struct smd_error *err);
+/* In the transaction that takes the disk's volume from it. Where others lie on it
+ * (has_children, as the plan found), the volume goes on under a hidden row, *ret_base,
+ * which the caller frees; else NULL: the job deletes it. VDI_IN_USE where that has
+ * changed since. */
+int disk_give_up(struct daemon *daemon, struct disk *disk, bool has_children,
+		 const char *operation, char **ret_base, struct smd_error *err);
 /* Others may have it, though it is not closed yet. */
 void disk_unlock(struct disk *disk);
 void disk_done(struct disk *disk);
