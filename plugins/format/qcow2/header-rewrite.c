@@ -186,7 +186,12 @@ replace(struct qcow2_image *img, const struct qcow2_header *h, uint8_t *buf,
 	if (qcow2_head_write(img, buf + first, end - first, first, err) < 0)
 		return -1;
 	img->h = *h;
-	return qcow2_head_load(img, err) < 0 ? -1 : tidy(img, buf, err);
+	memcpy(img->head, buf, img->g.cluster_size);
+	if (qcow2_head_parse(img, err) < 0) {
+		img->failed = true;
+		return -1;
+	}
+	return tidy(img, buf, err);
 }
 
 /* Have the name where extensions may come to be, so that these can be written

@@ -287,22 +287,15 @@ check_backing_place(const struct qcow2_image *img, struct smd_error *err)
 }
 
 int
-qcow2_head_load(struct qcow2_image *img, struct smd_error *err)
+qcow2_head_parse(struct qcow2_image *img, struct smd_error *err)
 {
 	const struct qcow2_ext *hidden;
 
-	free(img->head);
 	free(img->exts);
 	img->exts = NULL;
 	img->n_exts = 0;
 	memset(img->backing_name, 0, sizeof img->backing_name);
 	memset(img->backing_format, 0, sizeof img->backing_format);
-	img->head = calloc(1, img->g.cluster_size);
-	if (!img->head)
-		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
-	if (img->io->ops->pread(img->io, img->head,
-				smd_min_u64(img->g.cluster_size, img->io->size), 0, err) < 0)
-		return -1;
 	if (check_backing_place(img, err) < 0 || load_extensions(img, err) < 0 ||
 	    load_backing_format(img, err) < 0)
 		return -1;
@@ -311,6 +304,18 @@ qcow2_head_load(struct qcow2_image *img, struct smd_error *err)
 	hidden = qcow2_ext_find(img, QCOW2_EXT_HIDDEN);
 	img->hidden = hidden && hidden->length >= 1 && img->head[hidden->offset] == 1;
 	return 0;
+}
+
+static int
+load_head(struct qcow2_image *img, struct smd_error *err)
+{
+	img->head = calloc(1, img->g.cluster_size);
+	if (!img->head)
+		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
+	if (img->io->ops->pread(img->io, img->head,
+				smd_min_u64(img->g.cluster_size, img->io->size), 0, err) < 0)
+		return -1;
+	return qcow2_head_parse(img, err);
 }
 
 int
@@ -332,7 +337,7 @@ qcow2_header_load(struct qcow2_image *img, struct smd_error *err)
 			    h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2, h->refcount_order);
 	if (check_tables(img->io, h, &img->g, err) < 0)
 		return -1;
-	return qcow2_head_load(img, err);
+	return load_head(img, err);
 }
 
 void

@@ -171,8 +171,8 @@ void qcow2_geometry_init(struct qcow2_geometry *g, unsigned cluster_bits, bool e
 /* ---- header.c ------------------------------------------------------------------ */
 
 int qcow2_header_load(struct qcow2_image *img, struct smd_error *err);
-/* Take over cluster 0 as it is on disk, but for the header's numbers. */
-int qcow2_head_load(struct qcow2_image *img, struct smd_error *err);
+/* Extensions and name as img->head has them. */
+int qcow2_head_parse(struct qcow2_image *img, struct smd_error *err);
 /* Write a part of cluster 0 that counts at once, and flush it. */
 int qcow2_head_write(struct qcow2_image *img, const uint8_t *buf, size_t count, uint64_t offset,
 		     struct smd_error *err);
