@@ -70,6 +70,15 @@ vhd_bitmaps_init(struct vhd_bitmaps *b, size_t bitmap_size)
 }
 
 void
+vhd_bitmaps_forget(struct vhd_bitmaps *b)
+{
+	for (uint32_t i = 0; i < b->n_slots; i++)
+		b->slots[i].used = b->slots[i].dirty = false;
+	memset(b->heads, 0xff, b->n_slots * sizeof *b->heads);
+	b->n_dirty = 0;
+}
+
+void
 vhd_bitmaps_done(struct vhd_bitmaps *b)
 {
 	for (uint32_t i = 0; b->slots && i < b->n_slots; i++)

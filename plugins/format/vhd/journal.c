@@ -243,12 +243,13 @@ int
 vhd_journal_commit(struct smd_io *io, const struct vhd_footer *before,
 		   const struct vhd_footer *after, const struct vhd_record *records,
 		   uint32_t n_records, uint64_t busy_end, uint64_t data_end,
-		   struct smd_error *err)
+		   bool *ret_begun, struct smd_error *err)
 {
 	struct vhd_journal j = { .footer = *after, .n_records = n_records };
 	CLEANUP_FREE uint8_t *bytes = NULL;
 	struct vhd_footer head = *before;
-	uint64_t size = JOURNAL_DATA;
+	uint64_t size = JOURNAL_DATA, old_end = io->size;
+	int ret;
 
 	for (uint32_t i = 0; i < n_records; i++) {
 		size += records[i].fill < 0 ? records[i].count : 0;
@@ -261,11 +262,16 @@ vhd_journal_commit(struct smd_io *io, const struct vhd_footer *before,
 	bytes = journal_encode(after, records, n_records, (uint32_t)size);
 	if (!bytes)
 		return vhd_no_memory(io, err);
-	if (vhd_pwrite(io, bytes, size, j.offset, err) < 0)
+	*ret_begun = false;
+	ret = vhd_pwrite(io, bytes, size, j.offset, err);
+	if (ret == 0 && io->flags & SMD_IO_CAN_GROW)
+		ret = vhd_pwrite(io, before->raw, VHD_FOOTER_SIZE, j.offset + size, err);
+	if (ret < 0) {
+		if (io->flags & SMD_IO_CAN_GROW)
+			io->ops->truncate(io, old_end, err);
 		return -1;
-	if (io->flags & SMD_IO_CAN_GROW &&
-	    vhd_pwrite(io, before->raw, VHD_FOOTER_SIZE, j.offset + size, err) < 0)
-		return -1;
+	}
+	*ret_begun = true;
 	if (vhd_io_flush(io, err) < 0)
 		return -1;
 	memcpy(head.raw + POINTER_MAGIC, JOURNAL_MAGIC, 8);

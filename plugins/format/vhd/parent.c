@@ -71,8 +71,9 @@ parent_commit(struct vhd *v, struct vhd_footer *footer, struct vhd_header *heade
 	vhd_header_seal(header);
 	records[0] = (struct vhd_record){ footer->data_offset, VHD_HEADER_SIZE, -1, header->raw };
 	if (vhd_journal_commit(v->io, &v->footer, footer, records, n_records, busy_end, busy_end,
-			       err) < 0)
+			       &v->failed, err) < 0)
 		return -1;
+	v->failed = false;
 	vhd_metadata_changed(v, footer, header, busy_end);
 	v->meta_end = vhd_meta_end(v);
 	return vhd_parent_name_read(v->io, NULL, &v->header, v->parent_name, err);
@@ -107,8 +108,8 @@ vhd_set_parent(void *img, const char *name, const char *format, const uint8_t uu
 
 	/* A raw parent is told by its null uuid. */
 	(void)format;
-	if (!v->write)
-		return smd_fail(err, SMD_REASON_IO, v->io->name, "the image is open for reading");
+	if (vhd_write_begin(v, err) < 0)
+		return -1;
 	if (vhd_is_fixed(v))
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, v->io->name,
 				"a fixed VHD can have no parent");
@@ -138,18 +139,16 @@ vhd_set_hidden(void *img, bool hidden, struct smd_error *err)
 	struct vhd *v = img;
 	struct vhd_footer footer = v->footer;
 
-	if (!v->write)
-		return smd_fail(err, SMD_REASON_IO, v->io->name, "the image is open for reading");
-	if (vhd_flush(v, err) < 0)
+	if (vhd_write_begin(v, err) < 0 || vhd_flush(v, err) < 0)
 		return -1;
 	footer.hidden = hidden;
 	vhd_footer_seal(&footer);
 	if (!vhd_is_fixed(v) &&
 	    (vhd_pwrite(v->io, footer.raw, VHD_FOOTER_SIZE, 0, err) < 0 ||
-	     vhd_io_flush(v->io, err) < 0))
+	     vhd_flush_io(v, err) < 0))
 		return -1;
 	if (vhd_pwrite(v->io, footer.raw, VHD_FOOTER_SIZE, v->tail_offset, err) < 0)
 		return -1;
 	v->footer = footer;
-	return vhd_io_flush(v->io, err);
+	return vhd_flush_io(v, err);
 }

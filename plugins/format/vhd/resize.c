@@ -263,16 +263,17 @@ plan_carry_out(struct vhd *v, struct plan *p, bool moved, struct smd_error *err)
 	memcpy(old, v->bat, (size_t)n_old * 4);
 	v->n_spare = 0;
 	if (vhd_journal_commit(v->io, &v->footer, &p->footer, p->records, p->n_records, busy_end,
-			       data_end, err) < 0)
+			       data_end, &v->failed, err) < 0)
+		return -1;
+	if (table_resize(v, p->n_blocks, err) < 0)
 		return -1;
 	vhd_metadata_changed(v, &p->footer, &p->header, data_end);
-	vhd_bitmaps_done(&v->bitmaps);
-	if (vhd_bitmaps_init(&v->bitmaps, v->bitmap_size) < 0)
-		return vhd_no_memory(v->io, err);
-	if (table_resize(v, p->n_blocks, err) < 0 || batmap_resize(v, moved, err) < 0 ||
-	    dropped_punch(v, old, n_old, err) < 0)
+	/* They may have blocks that are no more. */
+	vhd_bitmaps_forget(&v->bitmaps);
+	if (batmap_resize(v, moved, err) < 0 || dropped_punch(v, old, n_old, err) < 0)
 		return -1;
 	v->meta_end = vhd_meta_end(v);
+	v->failed = false;
 	return last_block_trim(v, v->footer.current_size, err);
 }
 
@@ -308,11 +309,19 @@ dynamic_resize(struct vhd *v, uint64_t size, struct smd_error *err)
 
 /* ---- Fixed ---- */
 
+/* A footer that could not be written may be there all the same: then it is not
+ * the last, or the present one comes over it again. */
 static int
 footer_put(struct vhd *v, const struct vhd_footer *f, uint64_t offset, struct smd_error *err)
 {
-	if (vhd_pwrite(v->io, f->raw, VHD_FOOTER_SIZE, offset, err) < 0 ||
-	    vhd_io_flush(v->io, err) < 0)
+	if (vhd_pwrite(v->io, f->raw, VHD_FOOTER_SIZE, offset, err) < 0) {
+		if (offset == v->tail_offset ?
+		    vhd_pwrite(v->io, v->footer.raw, VHD_FOOTER_SIZE, offset, err) < 0 :
+		    v->io->ops->truncate(v->io, v->tail_offset + VHD_FOOTER_SIZE, err) < 0)
+			v->failed = true;
+		return -1;
+	}
+	if (vhd_flush_io(v, err) < 0)
 		return -1;
 	v->tail_offset = offset;
 	v->footer = *f;
@@ -337,7 +346,7 @@ fixed_grow(struct vhd *v, const struct vhd_footer *after, struct smd_error *err)
 	} else {
 		tail = to;
 	}
-	if (v->io->ops->zero(v->io, from, tail - from, err) < 0 || vhd_io_flush(v->io, err) < 0)
+	if (v->io->ops->zero(v->io, from, tail - from, err) < 0 || vhd_flush_io(v, err) < 0)
 		return -1;
 	return footer_put(v, after, v->tail_offset, err);
 }
@@ -345,14 +354,19 @@ fixed_grow(struct vhd *v, const struct vhd_footer *after, struct smd_error *err)
 static int
 fixed_shrink(struct vhd *v, const struct vhd_footer *after, struct smd_error *err)
 {
-	if (footer_put(v, after, v->tail_offset, err) < 0)
+	uint64_t tail = v->tail_offset;
+
+	if (footer_put(v, after, tail, err) < 0)
 		return -1;
 	if (!(v->io->flags & SMD_IO_CAN_GROW))
 		return 0;
-	if (footer_put(v, after, after->current_size, err) < 0 ||
-	    v->io->ops->truncate(v->io, after->current_size + VHD_FOOTER_SIZE, err) < 0)
+	if (footer_put(v, after, after->current_size, err) < 0)
 		return -1;
-	return vhd_io_flush(v->io, err);
+	if (v->io->ops->truncate(v->io, after->current_size + VHD_FOOTER_SIZE, err) < 0) {
+		v->tail_offset = tail;	/* there is one, too */
+		return -1;
+	}
+	return vhd_flush_io(v, err);
 }
 
 static int
@@ -360,8 +374,8 @@ size_check(const struct vhd *v, uint64_t size, uint32_t flags, struct smd_error 
 {
 	const char *name = v->io->name;
 
-	if (!v->write)
-		return smd_fail(err, SMD_REASON_IO, name, "the image is open for reading");
+	if (vhd_write_begin(v, err) < 0)
+		return -1;
 	if (size == 0 || size % VHD_SECTOR)
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
 				"a VHD's size is a multiple of 512 above 0, not %" PRIu64, size);

@@ -206,11 +206,12 @@ int vhd_journal_apply(struct smd_io *io, const struct vhd_journal *j, uint64_t d
 
 /* Change footer and records as one: after a crash all of it is there, or
  * nothing. Durable on return. Nothing in use lies at or after busy_end before,
- * or data_end afterwards, but the footer. */
+ * or data_end afterwards, but the footer. Where it fails all is as it was, but if
+ * *ret_begun: who opens the store next may find what is wanted. */
 int vhd_journal_commit(struct smd_io *io, const struct vhd_footer *before,
 		       const struct vhd_footer *after, const struct vhd_record *records,
 		       uint32_t n_records, uint64_t busy_end, uint64_t data_end,
-		       struct smd_error *err);
+		       bool *ret_begun, struct smd_error *err);
 
 /* ---- BAT ---- */
 
@@ -325,6 +326,7 @@ struct vhd_pending {
 struct vhd {
 	struct smd_io *io;
 	bool write;		/* opened for writing */
+	bool failed;		/* what is on disk is unknown: nothing more is written */
 	bool trust_batmap;
 	bool degraded;
 	struct vhd_footer footer;
@@ -382,6 +384,8 @@ uint64_t vhd_meta_end(const struct vhd *v);
 int vhd_bitmap_get(struct vhd *v, uint32_t block, uint32_t bat_sector, bool fresh,
 		   struct vhd_bitmap **ret, struct smd_error *err);
 int vhd_bitmaps_init(struct vhd_bitmaps *b, size_t bitmap_size);
+/* All of them, written or not. */
+void vhd_bitmaps_forget(struct vhd_bitmaps *b);
 void vhd_bitmaps_done(struct vhd_bitmaps *b);
 int vhd_bitmaps_write(struct vhd *v, struct smd_error *err);
 
@@ -390,6 +394,12 @@ int vhd_bat_write(struct vhd *v, struct smd_error *err);
 
 /* The place of a new block at the end, data on a 4 KiB boundary, zeroed. */
 int vhd_block_place(struct vhd *v, uint32_t *ret_bat_sector, struct smd_error *err);
+
+/* Whether it may be written; what every change begins with. */
+int vhd_write_begin(const struct vhd *v, struct smd_error *err);
+/* A flush that fails may have dropped what was written: trying again might lose
+ * it quietly. */
+int vhd_flush_io(struct vhd *v, struct smd_error *err);
 
 /* Changes of the metadata wait for writes that have a place only. */
 static inline int

@@ -251,10 +251,13 @@ vhd_reserve(void *img, uint64_t offset, uint64_t count, smd_place_fn *add, void 
 	    void **ret_res, struct smd_error *err)
 {
 	struct smd_place in_place = { SMD_PLACE_IN_PLACE, offset, count, offset };
-	struct reservation *r = malloc(sizeof *r);
+	struct reservation *r;
 	struct vhd *v = img;
 	int ret;
 
+	if (vhd_write_begin(v, err) < 0)
+		return -1;
+	r = malloc(sizeof *r);
 	if (!r)
 		return vhd_no_memory(v->io, err);
 	*r = (struct reservation){ offset, count };
@@ -392,6 +395,8 @@ vhd_zero(void *img, uint64_t offset, uint64_t count, uint32_t flags, struct smd_
 	struct vhd *v = img;
 
 	(void)flags;
+	if (vhd_write_begin(v, err) < 0)
+		return -1;
 	if (vhd_is_fixed(v))
 		return v->io->ops->zero(v->io, offset, count, err);
 	/* A cleared bit would show the parent: zeroes have to be written. */
@@ -410,23 +415,46 @@ vhd_zero(void *img, uint64_t offset, uint64_t count, uint32_t flags, struct smd_
 /* ---- Flush ---- */
 
 int
+vhd_write_begin(const struct vhd *v, struct smd_error *err)
+{
+	if (!v->write)
+		return smd_fail(err, SMD_REASON_IO, v->io->name, "the image is open for reading");
+	if (v->failed)
+		return smd_fail(err, SMD_REASON_IO, v->io->name,
+				"an earlier flush or change of metadata failed: reopen and "
+				"check the image");
+	return 0;
+}
+
+int
+vhd_flush_io(struct vhd *v, struct smd_error *err)
+{
+	if (vhd_io_flush(v->io, err) == 0)
+		return 0;
+	v->failed = true;
+	return -1;
+}
+
+int
 vhd_flush(void *img, struct smd_error *err)
 {
 	struct vhd *v = img;
 
 	if (!v->write)
 		return 0;
+	if (vhd_write_begin(v, err) < 0)
+		return -1;
 	if (v->footer_dirty) {
 		if (vhd_pwrite(v->io, v->footer.raw, VHD_FOOTER_SIZE, v->tail_offset, err) < 0)
 			return -1;
 		v->footer_dirty = false;
 	}
-	if (vhd_batmap_write_cleared(&v->batmap, v->io, err) < 0 || vhd_io_flush(v->io, err) < 0)
+	if (vhd_batmap_write_cleared(&v->batmap, v->io, err) < 0 || vhd_flush_io(v, err) < 0)
 		return -1;
 	if (!v->any_bat_dirty && v->bitmaps.n_dirty == 0)
 		return 0;
 	if (vhd_bitmaps_write(v, err) < 0 || vhd_bat_write(v, err) < 0 ||
-	    vhd_io_flush(v->io, err) < 0)
+	    vhd_flush_io(v, err) < 0)
 		return -1;
 	return vhd_batmap_write_set(&v->batmap, v->io, err);
 }
