@@ -201,18 +201,26 @@ smd_chain_flush(struct smd_chain *chain, struct smd_error *err)
 static int
 info_again(struct chain_layer *l, struct smd_error *err)
 {
+	struct smd_image_info info = { 0 };
+
+	if (l->format->info(l->img, &info, err) < 0)
+		return -1;
 	free(l->info.details);
-	memset(&l->info, 0, sizeof l->info);
-	return l->format->info(l->img, &l->info, err);
+	l->info = info;
+	return 0;
 }
 
 static int
 leaf_resize(struct chain_layer *leaf, uint64_t size, bool shrink, struct smd_error *err)
 {
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
 	LOCK_SCOPE(&leaf->lock);
-	if (leaf->format->resize(leaf->img, size, shrink ? SMD_RESIZE_SHRINK : 0, err) < 0)
-		return -1;
-	return info_again(leaf, err);
+	if (leaf->format->resize(leaf->img, size, shrink ? SMD_RESIZE_SHRINK : 0, err) == 0)
+		return info_again(leaf, err);
+	/* It may have failed after the switch, in giving space back. */
+	info_again(leaf, &ignored);
+	return -1;
 }
 
 /* Growing over a larger parent's data: nobody may see it, not even after a crash,
