@@ -76,6 +76,8 @@ test_pread(struct smd_io *io, void *buf, size_t count, uint64_t offset, struct s
 static size_t
 test_part(const struct test_io *t, size_t count)
 {
+	if (t->plan.how == SMD_TEST_LATE)
+		return count;
 	if (t->plan.how == SMD_TEST_SHORT)
 		return (size_t)smd_round_down_u64(count / 2, SMD_SECTOR);
 	if (t->plan.how == SMD_TEST_TORN)
@@ -108,26 +110,33 @@ test_zero(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_error *
 {
 	struct test_io *t = test_of(io);
 
+	bool hit;
+	int r;
+
 	LOCK_SCOPE(&t->lock);
-	if (test_hit(t, SMD_TEST_ZERO))
+	hit = test_hit(t, SMD_TEST_ZERO);
+	if (hit && t->plan.how != SMD_TEST_LATE)
 		return test_fail(t, err);
 	test_keep(t, SMD_TEST_ZERO, NULL, offset, count);
-	return t->below->ops->zero(t->below, offset, count, err);
+	r = t->below->ops->zero(t->below, offset, count, err);
+	return hit && r == 0 ? test_fail(t, err) : r;
 }
 
 static int
 test_truncate(struct smd_io *io, uint64_t size, struct smd_error *err)
 {
 	struct test_io *t = test_of(io);
+	bool hit;
 	int r;
 
 	LOCK_SCOPE(&t->lock);
-	if (test_hit(t, SMD_TEST_TRUNCATE))
+	hit = test_hit(t, SMD_TEST_TRUNCATE);
+	if (hit && t->plan.how != SMD_TEST_LATE)
 		return test_fail(t, err);
 	test_keep(t, SMD_TEST_TRUNCATE, NULL, size, 0);
 	r = t->below->ops->truncate(t->below, size, err);
 	io->size = t->below->size;
-	return r;
+	return hit && r == 0 ? test_fail(t, err) : r;
 }
 
 static int
