@@ -170,6 +170,18 @@ refused(worker(b"QFI\xfb\0\0\0\3" + bytes(10000), "a.vhd"), "a.vhd", "FORMAT_MIS
 refused(worker(b"hello", "a.doc"), "a.doc", "INVALID_VALUE")
 refused(worker(b"", "x.tgz"), "x.tgz")
 
+if shutil.which("qemu-img"):
+    with tempfile.TemporaryDirectory() as d:    # a cluster that is not what it was
+        with open(d + "/c.raw", "wb") as f:
+            f.write(b"words that compress " * (MIB // 20) + bytes(MIB % 20))
+        qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", d + "/c.raw", d + "/c.qcow2")
+        with open(d + "/c.qcow2", "r+b") as f:
+            fine = f.read()
+            f.seek(0x50000)
+            f.write(b"\xff" * 16)
+        assert "result" in worker(fine, "c.qcow2"), "the image as it was"
+        refused(worker(d + "/c.qcow2", "c.qcow2"), "c.qcow2", "DECOMPRESS")
+
 # -- streams that break off or never end --
 good = tar(("0.vhd", leaf), ("1.vhd", base))
 for cut in [1, 10, 100, len(good) // 2, len(good) - 9]:

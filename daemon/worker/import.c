@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -460,6 +461,44 @@ image_io(const struct image *image, uint32_t flags, struct smd_io **ret, struct 
 	return 0;
 }
 
+struct decoding {
+	const struct image *image;
+	void *img;
+	uint8_t *unit;
+};
+
+static int
+decode_extent(void *opaque, const struct smd_extent *e, struct smd_error *err)
+{
+	struct decoding *d = opaque;
+	uint64_t size = d->image->info.alloc_unit;
+
+	if (e->kind != SMD_EXTENT_ENCODED)
+		return 0;
+	for (uint64_t at = e->offset; at < e->offset + e->count; at += size) {
+		if (d->image->format->read_encoded(d->img, at, d->unit, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* A check reads tables, and not what is compressed: whether that decodes. */
+static int
+image_decode(const struct image *image, void *img, struct smd_error *err)
+{
+	CLEANUP_FREE uint8_t *unit = NULL;
+	uint64_t size;
+
+	if (!(image->info.flags & SMD_INFO_COMPRESSED))
+		return 0;
+	unit = image->info.alloc_unit <= SMD_ALLOC_MAX ? malloc(image->info.alloc_unit) : NULL;
+	if (!unit || !smd_round_up_u64(image->info.virtual_size, SMD_SECTOR, &size))
+		return smd_image_fail(err, SMD_REASON_SIZE_LIMIT, image->member,
+				      "it takes more memory to read than is allowed");
+	return image->format->extents(img, 0, size, decode_extent,
+				      &(struct decoding){ image, img, unit }, err);
+}
+
 /* What it says of itself, as an image from outside. */
 static int
 image_look(struct image *image, struct smd_error *err)
@@ -478,6 +517,8 @@ image_look(struct image *image, struct smd_error *err)
 	rc = image->format->info(img, &image->info, err);
 	free(image->info.details);
 	image->info.details = NULL;
+	if (rc == 0)
+		rc = image_decode(image, img, err);
 	image->format->close(img);
 	return rc;
 }
@@ -504,8 +545,8 @@ check_once(struct image *image, uint32_t repair, int *ret_verdict, struct smd_er
 				      "%s: %s", image->member, smd_json_str(finding, "text", ""));
 }
 
-/* A second copy that is damaged or space that leaks is mended, since the volume is
- * ours from here on; data that may be wrong is refused. */
+/* A second copy that is damaged, space that leaks and what was left open are mended,
+ * since the volume is ours from here on; data that may be wrong is refused. */
 static int
 image_check(struct image *image, struct smd_error *err)
 {
@@ -514,7 +555,8 @@ image_check(struct image *image, struct smd_error *err)
 	if (image_look(image, err) != 0 ||
 	    check_once(image, SMD_REPAIR_NONE, &verdict, err) != 0)
 		return -1;
-	if (verdict != 3)	/* qemu-img's: nothing worse than leaks */
+	/* 3 is qemu-img's: nothing worse than leaks. */
+	if (verdict != 3 && !(image->info.flags & (SMD_INFO_DIRTY | SMD_INFO_DEGRADED)))
 		return 0;
 	if (check_once(image, SMD_REPAIR_ALL, &verdict, err) != 0 ||
 	    check_once(image, SMD_REPAIR_NONE, &verdict, err) != 0)
