@@ -297,10 +297,11 @@ static int
 start_handlers(struct smd_error *err)
 {
 	static const struct call_binding *const tables[] = {
-		api_event_handlers, api_generic_handlers, api_host_handlers, api_pbd_handlers,
-		api_pool_handlers, api_session_handlers, api_sm_handlers, api_sr_handlers,
-		api_system_handlers, api_task_handlers, api_vdi_handlers,
-		api_vdi_snapshot_handlers, NULL,
+		api_event_handlers, api_generic_handlers, api_host_handlers, api_message_handlers,
+		api_network_handlers, api_pbd_handlers, api_pool_handlers, api_session_handlers,
+		api_sm_handlers, api_sr_handlers, api_system_handlers, api_task_handlers,
+		api_vbd_handlers, api_vdi_handlers, api_vdi_snapshot_handlers, api_vm_handlers,
+		NULL,
 	};
 
 	return call_bind(tables, err);
@@ -362,7 +363,8 @@ start(struct server *s, struct smd_error *err)
 	sd_notify(0, "STATUS=Opening the database");
 	if (start_state(s, err) != 0)
 		return -1;
-	if (api_host_start(d, err) != 0 || api_pool_start(d, err) != 0)
+	if (api_host_start(d, err) != 0 || api_pool_start(d, err) != 0 ||
+	    api_network_start(d, err) != 0)
 		return -1;
 	d->tasks = tasks_new(d);
 	d->sessions = sessions_new(d);

@@ -66,7 +66,9 @@ extern const struct api_type api_void, api_string, api_int, api_int32, api_float
 	X(session) X(task) X(pool) X(host) X(host_metrics) X(SM) X(SR) X(PBD) X(VDI) X(VBD) X(VM) \
 	X(user) X(subject) X(secret) X(blob) X(crashdump) X(DR_task) X(Repository) X(PIF) \
 	X(host_crashdump) X(host_patch) X(host_cpu) X(pool_update) X(PCI) X(PGPU) X(PUSB) \
-	X(Feature) X(Certificate)
+	X(Feature) X(Certificate) X(network) X(message) X(VM_metrics) X(VM_guest_metrics) X(VM_group) \
+	X(VM_appliance) X(VMPP) X(VMSS) X(VIF) X(VUSB) X(VTPM) X(VGPU) X(VBD_metrics) X(console) \
+	X(PIF_metrics) X(Bond) X(VLAN) X(tunnel) X(network_sriov)
 #define X(cls) extern const struct api_type api_ref_##cls, api_set_##cls;
 API_REF_CLASSES(X)
 #undef X
@@ -84,6 +86,8 @@ enum api_access {
 #define API_ALWAYS_RW_MAP 0x10u	/* RO map with set_/add_to_/remove_from_ all the same
 				 * (task.other_config) */
 #define API_OPTIONAL 0x20u	/* member of a plain record: may be absent */
+#define API_GOES_WITH 0x40u	/* REF field: the object goes when the one it points to goes;
+				 * that one has a DERIVED field whose inverse this is */
 
 struct api_field {
 	const char *name;
@@ -228,8 +232,8 @@ char *api_type_text(const struct api_type *type);
  *                  "constructor": true, "bare_reply": true}]}],
  *    "errors": [{"code": "SR_FULL", "params": ["requested", "maximum"], "any_number": true,
  *                "text": "…"}]}
- * Fields may also have "inverse", "derived", "prototype", "optional"; classes
- * "no_events", "in_memory".
+ * Fields may also have "inverse", "derived", "prototype", "optional", "goes_with";
+ * classes "no_events", "in_memory".
  *   TYPE = {"kind": "string|int|int32|float|bool|datetime|void|any"}
  *        | {"kind": "ref", "name": "VDI"} | {"kind": "enum", "name": "…", "values": […]}
  *        | {"kind": "set", "elem": TYPE} | {"kind": "map", "key": TYPE, "elem": TYPE}

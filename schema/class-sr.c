@@ -15,6 +15,36 @@ static const struct api_type storage_operations = {
 };
 static const struct api_type storage_operations_set = API_SET_OF(storage_operations);
 static const struct api_type storage_operations_map = API_STRING_MAP_OF(storage_operations);
+static const struct api_type sr_health = {
+	API_ENUM, .name = "sr_health",
+	.values = API_VALUES("healthy", "recovering", "unreachable", "unavailable"),
+};
+static const struct api_type sr_stat = {
+	API_RECORD, .name = "sr_stat",
+	.fields = API_LIST(struct api_field,
+		{ "uuid", &api_string, API_DYNAMIC_RO, .doc = "uuid of the SR, where it has one",
+		  .flags = API_OPTIONAL },
+		{ "name_label", &api_string, API_DYNAMIC_RO, .doc = "name of the SR" },
+		{ "name_description", &api_string, API_DYNAMIC_RO,
+		  .doc = "description of the SR" },
+		{ "free_space", &api_int, API_DYNAMIC_RO,
+		  .doc = "room for new volumes, in bytes; -1 unknown" },
+		{ "total_space", &api_int, API_DYNAMIC_RO, .doc = "size of the SR, in bytes" },
+		{ "clustered", &api_bool, API_DYNAMIC_RO, .doc = "whether it needs a cluster" },
+		{ "health", &sr_health, API_DYNAMIC_RO, .doc = "whether it can be used" }),
+};
+static const struct api_type probe_result = {
+	API_RECORD, .name = "probe_result",
+	.fields = API_LIST(struct api_field,
+		{ "configuration", &api_string_map, API_DYNAMIC_RO,
+		  .doc = "keys of device_config that lead there" },
+		{ "complete", &api_bool, API_DYNAMIC_RO,
+		  .doc = "whether these keys are enough for SR.create or PBD.create" },
+		{ "sr", &sr_stat, API_DYNAMIC_RO, .doc = "the SR there; absent without one",
+		  .flags = API_OPTIONAL },
+		{ "extra_info", &api_string_map, API_DYNAMIC_RO, .doc = "more about the place" }),
+};
+static const struct api_type probe_results = API_SET_OF(probe_result);
 
 const struct api_class api_class_SR = {
 	.name = "SR", .doc = "A storage repository: a place that holds VDIs.",
@@ -135,6 +165,17 @@ const struct api_class api_class_SR = {
 			{ "sm_config", &api_string_map, .doc = "settings of the driver",
 			  .dflt = "{}" }),
 		  .result = &api_string, .result_doc = "XML that lists the SRs found",
+		  .errors = API_ERRORS(SMD_E_SR_UNKNOWN_DRIVER, SMD_E_SR_BACKEND_FAILURE_94),
+		  .flags = API_ASYNC },
+		{ .name = "probe_ext", .since = "0.1",
+		  .doc = "Look for SRs at a place, as records.",
+		  .params = API_LIST(struct api_param,
+			{ "host", &api_ref_host, .doc = "the host to look from" },
+			{ "device_config", &api_string_map, .doc = "where to look" },
+			{ "type", &api_string, .doc = "type of SR, one of SM.type" },
+			{ "sm_config", &api_string_map, .doc = "settings of the driver",
+			  .dflt = "{}" }),
+		  .result = &probe_results, .result_doc = "what was found",
 		  .errors = API_ERRORS(SMD_E_SR_UNKNOWN_DRIVER, SMD_E_SR_BACKEND_FAILURE_94),
 		  .flags = API_ASYNC },
 		{ .name = "get_supported_types", .since = "0.1",

@@ -23,6 +23,17 @@ static const struct api_type on_boot = {
 	API_ENUM, .name = "on_boot", .values = API_VALUES("reset", "persist"),
 };
 static const struct api_type vdi_record = { API_RECORD, .name = "VDI" };
+static const struct api_type vdi_nbd_server_info = {
+	API_RECORD, .name = "vdi_nbd_server_info",
+	.fields = API_LIST(struct api_field,
+		{ "exportname", &api_string, API_DYNAMIC_RO, .doc = "name of the export" },
+		{ "address", &api_string, API_DYNAMIC_RO, .doc = "address of the server" },
+		{ "port", &api_int, API_DYNAMIC_RO, .doc = "port of the server" },
+		{ "cert", &api_string, API_DYNAMIC_RO, .doc = "certificate of the server, PEM" },
+		{ "subject", &api_string, API_DYNAMIC_RO,
+		  .doc = "name the certificate is for" }),
+};
+static const struct api_type vdi_nbd_server_infos = API_SET_OF(vdi_nbd_server_info);
 
 const struct api_class api_class_VDI = {
 	.name = "VDI", .doc = "A virtual disk image, held in one SR.",
@@ -38,7 +49,7 @@ const struct api_class api_class_VDI = {
 		{ "SR", &api_ref_SR, API_STATIC_RO, .doc = "SR that holds the VDI",
 		  .flags = API_REQUIRED },
 		{ "VBDs", &api_set_VBD, API_DYNAMIC_RO, .doc = "places in VMs the VDI is used at",
-		  .flags = API_DERIVED },
+		  .flags = API_DERIVED, .inverse = "VBD.VDI" },
 		{ "crash_dumps", &api_set_crashdump, API_DYNAMIC_RO,
 		  .doc = "crash dumps the VDI holds", .flags = API_DERIVED },
 		{ "virtual_size", &api_int, API_STATIC_RO, .doc = "size the guest sees, in bytes",
@@ -259,6 +270,13 @@ const struct api_class api_class_VDI = {
 				       SMD_E_FORMAT_UNKNOWN, SMD_E_IMAGE_CORRUPT,
 				       SMD_E_IMAGE_UNSUPPORTED),
 		  .flags = API_ASYNC },
+		{ .name = "get_nbd_info", .since = "0.1",
+		  .doc = "Where the VDI is served over NBD; smd serves none yet.",
+		  .params = API_LIST(struct api_param,
+			{ "self", &api_ref_VDI, .doc = "the VDI" }),
+		  .result = &vdi_nbd_server_infos, .result_doc = "the servers",
+		  .errors = API_ERRORS(SMD_E_VDI_INCOMPATIBLE_TYPE),
+		  .flags = API_READ_ONLY },
 		{ .name = "set_name_label", .since = "0.1",
 		  .doc = "Name the VDI.",
 		  .params = API_LIST(struct api_param,

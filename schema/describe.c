@@ -103,6 +103,7 @@ describe_fields(const struct api_field *fields)
 		set_true(j, "prototype", f->flags, API_PROTOTYPE);
 		set_true(j, "always_rw_map", f->flags, API_ALWAYS_RW_MAP);
 		set_true(j, "optional", f->flags, API_OPTIONAL);
+		set_true(j, "goes_with", f->flags, API_GOES_WITH);
 		json_object_array_add(list, j);
 	}
 	return list;

@@ -25,12 +25,18 @@ API_REF_CLASSES(X)
 
 const struct api_class *const api_classes[] = {
 	&api_class_PBD,
+	&api_class_PIF,
 	&api_class_SM,
 	&api_class_SR,
+	&api_class_VBD,
 	&api_class_VDI,
+	&api_class_VM,
+	&api_class_VM_metrics,
 	&api_class_event,
 	&api_class_host,
 	&api_class_host_metrics,
+	&api_class_message,
+	&api_class_network,
 	&api_class_pool,
 	&api_class_session,
 	&api_class_system,

@@ -51,12 +51,12 @@ with Smd() as smd:
 
     # One object only; spelling of classes; a class that is not there.
     expect_eq(short(events(["VdI/" + third], token)), [("add", "vdi", third)], "one object")
-    expect_eq(events(["VM"], "")["events"], [], "a class that smd has not")
+    expect_eq(events(["VIF"], "")["events"], [], "a class that smd has not")
 
     # Counts of every class, as numbers on both wires.
     counts = events(["task"], token)["valid_ref_counts"]
-    expect_eq({k: counts[k] for k in ("vdi", "sr", "pbd", "pool", "host", "vm")
-               if k in counts}, {"vdi": 2, "sr": 1, "pbd": 1, "pool": 1, "host": 1}, "counts")
+    expect_eq({k: counts[k] for k in ("vdi", "sr", "pbd", "pool", "host", "vm", "vif")
+               if k in counts}, {"vdi": 2, "sr": 1, "pbd": 1, "pool": 1, "host": 1, "vm": 0}, "counts")
     expect_eq(smd.call("event.from", ["task"], token, 0.0)["valid_ref_counts"]["task"], 0,
               "<i4> in XML")
 

@@ -52,7 +52,7 @@ def check_list(smd):
                             '<data><value>'), reply[:200]
     names = smd.json_raw("system.listMethods")["result"]
     expect_eq(sorted(n.split(".")[0] for n in names if n.endswith(".get_all_records")),
-              sorted("PBD SM SR VDI host host_metrics pool task".split()), "classes to watch")
+              "PBD PIF SM SR VBD VDI VM VM_metrics host host_metrics message network pool task".split(), "classes to watch")
     assert not [n for n in names if n.startswith("Async.")]
     assert "VDI.pool_migrate" in names and "system.isAlive:x" not in names
 

@@ -142,7 +142,8 @@ def diff_fields(name, theirs, ours, constructed):
             yield what, "missing"
             continue
         o = ours[f]
-        if type_text(o["type"]) != x["type"]:
+        if type_text(o["type"]) != x["type"] and not (
+                o.get("optional") and type_text(o["type"]) + " option" == x["type"]):
             yield what, "type %s, not %s" % (type_text(o["type"]), x["type"])
         if constructed is not None and o["access"] != x["access"]:
             yield what, "access %s, not %s" % (o["access"], x["access"])

@@ -6,6 +6,8 @@ libapi_la_SOURCES = \
 	api/handlers.h \
 	api/host.c \
 	api/image.c \
+	api/message.c \
+	api/network.c \
 	api/pbd.c \
 	api/pool.c \
 	api/raw_vdi.c \
@@ -16,7 +18,9 @@ libapi_la_SOURCES = \
 	api/task.c \
 	api/transfer.c \
 	api/transfer.h \
+	api/vbd.c \
 	api/vdi.c \
 	api/vdi_snapshot.c \
+	api/vm.c \
 	$(NULL)
 libapi_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)

@@ -350,6 +350,53 @@ handler_probe(struct call *call, json **ret, struct smd_error *err)
 	return 0;
 }
 
+/* The same as a record. An SR without a uuid is a place where one could be made. */
+static int
+probe_found_ext(void *opaque, const char *uuid, const struct smd_sr_config *config, uint64_t total,
+		struct smd_error *err)
+{
+	json *result = json_object_new_object(), *keys = json_object_new_object();
+
+	(void)err;
+	for (size_t i = 0; i < config->n; i++)
+		smd_json_set_str(keys, config->keys[i], config->values[i]);
+	smd_json_set(result, "configuration", keys);
+	smd_json_set_bool(result, "complete", true);
+	smd_json_set(result, "extra_info", json_object_new_object());
+	json_object_array_add(opaque, result);
+	if (*uuid) {
+		json *stat = json_object_new_object();
+
+		smd_json_set_str(stat, "uuid", uuid);
+		smd_json_set_str(stat, "name_label", "");
+		smd_json_set_str(stat, "name_description", "");
+		smd_json_set_int(stat, "free_space", -1);
+		smd_json_set_int(stat, "total_space", (int64_t)total);
+		smd_json_set_bool(stat, "clustered", false);
+		smd_json_set_str(stat, "health", "healthy");
+		smd_json_set(result, "sr", stat);
+	}
+	return 0;
+}
+
+static int
+handler_probe_ext(struct call *call, json **ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *results = json_object_new_array();
+	const struct smd_sr_driver *driver;
+	struct smd_sr_config config;
+	int r;
+
+	if (sr_driver(call->daemon, call_str(call, 2), &driver, err) < 0)
+		return -1;
+	sr_config_init(&config, call_arg(call, 1));
+	r = driver->probe(&config, probe_found_ext, results, err);
+	sr_config_done(&config);
+	if (r == 0)
+		*ret = TAKE_PTR(results);
+	return r;
+}
+
 static int
 handler_get_supported_types(struct call *call, json **ret, struct smd_error *err)
 {
@@ -417,6 +464,7 @@ const struct call_binding api_sr_handlers[] = {
 	{ "SR.get_orphans", handler_get_orphans },
 	{ "SR.update", handler_update },
 	{ "SR.probe", handler_probe },
+	{ "SR.probe_ext", handler_probe_ext },
 	{ "SR.get_supported_types", handler_get_supported_types },
 	{ "SR.set_shared", handler_set_shared },
 	{ "SR.set_name_label", handler_set_name_label },

@@ -248,18 +248,25 @@ vdi_introduce(struct call *call, json **ret, struct smd_error *err)
 
 /* Others say they are snapshots of a VDI: of another from now on, or of none. */
 static int
-repoint_snapshots(struct db *db, const char *from, const char *to, struct smd_error *err)
+repoint(struct db *db, const char *cls, const char *field, const char *from, const char *to,
+	struct smd_error *err)
 {
 	CLEANUP_JSON json *refs = NULL;
 
-	if (db_find(db, "VDI", "snapshot_of", from, &refs, err) < 0)
+	if (db_find(db, cls, field, from, &refs, err) < 0)
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(refs); i++) {
-		if (db_set_str(db, "VDI", json_object_get_string(json_object_array_get_idx(refs, i)),
-			       "snapshot_of", to, err) < 0)
+		if (db_set_str(db, cls, json_object_get_string(json_object_array_get_idx(refs, i)),
+			       field, to, err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+static int
+repoint_snapshots(struct db *db, const char *from, const char *to, struct smd_error *err)
+{
+	return repoint(db, "VDI", "snapshot_of", from, to, err);
 }
 
 static int
@@ -685,6 +692,7 @@ migrate_commit(struct disk *source, bool has_children, struct new_volume *v, con
 	if (db_insert(db, "VDI", ref, row, err) < 0 ||
 	    repoint_snapshots(db, source->vdi_ref, ref, err) < 0 ||
 	    disk_give_up(v->daemon, source, has_children, "mirror", &base, err) < 0 ||
+	    repoint(db, "VBD", "VDI", source->vdi_ref, ref, err) < 0 ||
 	    db_delete(db, "VDI", source->vdi_ref, err) < 0 || new_volume_committed(v, err) < 0)
 		goto fail;
 	if (db_commit(db, err) < 0)
@@ -801,6 +809,22 @@ vdi_set_read_only(struct call *call, json **ret, struct smd_error *err)
 			   call_bool(call, 1), err);
 }
 
+/* There is no NBD server to name: clients then take /export_raw_vdi. */
+static int
+vdi_get_nbd_info(struct call *call, json **ret, struct smd_error *err)
+{
+	const char *vdi = call_str(call, 0);
+	CLEANUP_FREE char *type = NULL;
+
+	if (db_get_str(call->daemon->db, "VDI", vdi, "type", &type, err) < 0)
+		return -1;
+	if (strcmp(type, "cbt_metadata") == 0)
+		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(vdi, type),
+						      "the VDI has no data any more");
+	*ret = json_object_new_array();
+	return 0;
+}
+
 const struct call_binding api_vdi_handlers[] = {
 	{ "VDI.create", vdi_create },
 	{ "VDI.introduce", vdi_introduce },
@@ -810,6 +834,7 @@ const struct call_binding api_vdi_handlers[] = {
 	{ "VDI.resize", vdi_resize },
 	{ "VDI.update", vdi_update },
 	{ "VDI.pool_migrate", vdi_pool_migrate },
+	{ "VDI.get_nbd_info", vdi_get_nbd_info },
 	{ "VDI.set_name_label", vdi_set_name_label },
 	{ "VDI.set_name_description", vdi_set_name_description },
 	{ "VDI.set_sharable", vdi_set_sharable },

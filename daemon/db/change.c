@@ -144,6 +144,30 @@ touch_targets(struct db *db, struct db_class *cls, const char *ref, struct smd_e
 	return 0;
 }
 
+static int delete_row(struct db *db, struct db_class *cls, const char *ref, struct smd_error *err);
+
+/* The objects whose API_GOES_WITH field points to this one. */
+static int
+delete_followers(struct db *db, struct db_class *cls, const char *ref, struct smd_error *err)
+{
+	for (size_t i = 0; i < cls->n_fields; i++) {
+		const struct db_field *f = &cls->fields[i];
+		CLEANUP_JSON json *refs = NULL;
+
+		if (!f->pointer || !(f->pointer->api->flags & API_GOES_WITH))
+			continue;
+		if (db_find(db, f->from->api->name, f->pointer->api->name, ref, &refs, err) != 0)
+			return -1;
+		for (size_t j = 0; j < json_object_array_length(refs); j++) {
+			json *follower = json_object_array_get_idx(refs, j);
+
+			if (delete_row(db, f->from, json_object_get_string(follower), err) != 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
 static int
 delete_row(struct db *db, struct db_class *cls, const char *ref, struct smd_error *err)
 {
@@ -151,7 +175,7 @@ delete_row(struct db *db, struct db_class *cls, const char *ref, struct smd_erro
 	uint64_t created;
 
 	if (created_generation(db, cls, ref, &created, err) != 0 ||
-	    touch_targets(db, cls, ref, err) != 0)
+	    delete_followers(db, cls, ref, err) != 0 || touch_targets(db, cls, ref, err) != 0)
 		return -1;
 	stmt = db_prepare(db, &cls->stmts[DB_STMT_DELETE], err,
 			  "DELETE FROM \"%w\" WHERE ref = ?", cls->api->name);

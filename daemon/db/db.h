@@ -52,7 +52,8 @@ void db_rollback(struct db *db);
 
 /* Single calls outside a transaction are transactions of their own (DURABLE).
  * record: members by field name, absent ones take the field's default; an absent
- * or empty uuid is made. */
+ * or empty uuid is made. What has an API_GOES_WITH field that points to a deleted
+ * object is deleted with it. */
 int db_insert(struct db *db, const char *cls, const char *ref, json *record,
 	      struct smd_error *err);
 int db_delete(struct db *db, const char *cls, const char *ref, struct smd_error *err);

@@ -23,6 +23,7 @@ db_steps = \
 	$(top_srcdir)/schema/db/001-initial.sql \
 	$(top_srcdir)/schema/db/002-tree.sql \
 	$(top_srcdir)/schema/db/003-vdi-location.sql \
+	$(top_srcdir)/schema/db/004-virtual-machines.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \

@@ -277,6 +277,28 @@ test_journal(void **state)
 	assert_json(none, "{}");
 }
 
+/* A disk of a VM goes with the VM and with its VDI, as its object says. */
+static void
+test_goes_with(void **state)
+{
+	struct test_db *t = *state;
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *left = NULL, *disks = NULL;
+
+	test_insert(t->db, "VM", "OpaqueRef:vm", "{}");
+	test_insert(t->db, "VDI", "OpaqueRef:d", "{}");
+	test_insert(t->db, "VBD", "OpaqueRef:1", "{\"VM\":\"OpaqueRef:vm\"}");
+	test_insert(t->db, "VBD", "OpaqueRef:2",
+		    "{\"VM\":\"OpaqueRef:vm\",\"VDI\":\"OpaqueRef:d\"}");
+	assert_ok(db_delete(t->db, "VDI", "OpaqueRef:d", &err), &err);
+	assert_false(db_exists(t->db, "VBD", "OpaqueRef:2"));
+	assert_ok(db_get(t->db, "VM", "OpaqueRef:vm", "VBDs", &disks, &err), &err);
+	assert_json(disks, "[\"OpaqueRef:1\"]");
+	assert_ok(db_delete(t->db, "VM", "OpaqueRef:vm", &err), &err);
+	assert_ok(db_all(t->db, "VBD", &left, &err), &err);
+	assert_json(left, "[]");
+}
+
 #define DB_TEST(f) cmocka_unit_test_setup_teardown(f, test_db_setup, test_db_teardown)
 
 int
@@ -288,6 +310,7 @@ main(void)
 		DB_TEST(test_set_and_maps),
 		DB_TEST(test_misspelt_member),
 		DB_TEST(test_inverse),
+		DB_TEST(test_goes_with),
 		DB_TEST(test_many),
 		DB_TEST(test_transactions),
 		DB_TEST(test_durable_commits_wait_for_the_disk),

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What happened to an object, for people to read. */
+#include "schema/api.h"
+#include "schema/classes.h"
+
+static const struct api_type message_class = {
+	API_ENUM, .name = "cls",
+	.values = API_VALUES(
+		"VM", "Host", "SR", "Pool", "VMPP", "VMSS", "PVS_proxy", "VDI",
+		"Certificate"),
+};
+static const struct api_type message_record = { API_RECORD, .name = "message" };
+static const struct api_type message_records = {
+	API_MAP, .key = &api_ref_message, .elem = &message_record,
+};
+
+const struct api_class api_class_message = {
+	.name = "message",
+	.doc = "What happened to an object, for people to read.",
+	.fields = API_LIST(struct api_field,
+		{ "uuid", &api_string, API_DYNAMIC_RO, .doc = "unique identifier of the message" },
+		{ "name", &api_string, API_DYNAMIC_RO, .doc = "kind of the message" },
+		{ "priority", &api_int, API_DYNAMIC_RO,
+		  .doc = "urgency; a lower number is more urgent" },
+		{ "cls", &message_class, API_DYNAMIC_RO, .doc = "class of the object it is about" },
+		{ "obj_uuid", &api_string, API_DYNAMIC_RO,
+		  .doc = "uuid of the object it is about" },
+		{ "timestamp", &api_datetime, API_DYNAMIC_RO, .doc = "when it was made" },
+		{ "body", &api_string, API_DYNAMIC_RO, .doc = "what it says" }),
+	.methods = API_LIST(struct api_method,
+		{ .name = "create", .since = "0.1",
+		  .doc = "Make a message about an object.",
+		  .params = API_LIST(struct api_param,
+			{ "name", &api_string, .doc = "kind of the message" },
+			{ "priority", &api_int, .doc = "its urgency" },
+			{ "cls", &message_class, .doc = "class of the object" },
+			{ "obj_uuid", &api_string, .doc = "uuid of the object" },
+			{ "body", &api_string, .doc = "what it says" }),
+		  .result = &api_ref_message, .result_doc = "the new message",
+		  .errors = API_ERRORS(SMD_E_UUID_INVALID),
+		  .flags = API_ASYNC },
+		{ .name = "destroy", .since = "0.1",
+		  .doc = "Remove a message.",
+		  .params = API_LIST(struct api_param,
+			{ "self", &api_ref_message, .doc = "the message" }),
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID),
+		  .flags = API_ASYNC },
+		{ .name = "destroy_many", .since = "0.1",
+		  .doc = "Remove messages.",
+		  .params = API_LIST(struct api_param,
+			{ "messages", &api_set_message, .doc = "the messages" }),
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID),
+		  .flags = API_ASYNC },
+		{ .name = "destroy_all", .since = "0.1",
+		  .doc = "Remove every message a filter matches; without filters all.",
+		  .params = API_LIST(struct api_param,
+			{ "filters", &api_string_map,
+			  .doc = "before, after: datetimes; priority: a number" }),
+		  .errors = API_ERRORS(SMD_E_INVALID_VALUE),
+		  .flags = API_ASYNC },
+		{ .name = "get", .since = "0.1",
+		  .doc = "The messages about an object since a time.",
+		  .params = API_LIST(struct api_param,
+			{ "cls", &message_class, .doc = "class of the object" },
+			{ "obj_uuid", &api_string, .doc = "uuid of the object" },
+			{ "since", &api_datetime, .doc = "the time" }),
+		  .result = &message_records, .result_doc = "the messages",
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID),
+		  .flags = API_READ_ONLY },
+		{ .name = "get_since", .since = "0.1",
+		  .doc = "The messages since a time.",
+		  .params = API_LIST(struct api_param,
+			{ "since", &api_datetime, .doc = "the time" }),
+		  .result = &message_records, .result_doc = "the messages",
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID),
+		  .flags = API_READ_ONLY }),
+};
