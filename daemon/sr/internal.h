@@ -57,6 +57,10 @@ json *formats_of_driver(struct storage *storage, const struct smd_sr_driver *dri
 /* op.c */
 int ops_reset(struct daemon *daemon, const char *cls, struct smd_error *err);
 
+/* vbd.c: VDI_IN_USE [vdi, operation], OTHER_OPERATION_IN_PROGRESS. */
+int vbd_check_operation(struct db *db, const char *vdi, const char *operation,
+			struct smd_error *err);
+
 /* records.c */
 void records_load(struct sr *sr);
 void records_save(struct sr *sr);

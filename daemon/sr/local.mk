@@ -19,6 +19,7 @@ libsr_la_SOURCES = \
 	sr/storage.c \
 	sr/tree.c \
 	sr/tree.h \
+	sr/vbd.c \
 	sr/volume.c \
 	sr/volume.h \
 	$(NULL)

@@ -67,6 +67,8 @@ struct subject {
 	char *sr;
 	const struct smd_sr_driver *driver;	/* NULL: not loaded */
 	json *vdi;		/* the fields that matter; NULL: no VDI */
+	struct db *db;
+	bool has_vbds;		/* of a VDI: VMs have it */
 };
 
 static void
@@ -81,13 +83,13 @@ subject_load(struct daemon *daemon, const char *cls, const char *ref, struct sub
 	     struct smd_error *err)
 {
 	static const char *const fields[] = {
-		"type", "sharable", "is_a_snapshot", "on_boot", "managed", NULL,
+		"type", "sharable", "is_a_snapshot", "on_boot", "managed", "VBDs", NULL,
 	};
 	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_FREE char *type = NULL;
 	bool is_vdi = strcmp(cls, "VDI") == 0;
 
-	*ret = (struct subject){ .cls = cls, .ref = ref };
+	*ret = (struct subject){ .cls = cls, .ref = ref, .db = daemon->db };
 	if (is_vdi && db_get_str(daemon->db, cls, ref, "SR", &ret->sr, err) < 0)
 		return -1;
 	if (!is_vdi)
@@ -100,6 +102,7 @@ subject_load(struct daemon *daemon, const char *cls, const char *ref, struct sub
 			return -1;
 		smd_json_set(ret->vdi, fields[i], value);
 	}
+	ret->has_vbds = is_vdi && json_object_array_length(smd_json_member(ret->vdi, "VBDs")) > 0;
 	if (db_get_str(daemon->db, "SR", ret->sr, "type", &type, &none) == 0)
 		sr_driver(daemon, type, &ret->driver, &none);
 	return 0;
@@ -143,6 +146,8 @@ check_subject(const struct subject *s, const char *operation, struct smd_error *
 	const char *type = smd_json_str(s->vdi, "type", "");
 	bool snapshot = strcmp(operation, "snapshot") == 0;
 
+	if (s->has_vbds && vbd_check_operation(s->db, s->ref, operation, err) < 0)
+		return -1;
 	if (feature && (!s->driver || !driver_has(s->driver, feature)))
 		return smd_fail_SR_OPERATION_NOT_SUPPORTED(err, s->sr, "the driver of SR %s has no %s",
 							   s->sr, feature);

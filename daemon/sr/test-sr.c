@@ -517,6 +517,38 @@ test_operations_beside_copy(void **state)
 	driver.d.features = NULL;
 }
 
+/* A disk a VM has: what the VM does not mind goes on, the rest names the VDI. */
+static void
+test_attached(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *reading = NULL, *writing = NULL;
+	CLEANUP_FREE char *text = smd_asprintf("{\"SR\":\"%s\",\"virtual_size\":1}", sr_name);
+	CLEANUP_FREE char *vdi = db_new_ref();
+	CLEANUP_FREE char *vbd = smd_asprintf(
+		"{\"VDI\":\"%s\",\"mode\":\"RO\",\"currently_attached\":true}", vdi);
+
+	(void)state;
+	driver.d.features = some_features;
+	insert("VDI", vdi, text);
+	insert("VBD", "OpaqueRef:vbd", vbd);
+	op_refresh(&daemon_, "VDI", vdi);
+	assert_ok(db_get(daemon_.db, "VDI", vdi, "allowed_operations", &reading, &err), &err);
+	expect_formats(TAKE_PTR(reading), "[\"clone\",\"copy\",\"mirror\",\"snapshot\"]");
+	assert_ok(db_set_str(daemon_.db, "VBD", "OpaqueRef:vbd", "mode", "RW", &err), &err);
+	op_refresh(&daemon_, "VDI", vdi);
+	assert_ok(db_get(daemon_.db, "VDI", vdi, "allowed_operations", &writing, &err), &err);
+	expect_formats(TAKE_PTR(writing), "[\"clone\",\"mirror\",\"snapshot\"]");
+	assert_int_equal(op_begin(&daemon_, "VDI", vdi, "destroy", "t", &err), -1);
+	assert_string_equal(err.code, "VDI_IN_USE");
+	assert_string_equal(err.params[0], vdi);
+	assert_string_equal(err.params[1], "destroy");
+	assert_ok(db_set_bool(daemon_.db, "VBD", "OpaqueRef:vbd", "currently_attached", false,
+			      &(struct smd_error)SMD_ERROR_INIT), &err);
+	assert_int_equal(begin("VDI", vdi, "destroy", "t"), 0);
+	driver.d.features = NULL;
+}
+
 /* ---- Attach, scan, records ---- */
 
 static json *
@@ -846,6 +878,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_operations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_operations_of_kinds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_operations_beside_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_attached, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_volumes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stamps, setup, teardown),
