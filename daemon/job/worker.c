@@ -71,7 +71,56 @@ worker_job_done(struct worker_job *job)
 static int
 fail_cancelled(const char *task_ref, struct smd_error *err)
 {
-	return smd_fail_TASK_CANCELLED(err, task_ref, "the task was cancelled");
+	return smd_fail_TASK_CANCELLED(err, task_ref ? task_ref : "", "the task was cancelled");
+}
+
+/* ---- Being stopped ---- */
+
+void
+worker_stop_init(struct worker_stop *stop)
+{
+	*stop = (struct worker_stop){ .asked = false };
+	pthread_mutex_init(&stop->lock, NULL);
+}
+
+void
+worker_stop_done(struct worker_stop *stop)
+{
+	pthread_mutex_destroy(&stop->lock);
+}
+
+void
+worker_stop(struct worker_stop *stop)
+{
+	LOCK_SCOPE(&stop->lock);
+	if (!stop->asked && stop->hook)
+		stop->hook(stop->opaque);
+	stop->asked = true;
+}
+
+bool
+worker_stopped(struct worker_stop *stop)
+{
+	LOCK_SCOPE(&stop->lock);
+	return stop->asked;
+}
+
+/* What stops the job from now on: its task's owner and others. NULL: nothing, and
+ * nobody is in the hook any more. */
+static void
+set_hook(struct run *run, void (*hook)(void *opaque), void *opaque)
+{
+	struct worker_job *job = run->job;
+
+	if (job->task_ref)
+		task_set_cancel(run->daemon->tasks, job->task_ref, hook, opaque);
+	if (!job->stop)
+		return;
+	LOCK_SCOPE(&job->stop->lock);
+	job->stop->hook = hook;
+	job->stop->opaque = opaque;
+	if (hook && job->stop->asked)
+		hook(opaque);
 }
 
 /* ---- The queue ---- */
@@ -90,7 +139,6 @@ static int
 queue_enter(struct run *run, struct smd_error *err)
 {
 	int64_t max = config_int(run->daemon->config, "max_workers");
-	const char *task_ref = run->job->task_ref;
 	struct waiter waiter = { .cancelled = false };
 	bool cancelled;
 
@@ -99,8 +147,7 @@ queue_enter(struct run *run, struct smd_error *err)
 	pthread_mutex_lock(&queue_lock);
 	TAILQ_INSERT_TAIL(&queue, &waiter, link);
 	pthread_mutex_unlock(&queue_lock);
-	if (task_ref)
-		task_set_cancel(run->daemon->tasks, task_ref, cancel_waiter, &waiter);
+	set_hook(run, cancel_waiter, &waiter);
 	pthread_mutex_lock(&queue_lock);
 	while (!waiter.cancelled && (n_running >= max || TAILQ_FIRST(&queue) != &waiter))
 		pthread_cond_wait(&queue_moved, &queue_lock);
@@ -110,9 +157,8 @@ queue_enter(struct run *run, struct smd_error *err)
 		n_running++;
 	pthread_cond_broadcast(&queue_moved);
 	pthread_mutex_unlock(&queue_lock);
-	if (task_ref)
-		task_set_cancel(run->daemon->tasks, task_ref, NULL, NULL);
-	return cancelled ? fail_cancelled(task_ref, err) : 0;
+	set_hook(run, NULL, NULL);
+	return cancelled ? fail_cancelled(run->job->task_ref, err) : 0;
 }
 
 static void
@@ -253,8 +299,10 @@ take_line(struct run *run, const char *text, size_t len)
 	}
 	if ((member = smd_json_member(line, "progress"))) {
 		task_transfer(run->daemon->tasks, job->task_ref, job->progress_from,
-			      job->progress_to, (uint64_t)smd_json_int(member, "done", 0),
-			      (uint64_t)smd_json_int(member, "total", 0));
+			      job->progress_to,
+			      job->bytes_before + (uint64_t)smd_json_int(member, "done", 0),
+			      job->bytes_before + (uint64_t)smd_json_int(member, "total", 0) +
+			      job->bytes_after);
 	} else if ((member = smd_json_member(line, "begin"))) {
 		if (job->begin)
 			job->begin(job->opaque, (uint64_t)smd_json_int(member, "size", 0));
@@ -412,20 +460,17 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 static int
 run_process(struct run *run, json **ret, struct smd_error *err)
 {
-	const char *task_ref = run->job->task_ref;
 	int status;
 
 	if (start(run, err) < 0)
 		return -1;
-	if (task_ref)
-		task_set_cancel(run->daemon->tasks, task_ref, cancel_run, run);
+	set_hook(run, cancel_run, run);
 	send_request(run);
 	listen_to(run);
 	/* One that ended has closed them by that; one that only pretends shall end too. */
 	kill(run->pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */
-	if (task_ref)
-		task_set_cancel(run->daemon->tasks, task_ref, NULL, NULL);
+	set_hook(run, NULL, NULL);
 	while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	return conclude(run, status, ret, err);

@@ -10,6 +10,10 @@
 #ifndef SMD_DAEMON_JOB_WORKER_H
 #define SMD_DAEMON_JOB_WORKER_H
 
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "common/error.h"
 #include "common/json.h"
 #include "daemon/daemon.h"
@@ -17,12 +21,28 @@
 /* What a question that no task can cancel may take, on the slowest of disks. */
 #define WORKER_QUESTION_SECONDS 120
 
+/* What somebody else than the task's owner stops a worker by. Whoever made it keeps it
+ * until worker_run has returned. */
+struct worker_stop {
+	pthread_mutex_t lock;	/* guards the rest; held while hook runs */
+	bool asked;
+	void (*hook)(void *opaque);
+	void *opaque;
+};
+void worker_stop_init(struct worker_stop *stop);
+void worker_stop_done(struct worker_stop *stop);
+/* From any thread: worker_run fails with TASK_CANCELLED, now and from now on. */
+void worker_stop(struct worker_stop *stop);
+bool worker_stopped(struct worker_stop *stop);
+
 struct worker_job {
 	json *request;		/* borrowed; "fd" members are filled in by worker_fd */
 	int fds[112];		/* three chains, and some; owned by the job until worker_run, which closes them */
 	size_t n_fds;
 	const char *task_ref;	/* NULL: no progress, no cancel */
 	double progress_from, progress_to;	/* this worker's share of the task */
+	uint64_t bytes_before, bytes_after;	/* of the task's other workers */
+	struct worker_stop *stop;		/* NULL: none; borrowed */
 	/* export: called when the size is known; NULL otherwise. */
 	void (*begin)(void *opaque, uint64_t size);
 	void *opaque;
