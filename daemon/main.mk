@@ -15,8 +15,8 @@ smd_CPPFLAGS = $(AM_CPPFLAGS) \
 smd_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SYSTEMD_CFLAGS)
 smd_LDADD = \
 	libapi.la \
-	libsr.la \
 	libjob.la \
+	libsr.la \
 	librpc.la \
 	libdb.la \
 	$(top_builddir)/schema/libschema.la \

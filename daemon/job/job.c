@@ -7,6 +7,7 @@
 #include "common/mem.h"
 #include "common/uuid.h"
 #include "daemon/db/db.h"
+#include "daemon/sr/link.h"
 #include "daemon/sr/sr.h"
 
 /* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…]}. */
@@ -39,8 +40,8 @@ jobs_free(struct jobs *jobs)
 	free(jobs);
 }
 
-void
-job_plan_add(json **list, const char *sr_uuid, const char *volume)
+static json *
+add_entry(json **list, const char *sr_uuid, const char *volume)
 {
 	json *entry = json_object_new_object();
 
@@ -49,6 +50,26 @@ job_plan_add(json **list, const char *sr_uuid, const char *volume)
 	smd_json_set_str(entry, "sr", sr_uuid);
 	smd_json_set_str(entry, "volume", volume);
 	json_object_array_add(*list, entry);
+	return entry;
+}
+
+void
+job_plan_add(json **list, const char *sr_uuid, const char *volume)
+{
+	add_entry(list, sr_uuid, volume);
+}
+
+void
+job_plan_add_link(json **list, const char *sr_uuid, const char *volume, const char *format,
+		  const char *parent, const char *parent_format)
+{
+	json *entry = add_entry(list, sr_uuid, volume);
+
+	smd_json_set_str(entry, "format", format);
+	if (parent) {
+		smd_json_set_str(entry, "parent", parent);
+		smd_json_set_str(entry, "parent-format", parent_format);
+	}
 }
 
 /* Trees belong to one thread at a time: the journal's copy is its own. */
@@ -57,13 +78,9 @@ copy_list(json *list)
 {
 	json *copy = NULL;
 
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-		json *entry = json_object_array_get_idx(list, i);
-
-		job_plan_add(&copy, smd_json_str(entry, "sr", ""),
-			     smd_json_str(entry, "volume", ""));
-	}
-	return copy ? copy : json_object_new_array();
+	if (!list || json_object_deep_copy(list, &copy, NULL) < 0)
+		return json_object_new_array();
+	return copy;
 }
 
 static json *
@@ -130,8 +147,20 @@ delete_volume(struct sr *sr, const char *volume, struct smd_error *err)
 	return sr_get_driver(sr)->volume_delete(sr_handle(sr), volume, err);
 }
 
-/* The volume of one entry; sr: the only SR that counts now, NULL: any that is
- * attached. Returns whether it is done. */
+static int
+do_entry(struct sr *sr, json *entry, struct smd_error *err)
+{
+	const char *volume = smd_json_str(entry, "volume", "");
+	const char *format = smd_json_str(entry, "format", NULL);
+
+	if (!format)
+		return delete_volume(sr, volume, err);
+	return volume_set_parent(sr, volume, format, smd_json_str(entry, "parent", NULL),
+				 smd_json_str(entry, "parent-format", ""), err);
+}
+
+/* What one entry wants; sr: the only SR that counts now, NULL: any that is attached.
+ * Returns whether it is done. */
 static bool
 finish_entry(struct daemon *daemon, json *entry, struct sr *sr)
 {
@@ -145,20 +174,22 @@ finish_entry(struct daemon *daemon, json *entry, struct sr *sr)
 	if (sr) {
 		if (strcmp(uuid, sr_uuid(sr)) != 0)
 			return false;
-		r = delete_volume(sr, volume, &err);
+		r = do_entry(sr, entry, &err);
 	} else {
 		r = db_by_uuid(daemon->db, "SR", uuid, &ref, &err);
 		if (r == 0)
 			r = sr_use(daemon, ref, &used, &err);
 		if (r == 0) {
-			r = delete_volume(used, volume, &err);
+			r = do_entry(used, entry, &err);
 			sr_release(used);
 		}
 	}
 	if (r < 0)
 		smd_log(SMD_LOG_WARNING,
-			"volume %s of SR %s is left over, to be deleted when the SR is attached "
-			"again: %s", volume, uuid, err.message);
+			"volume %s of SR %s is left over, to be %s when the SR is attached "
+			"again: %s", volume, uuid,
+			smd_json_member(entry, "format") ? "linked to its parent" : "deleted",
+			err.message);
 	return r == 0;
 }
 
@@ -191,9 +222,11 @@ finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
 		json *entry = json_object_array_get_idx(list, i);
 
-		if (!finish_entry(daemon, entry, sr))
-			job_plan_add(&left, smd_json_str(entry, "sr", ""),
-				     smd_json_str(entry, "volume", ""));
+		if (finish_entry(daemon, entry, sr))
+			continue;
+		if (!left)
+			left = json_object_new_array();
+		json_object_array_add(left, json_object_get(entry));
 	}
 	if (left)
 		smd_json_set(plan, key, left);

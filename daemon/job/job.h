@@ -20,8 +20,10 @@
 struct jobs *jobs_new(struct daemon *daemon);
 void jobs_free(struct jobs *jobs);
 
-/* A volume that must vanish when the job is undone ("undo"), or that must vanish
- * once it is committed ("redo"). Both are lists of {"sr": uuid, "volume": name}. */
+/* What is left to do when the job is undone ("undo"), and once it is committed ("redo"):
+ * lists of volumes that must vanish, {"sr": uuid, "volume": name}, and of images that
+ * must name a parent (again), which have "format", and "parent" and "parent-format"
+ * unless they shall name none. They are done in order. */
 struct job_plan {
 	const char *kind;	/* "VDI.create", "VDI.pool_migrate", … */
 	json *undo;		/* borrowed */
@@ -44,5 +46,8 @@ void job_recover(struct daemon *daemon, struct sr *sr);
 bool job_has_volume(struct jobs *jobs, const char *sr_uuid, const char *volume);
 /* Add a volume to a plan's list, which is made when *list is NULL. */
 void job_plan_add(json **list, const char *sr_uuid, const char *volume);
+/* An image and the parent it must name; parent NULL: none. */
+void job_plan_add_link(json **list, const char *sr_uuid, const char *volume, const char *format,
+		       const char *parent, const char *parent_format);
 
 #endif

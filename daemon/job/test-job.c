@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "daemon/job/job.h"
+#include "daemon/sr/link.h"
 #include "daemon/sr/sr.h"
 
 #define SR_A "aaaaaaaa-0000-4000-8000-000000000000"
@@ -28,6 +29,21 @@ fake_delete(void *handle, const char *name, struct smd_error *err)
 	if (sr->broken)
 		return smd_fail_SR_BACKEND_FAILURE_46(err, "", "", "", "no deleting now");
 	strcat(sr->deleted, name);
+	strcat(sr->deleted, " ");
+	return 0;
+}
+
+int
+volume_set_parent(struct sr *sr, const char *volume, const char *format, const char *parent,
+		  const char *parent_format, struct smd_error *err)
+{
+	if (sr->broken)
+		return smd_fail_SR_BACKEND_FAILURE_46(err, "", "", "", "no writing now");
+	assert_string_equal(format, "vhd");
+	assert_string_equal(parent_format, parent ? "raw" : "");
+	strcat(sr->deleted, volume);
+	strcat(sr->deleted, "->");
+	strcat(sr->deleted, parent ? parent : "none");
 	strcat(sr->deleted, " ");
 	return 0;
 }
@@ -220,6 +236,33 @@ test_detached(void **state)
 	assert_int_equal(n_jobs(), 0);
 }
 
+/* Images name their old parents again, in order, before anything vanishes. */
+static void
+test_links(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+	CLEANUP_FREE char *id = NULL;
+
+	(void)state;
+	job_plan_add_link(&undo, SR_A, "x", "vhd", "old", "raw");
+	job_plan_add_link(&undo, SR_A, "y", "vhd", NULL, NULL);
+	job_plan_add(&undo, SR_A, "new");
+	job_plan_add(&redo, SR_A, "old");
+	assert_ok(job_begin(&daemon_, &(struct job_plan){ "collect", undo, redo }, &id, &err), &err);
+	assert_true(job_has_volume(daemon_.jobs, SR_A, "x"));
+	forget_run();
+	srs[0].broken = true;
+	job_recover(&daemon_, &srs[0]);
+	assert_string_equal(srs[0].deleted, "");
+	assert_true(job_has_volume(daemon_.jobs, SR_A, "x"));
+	forget_run();
+	srs[0].broken = false;
+	job_recover(&daemon_, &srs[0]);
+	assert_string_equal(srs[0].deleted, "x->old y->none new ");
+	assert_int_equal(n_jobs(), 0);
+}
+
 /* A volume that is to go yet is nobody's: a scan would make a VDI of it, which the
  * next attach would delete. */
 static void
@@ -278,6 +321,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_rolled_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_detached, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_failed, setup, teardown),
 	};

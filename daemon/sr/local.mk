@@ -6,6 +6,8 @@ libsr_la_SOURCES = \
 	sr/images.c \
 	sr/images.h \
 	sr/internal.h \
+	sr/link.c \
+	sr/link.h \
 	sr/look.c \
 	sr/look.h \
 	sr/op.c \

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Which parent an image itself names, so that other programs see the chain that the
+ * tree (daemon/sr/tree.h) knows.
+ *
+ * Threads: any. The image is nobody else's meanwhile: its lock is the caller's, or the
+ * SR is just being attached.
+ */
+#ifndef SMD_DAEMON_SR_LINK_H
+#define SMD_DAEMON_SR_LINK_H
+
+#include "common/error.h"
+#include "daemon/sr/sr.h"
+
+/* Have a volume name another one of its SR as its parent (NULL: none). Both show the
+ * same. One atomic step, durable on return; to do it again changes nothing. */
+int volume_set_parent(struct sr *sr, const char *volume, const char *format, const char *parent,
+		      const char *parent_format, struct smd_error *err);
+
+#endif
