@@ -13,6 +13,7 @@ struct db;		/* daemon/db/db.h */
 struct sessions;	/* daemon/rpc/session.h */
 struct tasks;		/* daemon/job/task.h */
 struct jobs;		/* daemon/job/job.h */
+struct collector;	/* daemon/job/collect.h */
 struct storage;		/* daemon/sr/sr.h */
 
 struct daemon {
@@ -21,6 +22,7 @@ struct daemon {
 	struct sessions *sessions;
 	struct tasks *tasks;
 	struct jobs *jobs;
+	struct collector *collector;
 	struct storage *storage;
 	char *host_ref;		/* the record of this host */
 	char *pool_ref;

@@ -26,6 +26,7 @@
 #include "daemon/config.h"
 #include "daemon/daemon.h"
 #include "daemon/db/db.h"
+#include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
@@ -369,6 +370,7 @@ start(struct server *s, struct smd_error *err)
 	d->tasks = tasks_new(d);
 	d->sessions = sessions_new(d);
 	d->jobs = jobs_new(d);
+	d->collector = collector_new(d);
 	sd_notify(0, "STATUS=Attaching storage");
 	if (start_storage(s, err) != 0 || start_handlers(err) != 0)
 		return -1;
@@ -388,8 +390,10 @@ stop(struct server *s)
 		tasks_cancel_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
 	call_wait_background(d);
+	collector_stop(d->collector);
 	if (d->storage)
 		storage_stop(d);
+	collector_free(d->collector);
 	jobs_free(d->jobs);
 	sessions_free(d->sessions);
 	tasks_free(d->tasks);
@@ -459,6 +463,7 @@ tick(struct server *s, uint64_t second)
 		sd_notify(0, "WATCHDOG=1");
 	if (second % 10 == 0)
 		tasks_collect(d->tasks);
+	collect_tick(d);
 	if (second % TRIM_S == 0)
 		malloc_trim(0);
 	if (second % POOL_TOUCH_S == 0 && db_touch(d->db, "pool", d->pool_ref, &err) != 0)

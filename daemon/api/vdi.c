@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
+#include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
@@ -22,6 +23,7 @@ stats(struct daemon *daemon, const char *sr)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
 	sr_update_stats(daemon, sr, &err);
+	collect_kick(daemon, sr);
 }
 
 static json *
@@ -317,7 +319,7 @@ destroy_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 		return -1;
 	if (has_children)
 		return leave_disk(daemon, disk, err);
-	if (disk_lock_alone(disk, "destroy", err) < 0 ||
+	if (disk_lock_alone(daemon, disk, "destroy", err) < 0 ||
 	    volume_delete_begin(daemon, "VDI.destroy", disk->sr, disk->location, &job, err) < 0)
 		return -1;
 	r = drop_disk(daemon, disk, job, &base, err);

@@ -5,6 +5,7 @@
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
+#include "daemon/job/collect.h"
 #include "daemon/sr/overlay.h"
 #include "daemon/sr/tree.h"
 
@@ -15,6 +16,7 @@ stats(struct daemon *daemon, const char *sr)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
 	sr_update_stats(daemon, sr, &err);
+	collect_kick(daemon, sr);
 }
 
 /* ---- snapshot, clone ---- */
@@ -176,7 +178,7 @@ revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 	bool has_children;
 
 	if (tree_has_children(db, disk->vdi_ref, &has_children, err) < 0 ||
-	    (!has_children && disk_lock_alone(disk, "revert_from", err) < 0) ||
+	    (!has_children && disk_lock_alone(o->daemon, disk, "revert_from", err) < 0) ||
 	    disk_open(o->daemon, o->disk, false, "revert_to", err) < 0 ||
 	    overlay_plan(o, err) < 0 ||
 	    overlay_make(o, has_children ? NULL : disk->location, err) < 0 ||

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 noinst_LTLIBRARIES += libjob.la
 libjob_la_SOURCES = \
+	job/coalesce.c \
+	job/coalesce.h \
+	job/collect.c \
+	job/collect.h \
 	job/job.c \
 	job/job.h \
 	job/land.c \

@@ -309,7 +309,7 @@ progress_due(struct running *r, double progress)
 
 	if (progress > r->progress)
 		r->progress = progress < 1 ? progress : 1;
-	if (r->progress - r->shown < PROGRESS_STEP &&
+	if (r->progress - r->shown < PROGRESS_STEP && !(r->progress == 1 && r->shown < 1) &&
 	    (r->progress <= r->shown || now - r->shown_ms < PROGRESS_INTERVAL_MS))
 		return false;
 	r->shown = r->progress;

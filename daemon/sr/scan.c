@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/sr/images.h"
 #include "daemon/sr/internal.h"
@@ -732,5 +733,8 @@ sr_scan(struct daemon *daemon, const char *ref, struct smd_error *err)
 	if (r == 0)
 		records_save(sr);
 	sr_release(sr);
-	return r < 0 ? -1 : sr_update_stats(daemon, ref, err);
+	if (r < 0)
+		return -1;
+	collect_kick(daemon, ref);
+	return sr_update_stats(daemon, ref, err);
 }

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/look.h"
@@ -270,6 +271,7 @@ attach_locked(struct daemon *daemon, json *pbd, const char *pbd_ref, struct smd_
 	}
 	if (sr)
 		smd_log(SMD_LOG_INFO, "SR %s is attached", sr->uuid);
+	collect_kick(daemon, ref);
 	op_refresh(daemon, "SR", ref);
 	if (sr_update_stats(daemon, ref, &stats_err) < 0)
 		smd_log(SMD_LOG_WARNING, "sizes of an SR: %s", stats_err.message);
@@ -314,6 +316,7 @@ pbd_detach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err)
 		return -1;
 	r = db_set_bool(daemon->db, "PBD", pbd_ref, "currently_attached", false, err);
 	if (r == 0) {
+		collect_leave(daemon, ref);
 		list_remove(daemon->storage, sr);
 		records_save(sr);
 		smd_log(SMD_LOG_INFO, "SR %s is detached", sr->uuid);

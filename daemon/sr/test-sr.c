@@ -9,6 +9,7 @@
 #include "daemon/db/test-db.h"
 
 #include "daemon/config.h"
+#include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
@@ -80,6 +81,31 @@ worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd
 	*ret = json_object_new_object();
 	smd_json_set(*ret, "images", TAKE_PTR(answers));
 	return 0;
+}
+
+/* ---- No collector ---- */
+
+bool
+collect_yield(struct daemon *daemon, const char *ref, const char *location)
+{
+	(void)daemon;
+	(void)ref;
+	(void)location;
+	return false;
+}
+
+void
+collect_leave(struct daemon *daemon, const char *ref)
+{
+	(void)daemon;
+	(void)ref;
+}
+
+void
+collect_kick(struct daemon *daemon, const char *ref)
+{
+	(void)daemon;
+	(void)ref;
 }
 
 static const char *busy_volume;

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/sr/tree.h"
 
@@ -106,6 +107,19 @@ loaded_formats(struct daemon *daemon)
 	return text;
 }
 
+/* What the collector has is given to us. 0 locked, 1 in use, -1. */
+static int
+lock(struct daemon *daemon, struct disk *disk, int fd, bool write, const char *name,
+     struct smd_error *err)
+{
+	int r = smd_image_lock(fd, write, name, err);
+
+	/* It may have gone on with another step meanwhile. */
+	while (r == 1 && collect_yield(daemon, sr_ref(disk->sr), name))
+		r = smd_image_lock(fd, write, name, err);
+	return r;
+}
+
 /* One layer: opened and locked. */
 static int
 layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *layer, bool write,
@@ -124,7 +138,7 @@ layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *la
 	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), layer->name,
 						 write ? SMD_SR_OPEN_WRITE : 0, ret_fd, &open_err) < 0)
 		return fail_open(disk, layer->vdi_ref, layer->name, &open_err, err);
-	r = smd_image_lock(*ret_fd, write, layer->name, err);
+	r = lock(daemon, disk, *ret_fd, write, layer->name, err);
 	if (r == 1)
 		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
 					   "%s of VDI %s is held open by another program", layer->name,
@@ -285,11 +299,11 @@ disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *oper
 				   "the chain of VDI %s keeps changing", disk->uuid);
 }
 
-int
-disk_lock_alone(struct disk *disk, const char *operation, struct smd_error *err)
+/* 0 locked, or not there; 1 in use; -1. */
+static int
+lock_own(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 {
 	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
-	int r;
 
 	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
 						 SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
@@ -298,11 +312,43 @@ disk_lock_alone(struct disk *disk, const char *operation, struct smd_error *err)
 		smd_error_move(err, &open_err);
 		return -1;
 	}
-	r = smd_image_lock(disk->fd, true, disk->location, err);
-	if (r == 1)
-		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
-					   "VDI %s is held open by another program", disk->uuid);
-	return r;
+	return lock(daemon, disk, disk->fd, true, disk->location, err);
+}
+
+/* The row as it is now: whether it names another volume than it did. */
+static int
+reload_row(struct daemon *daemon, struct disk *disk, bool *ret_moved, struct smd_error *err)
+{
+	CLEANUP_FREE char *before = smd_strdup(disk->location);
+	json *record;
+
+	if (db_get_record(daemon->db, "VDI", disk->vdi_ref, &record, err) < 0)
+		return -1;
+	disk_set_record(disk, record);
+	*ret_moved = strcmp(before, disk->location) != 0;
+	return 0;
+}
+
+int
+disk_lock_alone(struct daemon *daemon, struct disk *disk, const char *operation,
+		struct smd_error *err)
+{
+	bool moved;
+	int r;
+
+	/* The collector may have given it another image before we had the lock. */
+	for (int tries = 0; tries < OPEN_TRIES; tries++) {
+		disk_close(disk);
+		r = lock_own(daemon, disk, err);
+		if (r < 0 || reload_row(daemon, disk, &moved, err) < 0)
+			return -1;
+		if (r == 0 && !moved)
+			return 0;
+		if (!moved)
+			break;
+	}
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
+				   "VDI %s is held open by another program", disk->uuid);
 }
 
 int

@@ -50,8 +50,10 @@ int disk_find_node(struct daemon *daemon, const char *vdi_ref, struct disk *ret,
  * chain stays as it is. The record is read afresh. */
 int disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *operation,
 	      struct smd_error *err);
-/* The disk's own image goes: nobody may have it open, gone already is fine. */
-int disk_lock_alone(struct disk *disk, const char *operation, struct smd_error *err);
+/* The disk's own image goes: nobody may have it open, gone already is fine. The record is
+ * read afresh. */
+int disk_lock_alone(struct daemon *daemon, struct disk *disk, const char *operation,
+		    struct smd_error *err);
 /* In the transaction that takes the disk's volume from it. Where others lie on it
  * (has_children, as the plan found), the volume goes on under a hidden row, *ret_base,
  * which the caller frees; else NULL: the job deletes it. VDI_IN_USE where that has
