@@ -397,6 +397,21 @@ resize_check(struct daemon *daemon, struct disk *disk, uint64_t size, struct smd
 }
 
 static int
+resized(struct db *db, struct disk *disk, uint64_t size, struct smd_error *err)
+{
+	int64_t allocated = (int64_t)volume_allocated(disk->sr, disk->location);
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (db_set_int(db, "VDI", disk->vdi_ref, "virtual_size", (int64_t)size, err) < 0 ||
+	    db_set_int(db, "VDI", disk->vdi_ref, "physical_utilisation", allocated, err) < 0) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db, err);
+}
+
+static int
 resize_disk(struct call *call, struct disk *disk, uint64_t size, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
@@ -423,7 +438,7 @@ resize_disk(struct call *call, struct disk *disk, uint64_t size, struct smd_erro
 		vdi_refresh(disk->sr, disk->vdi_ref, disk->record, &ignored);
 		return volume_fail(disk->sr, err);
 	}
-	return db_set_int(call->daemon->db, "VDI", disk->vdi_ref, "virtual_size", (int64_t)size, err);
+	return resized(call->daemon->db, disk, size, err);
 }
 
 static int
