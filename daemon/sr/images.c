@@ -74,7 +74,8 @@ uuid_matches(const struct image *image, const struct image *parent)
 	       strcmp(wanted, parent->look->uuid) == 0;
 }
 
-/* By name; by uuid where the name leads nowhere, as after a move between SRs. */
+/* By name; where that leads nowhere, as after a move between SRs, by uuid or as the
+ * SR's records have it. */
 static struct image *
 find_named(const struct finder *finder, struct image *image, const char *name)
 {
@@ -86,6 +87,8 @@ find_named(const struct finder *finder, struct image *image, const char *name)
 		find(finder, finder->uuids, image->look->parent_uuid) : NULL;
 	if (other)
 		return other;
+	if (image->known_parent && uuid_matches(image, image->known_parent))
+		return image->known_parent;
 	if (parent)
 		blame(image, smd_asprintf(CORRUPT "PARENT_MISMATCH: the uuid of %s is not the one "
 					  "recorded for its parent", name));
@@ -147,7 +150,7 @@ resolve_one(const struct finder *finder, struct image *image)
 	blame(image, smd_strdup(look->why));
 	if (*look->why)
 		return;
-	if (image->is_known)
+	if (image->is_linked)
 		check_known(image);
 	else
 		image->parent = look->has_parent ? find_parent(finder, image) : NULL;

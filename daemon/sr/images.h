@@ -14,7 +14,7 @@ struct image {
 	const char *format;		/* NULL: none that is loaded */
 	const struct look *look;	/* NULL: nothing can be said of it now */
 	struct image *known_parent;	/* of the database or the SR's records; NULL: none */
-	bool is_known;			/* … and whether that is all there is to know */
+	bool is_linked;			/* it is of the database: nothing else is */
 	/* images_resolve's: */
 	struct image *parent;		/* NULL: none, or none that can be used */
 	char *why;			/* why it cannot be read, "": it can; NULL: not known now */

@@ -65,6 +65,10 @@ int vbd_check_operation(struct db *db, const char *vdi, const char *operation,
 void records_load(struct sr *sr);
 void records_save(struct sr *sr);
 bool records_have(struct sr *sr, const char *location);
+/* Whether the record says what the volume lies on. *ret: that volume's name, which the
+ * caller frees; NULL: nothing. */
+bool records_parent(struct sr *sr, const char *location, char **ret);
+bool records_unmanaged(struct sr *sr, const char *location);
 void keeper_start(struct daemon *daemon);
 void keeper_stop(struct storage *storage);
 

@@ -4,7 +4,8 @@
  * data, so that the SR can be forgotten here and introduced elsewhere.
  *
  *   {"version":1, "vdis":{LOCATION:{"uuid":…, "name_label":…, …,
- *                                   "snapshot_of": the uuid of a VDI or ""}}}
+ *                                   "snapshot_of": the uuid of a VDI or "",
+ *                                   "parent": the LOCATION it lies on or ""}}}
  *
  * They are keyed by location, since a volume that replaced another keeps the
  * VDI's uuid under a name of its own. A VDI whose row is gone without having been
@@ -18,6 +19,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
 #define KEEPER_SECONDS 3
@@ -25,14 +27,28 @@
 static const char *const kept_fields[] = {
 	"uuid", "name_label", "name_description", "type", "sharable", "read_only", "other_config",
 	"xenstore_data", "sm_config", "tags", "is_a_snapshot", "snapshot_time", "managed",
-	"on_boot", "allow_caching", NULL,
+	"on_boot", "allow_caching", "virtual_size", NULL,
 };
 
+/* "": none, or one whose row is gone. */
+static char *
+parent_location(struct db *db, const char *ref)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *parent = NULL;
+	char *location = NULL;
+
+	if (tree_parent(db, ref, &parent, &err) == 0 && parent)
+		db_get_str(db, "VDI", parent, "location", &location, &err);
+	return location ? location : smd_strdup("");
+}
+
 static json *
-record_of_vdi(struct daemon *daemon, json *vdi)
+record_of_vdi(struct daemon *daemon, const char *ref, json *vdi)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	const char *snapshot_of = smd_json_str(vdi, "snapshot_of", API_NULL_REF);
+	CLEANUP_FREE char *parent = parent_location(daemon->db, ref);
 	CLEANUP_FREE char *uuid = NULL;
 	json *record = json_object_new_object();
 
@@ -45,6 +61,7 @@ record_of_vdi(struct daemon *daemon, json *vdi)
 	if (strcmp(snapshot_of, API_NULL_REF) != 0)
 		db_get_str(daemon->db, "VDI", snapshot_of, "uuid", &uuid, &err);
 	smd_json_set_str(record, "snapshot_of", uuid ? uuid : "");
+	smd_json_set_str(record, "parent", parent);
 	return record;
 }
 
@@ -62,9 +79,8 @@ records_text(struct sr *sr)
 		return NULL;
 	}
 	json_object_object_foreach(vdis, ref, vdi) {
-		(void)ref;
 		smd_json_set(sr->records, smd_json_str(vdi, "location", ""),
-			     record_of_vdi(sr->daemon, vdi));
+			     record_of_vdi(sr->daemon, ref, vdi));
 	}
 	smd_json_set_int(whole, "version", 1);
 	smd_json_set(whole, "vdis", json_object_get(sr->records));
@@ -145,6 +161,26 @@ records_apply(struct sr *sr, const char *location, json *row)
 		json_object_put(copy);
 	}
 	smd_json_set_str(row, "snapshot_of", smd_json_str(record, "snapshot_of", ""));
+}
+
+bool
+records_parent(struct sr *sr, const char *location, char **ret)
+{
+	json *record;
+	const char *parent;
+
+	LOCK_SCOPE(&sr->records_lock);
+	record = smd_json_member(sr->records, location);
+	parent = smd_json_str(record, "parent", NULL);
+	*ret = parent && *parent ? smd_strdup(parent) : NULL;
+	return parent != NULL;
+}
+
+bool
+records_unmanaged(struct sr *sr, const char *location)
+{
+	LOCK_SCOPE(&sr->records_lock);
+	return !smd_json_bool(smd_json_member(sr->records, location), "managed", true);
 }
 
 bool

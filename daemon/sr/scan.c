@@ -31,6 +31,7 @@ struct node {
 	bool at_work;		/* a job's: to be left alone */
 	bool left_out;		/* it gets no row */
 	size_t n_child_rows;	/* of the images that lie on it */
+	bool parent_recorded;	/* the SR's records say what it lies on */
 	char *snapshot_of;	/* uuid, from its record; NULL: none */
 };
 
@@ -42,7 +43,7 @@ struct scan {
 	size_t n;
 	struct image *images;
 	struct node *nodes;	/* of images[i] */
-	json *places;		/* {ref: i} */
+	json *places;		/* {ref: i, location: i} */
 	json *orphans;		/* {name: why it is no VDI} */
 	json *doubts;		/* formats with an image that may lie on any other of its kind */
 };
@@ -259,6 +260,7 @@ add_node(struct scan *scan, const char *location, const char *ref, json *row, in
 	node->allocated = allocated;
 	node->at_work = job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, location) ||
 			(row && row_is_busy(row));
+	smd_json_set_int(scan->places, location, (int64_t)scan->n);
 	if (ref)
 		smd_json_set_int(scan->places, ref, (int64_t)scan->n);
 	scan->n++;
@@ -311,14 +313,15 @@ look_at_all(struct scan *scan, struct smd_error *err)
 }
 
 static struct image *
-image_of_ref(struct scan *scan, const char *ref)
+image_at(struct scan *scan, const char *ref_or_location)
 {
-	int64_t at = smd_json_int(scan->places, ref, -1);
+	int64_t at = smd_json_int(scan->places, ref_or_location, -1);
 
 	return at < 0 ? NULL : &scan->images[at];
 }
 
-/* The chains as the database has them; where it lacks one, as the images say. */
+/* The chains as the database has them; where it lacks one, as the images say, or else
+ * the records. */
 static int
 load_tree(struct scan *scan, struct smd_error *err)
 {
@@ -326,12 +329,15 @@ load_tree(struct scan *scan, struct smd_error *err)
 		struct image *image = &scan->images[i];
 		CLEANUP_FREE char *parent = NULL;
 
-		if (!scan->nodes[i].ref)
-			continue;
-		if (tree_parent(scan->db, scan->nodes[i].ref, &parent, err) < 0)
-			return -1;
-		image->known_parent = parent ? image_of_ref(scan, parent) : NULL;
-		image->is_known = image->known_parent != NULL;
+		if (scan->nodes[i].ref) {
+			if (tree_parent(scan->db, scan->nodes[i].ref, &parent, err) < 0)
+				return -1;
+			image->known_parent = parent ? image_at(scan, parent) : NULL;
+			image->is_linked = image->known_parent != NULL;
+		} else if (records_parent(scan->sr, image->location, &parent)) {
+			scan->nodes[i].parent_recorded = true;
+			image->known_parent = parent ? image_at(scan, parent) : NULL;
+		}
 	}
 	return 0;
 }
@@ -344,9 +350,11 @@ note_doubt(struct scan *scan, const struct image *image)
 	struct smd_uuid_text uuid;
 	const char *format;
 
-	if (image->look && *image->look->why && image->format && !image->known_parent &&
-	    (volume_name_parse(image->location, &uuid, &format) ||
-	     records_have(scan->sr, image->location)))
+	if (!image->look || !*image->look->why || !image->format || image->is_linked ||
+	    node_of(scan, image)->parent_recorded)
+		return;
+	if (volume_name_parse(image->location, &uuid, &format) ||
+	    records_have(scan->sr, image->location))
 		smd_json_set_bool(scan->doubts, image->format, true);
 }
 
@@ -381,7 +389,8 @@ judge(struct scan *scan, const struct image *image)
 		orphan(scan, image, "left by XenServer's collector, which was interrupted");
 	else if (*look->why && !named && !recorded)
 		orphan(scan, image, look->why);
-	else if (!*look->why && look->hidden && image->n_children == 0)
+	else if (!*look->why && image->n_children == 0 &&
+		 (look->hidden || records_unmanaged(scan->sr, image->location)))
 		orphan(scan, image, "hidden, and no image lies on it: it was deleted, or what lies on "
 		       "it is missing");
 	else if (image->parent && node_of(scan, image->parent)->at_work)
@@ -435,7 +444,8 @@ new_row(struct scan *scan, const struct image *image)
 		smd_json_set_bool(row, "read_only", true);
 	smd_json_set_str(row, "SR", scan->sr->ref);
 	smd_json_set_str(row, "location", image->location);
-	smd_json_set_int(row, "virtual_size", (int64_t)image->look->virtual_size);
+	if (!*image->look->why)
+		smd_json_set_int(row, "virtual_size", (int64_t)image->look->virtual_size);
 	smd_json_set_int(row, "physical_utilisation", node_of(scan, image)->allocated);
 	return row;
 }
@@ -449,7 +459,7 @@ link_parent(struct scan *scan, const struct image *image, struct smd_error *err)
 	CLEANUP_FREE char *location = NULL, *parent_location = NULL;
 	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if (!parent || !parent->ref || !node->ref || image->is_known || parent->at_work ||
+	if (!parent || !parent->ref || !node->ref || image->is_linked || parent->at_work ||
 	    node->at_work)
 		return 0;
 	if (db_get_str(scan->db, "VDI", node->ref, "location", &location, &gone) < 0 ||
@@ -586,7 +596,7 @@ is_settled(struct scan *scan, const struct image *image)
 
 	if (!node->ref || node->at_work)
 		return true;
-	if (!node->row || (image->parent && !image->is_known))
+	if (!node->row || (image->parent && !image->is_linked))
 		return false;
 	return image->n_children == 0 ||
 	       (smd_json_bool(node->row, "read_only", false) &&

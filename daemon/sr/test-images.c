@@ -183,6 +183,24 @@ test_uuids(void **state)
 	assert_why(ambiguous, "MISSING_PARENT");
 }
 
+/* An image that says nothing usable is as the records of the SR have it. */
+static void
+test_recorded(void **state)
+{
+	struct image *unread = add("unread.vhd", "", ""), *astray = add("astray.vhd", "gone.vhd", "vhd");
+	struct image *moved = add("moved.vhd", "other.vhd", "vhd");
+	struct image *base = add("base.vhd", "", ""), *other = add("other.vhd", "", "");
+
+	(void)state;
+	look_of(unread)->why = (char *)"IMAGE_CORRUPT BAD_COOKIE: no";
+	unread->known_parent = astray->known_parent = moved->known_parent = base;
+	images_resolve(images, n);
+	assert_ptr_equal(unread->parent, base);
+	assert_ptr_equal(astray->parent, base);
+	assert_string_equal(astray->why, "");
+	assert_ptr_equal(moved->parent, other);
+}
+
 /* What the database knows goes before the names; what contradicts it is said. */
 static void
 test_known(void **state)
@@ -194,7 +212,7 @@ test_known(void **state)
 
 	(void)state;
 	moved->known_parent = flat->known_parent = unread->known_parent = busy->known_parent = base;
-	moved->is_known = flat->is_known = unread->is_known = busy->is_known = true;
+	moved->is_linked = flat->is_linked = unread->is_linked = busy->is_linked = true;
 	look_of(unread)->why = (char *)"IMAGE_CORRUPT BAD_COOKIE: no";
 	busy->look = NULL;
 	images_resolve(images, n);
@@ -218,6 +236,7 @@ main(void)
 		cmocka_unit_test_teardown(test_cycles, clean),
 		cmocka_unit_test_teardown(test_depth, clean),
 		cmocka_unit_test_teardown(test_uuids, clean),
+		cmocka_unit_test_teardown(test_recorded, clean),
 		cmocka_unit_test_teardown(test_known, clean),
 	};
 
