@@ -191,6 +191,13 @@ const struct api_message *api_message_find(const char *name);
 typedef void api_message_fn(void *opaque, const struct api_message *message);
 void api_messages(api_message_fn *each, void *opaque);
 
+/* What introspection says of a message: every signature it takes, the result first
+ * (the Value of a reply) and the session second, in XML-RPC's type names; a sentence
+ * (borrowed); and the whole of it as text, which the caller frees. */
+json *api_message_signatures(const struct api_message *message);
+const char *api_message_doc(const struct api_message *message);
+char *api_message_help(const struct api_message *message);
+
 /* ---- Values -------------------------------------------------------------------- */
 
 /* Check a value from a wire against its type and bring it to normal form (ints

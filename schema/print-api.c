@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Print the API from its tables: --json for schema/api.json, --pod for smd-api(7). */
+/* Print the API from its tables: --json for schema/api.json, --pod for smd-api(7),
+ * --html for a page to read in a browser. */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/mem.h"
 #include "schema/api.h"
+#include "schema/print-html.h"
 
 static void
 print_type(const struct api_type *type)
@@ -168,7 +170,9 @@ main(int argc, char **argv)
 		print_json();
 	else if (argc == 2 && strcmp(argv[1], "--pod") == 0)
 		print_pod();
+	else if (argc == 2 && strcmp(argv[1], "--html") == 0)
+		print_html();
 	else
-		return fputs("usage: print-api --json|--pod\n", stderr), 2;
+		return fputs("usage: print-api --json|--pod|--html\n", stderr), 2;
 	return fflush(stdout) == 0 ? 0 : 1;
 }

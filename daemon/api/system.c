@@ -18,6 +18,39 @@ system_list_methods(struct call *call, json **ret, struct smd_error *err)
 }
 
 static int
+find_message(struct call *call, const struct api_message **ret, struct smd_error *err)
+{
+	const char *name = call_str(call, 0);
+
+	*ret = api_message_find(name);
+	return *ret ? 0 : smd_fail_MESSAGE_METHOD_UNKNOWN(err, name, "there is no %s", name);
+}
+
+static int
+system_method_signature(struct call *call, json **ret, struct smd_error *err)
+{
+	const struct api_message *message;
+
+	if (find_message(call, &message, err) != 0)
+		return -1;
+	*ret = api_message_signatures(message);
+	return 0;
+}
+
+static int
+system_method_help(struct call *call, json **ret, struct smd_error *err)
+{
+	const struct api_message *message;
+	CLEANUP_FREE char *help = NULL;
+
+	if (find_message(call, &message, err) != 0)
+		return -1;
+	help = api_message_help(message);
+	*ret = json_object_new_string(help);
+	return 0;
+}
+
+static int
 system_is_alive(struct call *call, json **ret, struct smd_error *err)
 {
 	(void)err;
@@ -39,6 +72,8 @@ system_describe(struct call *call, json **ret, struct smd_error *err)
 
 const struct call_binding api_system_handlers[] = {
 	{ "system.listMethods", system_list_methods },
+	{ "system.methodHelp", system_method_help },
+	{ "system.methodSignature", system_method_signature },
 	{ "system.isAlive:x", system_is_alive },
 	{ "system.describe", system_describe },
 	{ 0 },
