@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/checked.h"
 #include "common/lock.h"
@@ -15,6 +16,8 @@
 #include "daemon/sr/tree.h"
 
 #define OPEN_TRIES 5
+#define LOCK_RETRIES 25
+#define LOCK_RETRY_NS 20000000	/* half a second in all */
 
 /* ---- A VDI's volume ---- */
 
@@ -107,16 +110,24 @@ loaded_formats(struct daemon *daemon)
 	return text;
 }
 
-/* What the collector has is given to us. 0 locked, 1 in use, -1. */
+/* What the collector has is given to us. Somebody else's lock may be gone in a moment: a
+ * program that had a look, a worker that was killed and whose descriptors the kernel has
+ * not closed yet. 0 locked, 1 in use, -1. */
 static int
 lock(struct daemon *daemon, struct disk *disk, int fd, bool write, const char *name,
      struct smd_error *err)
 {
+	const struct timespec nap = { 0, LOCK_RETRY_NS };
 	int r = smd_image_lock(fd, write, name, err);
 
-	/* It may have gone on with another step meanwhile. */
-	while (r == 1 && collect_yield(daemon, sr_ref(disk->sr), name))
+	for (int naps = 0; r == 1 && naps < LOCK_RETRIES;) {
+		/* It may have gone on with another step meanwhile. */
+		if (!collect_yield(daemon, sr_ref(disk->sr), name)) {
+			nanosleep(&nap, NULL);
+			naps++;
+		}
 		r = smd_image_lock(fd, write, name, err);
+	}
 	return r;
 }
 

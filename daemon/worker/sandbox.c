@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -222,10 +223,23 @@ sandbox_seccomp(struct smd_error *err)
 	return 0;
 }
 
+/* Who started us: the daemon made the socket that is our standard input, and may be
+ * gone by now. */
+static pid_t
+parent_wanted(void)
+{
+	struct ucred peer;
+	socklen_t len = sizeof peer;
+
+	if (getsockopt(STDIN_FILENO, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid > 0)
+		return peer.pid;
+	return getppid();
+}
+
 int
 sandbox_enter(const struct sandbox_limits *limits, struct smd_error *err)
 {
-	pid_t parent = getppid();
+	pid_t parent = parent_wanted();
 
 	clearenv();
 	sandbox_drop_root();
