@@ -301,7 +301,8 @@ start_handlers(struct smd_error *err)
 		api_event_handlers, api_generic_handlers, api_host_handlers, api_message_handlers,
 		api_network_handlers, api_pbd_handlers, api_pool_handlers, api_session_handlers,
 		api_sm_handlers, api_sr_handlers, api_system_handlers, api_task_handlers,
-		api_vbd_handlers, api_vdi_handlers, api_vdi_snapshot_handlers, api_vm_handlers,
+		api_vbd_handlers, api_vdi_handlers,
+		api_vdi_chain_handlers, api_vdi_snapshot_handlers, api_vm_handlers,
 		NULL,
 	};
 

@@ -22,6 +22,34 @@ static const struct api_type vdi_type = {
 static const struct api_type on_boot = {
 	API_ENUM, .name = "on_boot", .values = API_VALUES("reset", "persist"),
 };
+static const struct api_type chain_state = {
+	API_ENUM, .name = "chain_state",
+	.values = API_VALUES(
+		"live", "shared", "queued", "garbage", "merging", "waiting", "failed", "broken"),
+};
+static const struct api_type chain_node = {
+	API_RECORD, .name = "chain_node",
+	.fields = API_LIST(struct api_field,
+		{ "VDI", &api_ref_VDI, API_DYNAMIC_RO, .doc = "the VDI whose image it is" },
+		{ "uuid", &api_string, API_DYNAMIC_RO, .doc = "its uuid" },
+		{ "name_label", &api_string, API_DYNAMIC_RO, .doc = "its name" },
+		{ "managed", &api_bool, API_DYNAMIC_RO,
+		  .doc = "whether clients see and use it; false: an internal node" },
+		{ "format", &api_string, API_DYNAMIC_RO, .doc = "format of the image" },
+		{ "depth", &api_int, API_DYNAMIC_RO,
+		  .doc = "images from the base to this one, both counted" },
+		{ "own_bytes", &api_int, API_DYNAMIC_RO, .doc = "bytes the image takes" },
+		{ "shared_bytes", &api_int, API_DYNAMIC_RO,
+		  .doc = "bytes of the images below, which others may use too" },
+		{ "state", &chain_state, API_DYNAMIC_RO,
+		  .doc = "live: a client's; shared: an internal node of several; queued: to be merged "
+			 "with its only child; garbage: to be deleted; merging; waiting; failed; broken" },
+		{ "waits_for", &api_string, API_DYNAMIC_RO,
+		  .doc = "waiting: what for, for a person" },
+		{ "reason", &api_string, API_DYNAMIC_RO,
+		  .doc = "failed or broken: why, for a person; merging: which way" }),
+};
+static const struct api_type chain_nodes = API_SET_OF(chain_node);
 static const struct api_type vdi_record = { API_RECORD, .name = "VDI" };
 static const struct api_type vdi_nbd_server_info = {
 	API_RECORD, .name = "vdi_nbd_server_info",
@@ -234,6 +262,13 @@ const struct api_class api_class_VDI = {
 				       SMD_E_IMAGE_UNSUPPORTED, SMD_E_JOB_WORKER_FAILED,
 				       SMD_E_TASK_CANCELLED),
 		  .flags = API_ASYNC },
+		{ .name = "get_chain", .since = "0.1",
+		  .doc = "What a disk lies on, and what the collector makes of it.",
+		  .params = API_LIST(struct api_param,
+			{ "vdi", &api_ref_VDI, .doc = "the VDI, an internal node perhaps" }),
+		  .result = &chain_nodes, .result_doc = "the images, the VDI's first, the base last",
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID, SMD_E_SR_BACKEND_FAILURE_109),
+		  .flags = API_READ_ONLY },
 		{ .name = "resize", .since = "0.1",
 		  .doc = "Grow a disk that is not in use.",
 		  .params = API_LIST(struct api_param,

@@ -392,11 +392,11 @@ switch_of(struct daemon *daemon, const char *ref, bool garbage, bool leaf)
 	if (db_get(daemon->db, "SR", ref, "other_config", &other, &err) < 0)
 		return NULL;
 	if (is_false(other, "gc"))
-		return "gc=false in the SR's other_config";
+		return "the SR's other_config, where gc is false";
 	if (!garbage && is_false(other, "coalesce"))
-		return "coalesce=false in the SR's other_config";
+		return "the SR's other_config, where coalesce is false";
 	if (leaf && is_false(other, "leaf-coalesce"))
-		return "leaf-coalesce=false in the SR's other_config";
+		return "the SR's other_config, where leaf-coalesce is false";
 	return NULL;
 }
 
@@ -415,7 +415,7 @@ may(struct run *run, const struct coalesce *c)
 		return false;
 	}
 	if (leaf && is_false(smd_json_member(c->child.record, "other_config"), "leaf-coalesce")) {
-		wait_for(run, c->parent.vdi_ref, "leaf-coalesce=false in the VDI's other_config");
+		wait_for(run, c->parent.vdi_ref, "the VDI's other_config, where leaf-coalesce is false");
 		return false;
 	}
 	return true;
