@@ -15,7 +15,7 @@ diff "$t/help" "$t/page" || fail "--help (<) and the page (>) differ"
 
 start_smd
 smctl help >"$t/all"
-for command in sm-list vdi-pool-migrate vdi-import event-wait passwd; do
+for command in sm-list vdi-pool-migrate vdi-import vdi-tree event-wait passwd; do
 	grep -q "^  $command " "$t/all" || fail "help lacks $command"
 done
 smctl vdi-pool-migrate --help >"$t/one"

@@ -69,6 +69,9 @@ int transfer_export(struct cli *cli, struct smd_error *err);
 int transfer_image_import(struct cli *cli, struct smd_error *err);
 int transfer_image_export(struct cli *cli, struct smd_error *err);
 
+/* tree.c: vdi-tree. */
+int tree_run(struct cli *cli, struct smd_error *err);
+
 /* passwd.c: needs no server. */
 int passwd_run(struct args *args, struct smd_error *err);
 

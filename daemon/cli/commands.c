@@ -30,6 +30,8 @@ static const struct command_own own[] = {
 	  "compressed." },
 	{ "image-export", transfer_image_export, "vdi file depth?",
 	  "Write a disk and the chain it lies on to an archive of VHDs, as XenServer has them." },
+	{ "vdi-tree", tree_run, "sr-uuid",
+	  "Draw the chains of an SR: what lies on what, what it takes, what waits to be merged." },
 	{ "event-wait", task_event_wait, "class",
 	  "Wait until an object of the class is as the field=value words say." },
 };

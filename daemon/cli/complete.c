@@ -86,6 +86,8 @@ offer_word(void *opaque, const struct command_word *w)
 		offer_columns(c, assign, cls, "");
 	else if (strcmp(w->name, "uuid") == 0)
 		offer_uuids(c, assign, cls ? describe_name(cls) : "VDI");
+	else if (strcmp(w->name, "sr-uuid") == 0)
+		offer_uuids(c, assign, "SR");
 	else if (!cls && strcmp(w->name, "vdi") == 0)
 		offer_uuids(c, assign, "VDI");
 	else if (!cls && strcmp(w->name, "sr-uuid") == 0)

@@ -37,6 +37,7 @@ libcli_la_SOURCES = \
 	cli/spelling.h \
 	cli/task.c \
 	cli/transfer.c \
+	cli/tree.c \
 	cli/values.c \
 	cli/values.h \
 	$(NULL)
