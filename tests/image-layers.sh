@@ -81,4 +81,14 @@ same noise.raw snap qcow2 "snapshot -a"
 smd-img snapshot -f qcow2 -d one snap
 [ "$(smd-img snapshot -f qcow2 -l snap | wc -l)" -eq 1 ] || fail "the snapshot is still listed"
 qemu-img check -q snap || fail "snapshots: check"
+# Over a VHD, qcow2 says what qemu calls one, and qemu reads the chain.
+smd-img convert -f raw -O vhd noise.raw mixed.vhd
+smd-img create -f qcow2 -b mixed.vhd -F vhd mixed.qcow2
+for how in create rebase; do
+	expect_eq "$(qemu-img info mixed.qcow2 | sed -n 's/^backing file format: //p')" vpc "$how"
+	qemu-img compare -q -f qcow2 -F raw mixed.qcow2 noise.raw || fail "qemu over a VHD: $how"
+	same noise.raw mixed.qcow2 qcow2 "qcow2 over a VHD: $how"
+	smd-img rebase -u -f qcow2 -b mixed.vhd -F vhd mixed.qcow2
+done
+
 expect_fail smd-img snapshot -f vhd -c one base

@@ -321,6 +321,12 @@ smd_format_find(const char *name)
 	return NULL;
 }
 
+const char *
+smd_format_elsewhere(const struct smd_format *format)
+{
+	return format->alias ? format->alias : format->name;
+}
+
 int
 smd_format_get(const char *name, const struct smd_format **ret, struct smd_error *err)
 {

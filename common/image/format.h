@@ -22,7 +22,10 @@ int smd_formats_add(const struct smd_format *format, struct smd_error *err);
 /* By name or alias; NULL: not loaded. */
 const struct smd_format *smd_format_find(const char *name);
 
-/* The same, failing with FORMAT_UNKNOWN [name, "raw, vhd"]. */
+/* Its name as other programs spell it in images that name a parent ("vpc"). */
+const char *smd_format_elsewhere(const struct smd_format *format);
+
+/* The same as smd_format_find, failing with FORMAT_UNKNOWN [name, "raw, vhd"]. */
 int smd_format_get(const char *name, const struct smd_format **ret, struct smd_error *err);
 
 /* All, sorted by name; NULL-terminated. */

@@ -191,8 +191,8 @@ layer_set_parent(const struct smd_layer *layer, const struct smd_layer *parent, 
 	if ((parent && image_uuid(parent, uuid, err) != 0) ||
 	    f->open(layer->io, SMD_OPEN_WRITE, &img, err) != 0)
 		return -1;
-	rc = f->set_parent(img, parent ? name : NULL, parent ? parent->format->name : NULL, uuid,
-			   err);
+	rc = f->set_parent(img, parent ? name : NULL,
+			   parent ? smd_format_elsewhere(parent->format) : NULL, uuid, err);
 	if (rc == 0)
 		rc = f->flush(img, err);
 	f->close(img);

@@ -199,8 +199,7 @@ parent_describe(struct smd_target *target, const struct smd_layer *parent, struc
 	parent->format->close(img);
 	free(info.details);
 	/* Children are for other tools to read, too. */
-	target->parent_format = parent->format->alias ? parent->format->alias
-						      : parent->format->name;
+	target->parent_format = smd_format_elsewhere(parent->format);
 	memcpy(target->parent_uuid, info.uuid, sizeof target->parent_uuid);
 	target->parent_virtual_size = info.virtual_size;
 	if (!target->parent_name)

@@ -79,7 +79,7 @@ member_params(struct export *ex, size_t i, const struct smd_chain *chain,
 		return 0;
 	member_name(ex, i + 1, parent_name);
 	ret->parent_name = parent_name;
-	ret->parent_format = ex->format->name;
+	ret->parent_format = smd_format_elsewhere(ex->format);
 	ret->parent_virtual_size = smd_chain_info(chain, 1)->virtual_size;
 	memcpy(ret->parent_uuid, ex->uuids[i + 1], sizeof ret->parent_uuid);
 	return 0;

@@ -415,7 +415,7 @@ run_export(json *request, json **ret, struct smd_error *err)
 
 		parent_name = smd_asprintf("%s.%s", uuid, format->name);
 		params.parent_name = parent_name;
-		params.parent_format = format->alias ? format->alias : format->name;
+		params.parent_format = smd_format_elsewhere(format);
 		params.parent_virtual_size = smd_chain_size(base);
 		smd_uuid_to_bytes(uuid, params.parent_uuid);
 	}

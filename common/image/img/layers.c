@@ -115,7 +115,7 @@ set_parent(const struct smd_format *f, void *img, struct smd_chain *parent, cons
 
 	if (!parent)
 		return f->set_parent(img, NULL, NULL, none, err);
-	return f->set_parent(img, basename(copy), smd_chain_format(parent, 0)->name,
+	return f->set_parent(img, basename(copy), smd_format_elsewhere(smd_chain_format(parent, 0)),
 			     smd_chain_info(parent, 0)->uuid, err);
 }
 

@@ -128,7 +128,7 @@ parent_fill(struct img_options *o, struct smd_target *target, struct smd_chain *
 		return -1;
 	info = smd_chain_info(*ret, 0);
 	target->parent_name = plain_name(o->backing);
-	target->parent_format = smd_chain_format(*ret, 0)->name;
+	target->parent_format = smd_format_elsewhere(smd_chain_format(*ret, 0));
 	memcpy(target->parent_uuid, info->uuid, sizeof target->parent_uuid);
 	target->parent_virtual_size = smd_chain_size(*ret);
 	return 0;
