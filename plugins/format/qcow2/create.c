@@ -23,7 +23,7 @@ const struct smd_option qcow2_options[] = {
 	{ "compression_type", SMD_OPTION_ENUM, "zlib", "zlib|zstd",
 	  "how compressed clusters are encoded" },
 	{ "extended_l2", SMD_OPTION_BOOL, "off", NULL, "divide clusters into 32 subclusters" },
-	{ "preallocation", SMD_OPTION_ENUM, "off", "off|metadata|full",
+	{ "preallocation", SMD_OPTION_ENUM, "off", "off|metadata|falloc|full",
 	  "take space when the image is made" },
 	{ NULL, 0, NULL, NULL, NULL },
 };
@@ -264,16 +264,34 @@ fill_place(void *opaque, const struct smd_place *place, struct smd_error *err)
 }
 
 static int
+allocate_place(void *opaque, const struct smd_place *place, struct smd_error *err)
+{
+	struct smd_io *io = opaque;
+
+	if (place->kind != SMD_PLACE_FRESH_ZEROED || !io->ops->allocate)
+		return fill_place(opaque, place, err);
+	return io->ops->allocate(io, place->host_offset, place->count, err);
+}
+
+static int
 leave_place(void *opaque, const struct smd_place *place, struct smd_error *err)
 {
 	return place->kind == SMD_PLACE_FRESH_ZEROED ? 0 : fill_place(opaque, place, err);
 }
 
-/* Map every cluster; with "full", write its zeroes too. */
+static smd_place_fn *
+preallocate_place(const struct qcow2_plan *plan)
+{
+	if (strcmp(plan->preallocation, "full") == 0)
+		return fill_place;
+	return strcmp(plan->preallocation, "falloc") == 0 ? allocate_place : leave_place;
+}
+
+/* Map every cluster; with "falloc" take its space, with "full" write its zeroes. */
 static int
 preallocate(struct smd_io *io, const struct qcow2_plan *plan, struct smd_error *err)
 {
-	smd_place_fn *fill = strcmp(plan->preallocation, "full") == 0 ? fill_place : leave_place;
+	smd_place_fn *fill = preallocate_place(plan);
 	CLEANUP_QCOW2 struct qcow2_image *img = NULL;
 	struct qcow2_reservation *res;
 	uint64_t step = smd_max_u64(plan->g.cluster_size, 4u << 20);
