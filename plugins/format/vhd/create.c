@@ -37,9 +37,12 @@ size_check(const struct smd_create *params, bool azure, const char *name, struct
 		return smd_fail(err, SMD_REASON_SIZE_LIMIT, name,
 				"%" PRIu64 " bytes are over VHD's limit of %" PRIu64
 				" (2040 GiB)", size, VHD_MAX_SIZE);
-	if (size == 0 || size % VHD_SECTOR)
+	if (size == 0)
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
-				"a VHD's size is a multiple of 512 above 0, not %" PRIu64, size);
+				"an empty disk can be no VHD: the least is %u bytes", VHD_SECTOR);
+	if (size % VHD_SECTOR)
+		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
+				"a VHD's size is a multiple of 512, not %" PRIu64, size);
 	if (azure && size % MIB)
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
 				"subformat=fixed,creator=win needs whole MiB, not %" PRIu64, size);

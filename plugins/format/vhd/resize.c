@@ -277,6 +277,16 @@ plan_carry_out(struct vhd *v, struct plan *p, bool moved, struct smd_error *err)
 	return last_block_trim(v, v->footer.current_size, err);
 }
 
+/* Xen Orchestra wants no disk that is smaller than it was made. */
+static void
+footer_resize(struct vhd_footer *f, uint64_t size)
+{
+	f->current_size = size;
+	f->original_size = smd_min_u64(f->original_size, size);
+	f->geometry = vhd_geometry_of(size);
+	vhd_footer_seal(f);
+}
+
 static int
 dynamic_resize(struct vhd *v, uint64_t size, struct smd_error *err)
 {
@@ -286,9 +296,7 @@ dynamic_resize(struct vhd *v, uint64_t size, struct smd_error *err)
 	int ret;
 
 	p.n_blocks = (uint32_t)smd_div_round_up_u64(size, v->header.block_size);
-	p.footer.current_size = size;
-	p.footer.geometry = vhd_geometry_of(size);
-	vhd_footer_seal(&p.footer);
+	footer_resize(&p.footer, size);
 	moved = p.n_blocks > v->header.n_entries;
 	if (size > v->footer.current_size &&
 	    last_block_trim(v, v->footer.current_size, err) < 0)
@@ -413,9 +421,7 @@ vhd_resize(void *img, uint64_t virtual_size, uint32_t flags, struct smd_error *e
 			return -1;
 		return vhd_flush(v, err);
 	}
-	after.current_size = virtual_size;
-	after.geometry = vhd_geometry_of(virtual_size);
-	vhd_footer_seal(&after);
+	footer_resize(&after, virtual_size);
 	return virtual_size > v->footer.current_size ? fixed_grow(v, &after, err)
 						     : fixed_shrink(v, &after, err);
 }
