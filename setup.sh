@@ -14,8 +14,8 @@ packages_build=(
 packages_run=(e2fsprogs openssl qemu-utils)
 # What the tests use besides. A test whose program is missing is skipped.
 packages_test=(
-	clang libcmocka-dev libclang-rt-dev libqcow-utils libvhdi-utils python3 systemd
-	valgrind xz-utils
+	clang libcmocka-dev libclang-rt-dev libqcow-utils libvhdi-utils python3 python3-libqcow
+	python3-libvhdi systemd valgrind xz-utils
 )
 
 package_installed()
