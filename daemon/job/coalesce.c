@@ -359,13 +359,15 @@ change_rows(struct coalesce *c, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
 	struct disk *kept = c->into_parent ? &c->parent : &c->child;
-	int64_t allocated = (int64_t)volume_allocated(kept->sr, kept->location);
+	int64_t allocated;
 
-	if (c->child.sr &&
-	    ((c->into_parent && take_parents_image(c, err) < 0) ||
-	     db_set_int(db, "VDI", c->child.vdi_ref, "physical_utilisation", allocated, err) < 0 ||
-	     tree_set_parent(db, c->child.vdi_ref, c->n_below ? c->below[0].vdi_ref : NULL,
-			     err) < 0))
+	if (!c->child.sr)	/* garbage */
+		return drop_row(db, c->parent.vdi_ref, err);
+	allocated = (int64_t)volume_allocated(kept->sr, kept->location);
+	if ((c->into_parent && take_parents_image(c, err) < 0) ||
+	    db_set_int(db, "VDI", c->child.vdi_ref, "physical_utilisation", allocated, err) < 0 ||
+	    tree_set_parent(db, c->child.vdi_ref, c->n_below ? c->below[0].vdi_ref : NULL,
+			    err) < 0)
 		return -1;
 	return drop_row(db, c->parent.vdi_ref, err);
 }
