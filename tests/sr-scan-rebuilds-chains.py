@@ -99,6 +99,7 @@ with Smd() as smd:
         with open(in_sr(name), "w") as f:
             f.write(text)
 
+    smd.call("SR.add_to_other_config", sr, "gc", "false")    # until the end
     before = digests()
     smd.call("SR.scan", sr)
     expect_eq(digests(), before, "the files")
@@ -171,8 +172,26 @@ with Smd() as smd:
     for name in (missing, below_missing):
         assert "image-error" not in vdis[name]["sm_config"], vdis[name]["sm_config"]
     assert "MISSING_PARENT" in vdis[leaf]["sm_config"]["image-error"], vdis[leaf]
+    expect_eq(vdis[middle]["missing"], True, "missing")
     os.rename(os.path.join(smd.dir, "away"), in_sr(middle))
     smd.call("SR.scan", sr)
     vdis = records()
     assert "image-error" not in vdis[leaf]["sm_config"], vdis[leaf]
     expect_eq(parent_of(vdis, leaf), middle, "the parent that came back")
+    expect_eq(vdis[middle]["missing"], False, "missing, when it is back")
+    assert "image-error" not in vdis[middle]["sm_config"], vdis[middle]
+
+    # What lies below a disk that is gone is not garbage until the disk is given up.
+    os.rename(in_sr(vhd_leaf), os.path.join(smd.dir, "away"))
+    smd.call("SR.remove_from_other_config", sr, "gc")
+    smd.call("SR.scan", sr)
+    time.sleep(2.5)     # the collector begins within a second
+    assert os.path.exists(in_sr(hidden))
+    vdis = records()
+    assert "VDI_MISSING" in vdis[vhd_leaf]["sm_config"]["image-error"], vdis[vhd_leaf]
+    expect_error("VDI_MISSING", smd.call, "VDI.copy", vdis[vhd_leaf]["ref"], sr, NULL_REF, NULL_REF)
+    smd.call("VDI.destroy", vdis[vhd_leaf]["ref"])
+    deadline = time.monotonic() + 60
+    while os.path.exists(in_sr(hidden)):
+        assert time.monotonic() < deadline, "the garbage stays"
+        time.sleep(0.1)

@@ -218,6 +218,28 @@ refresh_row(struct scan *scan, const struct image *image, struct smd_error *err)
 	return end(scan->db, r, err);
 }
 
+/* The row of a disk that stands alone goes. One of a tree stays, as missing: without
+ * it the collector would take the images below for garbage, and they may be all that is
+ * left, or their child may come back. */
+static int
+drop_lost(struct db *db, const char *ref, json *row, struct smd_error *err)
+{
+	CLEANUP_FREE char *parent = NULL;
+	bool has_children;
+
+	if (tree_parent(db, ref, &parent, err) < 0 ||
+	    tree_has_children(db, ref, &has_children, err) < 0)
+		return -1;
+	if (!parent && !has_children)
+		return db_delete(db, "VDI", ref, err);
+	if (smd_json_bool(row, "missing", false))
+		return 0;
+	if (db_set_bool(db, "VDI", ref, "missing", true, err) < 0)
+		return -1;
+	return set_image_error(db, ref, smd_json_member(row, "sm_config"),
+			       "VDI_MISSING: its volume is gone; VDI.destroy gives it up", err);
+}
+
 /* A row whose volume the listing lacks: it may have been made meanwhile. */
 static int
 row_without_volume(struct scan *scan, const char *ref, json *row, struct smd_error *err)
@@ -240,9 +262,10 @@ row_without_volume(struct scan *scan, const char *ref, json *row, struct smd_err
 		db_rollback(scan->db);	/* forgotten, or at another place by now */
 		return 0;
 	}
-	smd_log(SMD_LOG_WARNING, "SR %s has lost %s, VDI %s (%s)", sr->uuid, location,
-		smd_json_str(row, "uuid", ""), smd_json_str(row, "name_label", ""));
-	return end(scan->db, db_delete(scan->db, "VDI", ref, err), err);
+	if (!smd_json_bool(row, "missing", false))
+		smd_log(SMD_LOG_WARNING, "SR %s has lost %s, VDI %s (%s)", sr->uuid, location,
+			smd_json_str(row, "uuid", ""), smd_json_str(row, "name_label", ""));
+	return end(scan->db, drop_lost(scan->db, ref, row, err), err);
 }
 
 /* ---- What there is ---- */
@@ -390,7 +413,7 @@ judge(struct scan *scan, const struct image *image)
 	else if (*look->why && !named && !recorded)
 		orphan(scan, image, look->why);
 	else if (!*look->why && image->n_children == 0 &&
-		 (look->hidden || records_unmanaged(scan->sr, image->location)))
+		 (recorded ? records_unmanaged(scan->sr, image->location) : look->hidden))
 		orphan(scan, image, "hidden, and no image lies on it: it was deleted, or what lies on "
 		       "it is missing");
 	else if (image->parent && node_of(scan, image->parent)->at_work)
@@ -436,8 +459,10 @@ new_row(struct scan *scan, const struct image *image)
 	json_object_object_del(sm_config, TREE_PARENT_KEY);
 	if (*image->why)
 		smd_json_set_str(sm_config, IMAGE_ERROR_KEY, image->why);
-	/* Inner nodes are hidden from clients last, when all that lies on them has a row. */
-	if (image->look->hidden || !smd_json_bool(row, "managed", true))
+	/* Inner nodes are hidden from clients last, when all that lies on them has a row.
+	 * The records know better than a mark in the image. */
+	if (records_have(scan->sr, image->location) ? !smd_json_bool(row, "managed", true)
+						     : image->look->hidden)
 		smd_json_set_str(sm_config, HIDDEN_KEY, "true");
 	smd_json_set_bool(row, "managed", true);
 	if (image->n_children > 0)
