@@ -335,6 +335,53 @@ class Smd:
         finally:
             os.unlink(path)
 
+    # -- the collector --
+
+    def hold_collector(self, sr):
+        """Nothing is collected in an SR until let_collect."""
+        self.call("SR.add_to_other_config", sr, "gc", "false")
+
+    def let_collect(self, sr):
+        self.call("SR.remove_from_other_config", sr, "gc")
+
+    def collections(self):
+        """The records of the collector's tasks, by ref."""
+        return {ref: r for ref, r in self.call("task.get_all_records").items()
+                if r["name_label"] == "SR.collect"}
+
+    def wait_collected(self, sr, n_images, timeout=120):
+        """Until so many VDIs are left in the SR and no run of the collector is under way."""
+        deadline = time.monotonic() + timeout
+        while (len(self.call("SR.get_VDIs", sr)) != n_images or
+               any(r["status"] == "pending" for r in self.collections().values())):
+            if time.monotonic() > deadline:
+                raise AssertionError("%d images are left, not %d: %s" % (
+                    len(self.call("SR.get_VDIs", sr)), n_images,
+                    run("smctl", "--socket", self.socket, "vdi-tree",
+                        "sr-uuid=" + self.call("SR.get_uuid", sr))))
+            time.sleep(0.05)
+
+    def check_chains(self, sr):
+        """Other programs find every image sound, and the parents that smd knows of; the SR
+        holds an image for each row and none besides."""
+        locations = []
+        for vdi in self.call("SR.get_VDIs", sr):
+            chain = self.vdi_chain(vdi)
+            locations.append(os.path.basename(chain[0]))
+            fmt = chain[0].rpartition(".")[2]
+            if fmt == "vhd":        # qemu has no VHD with a parent
+                info = json.loads(run("smd-img", "info", "--output=json", "-u", "-f", "vhd", chain[0]))
+                run("smd-img", "check", "-q", "-f", "vhd", chain[0])
+            else:
+                info = image_info(chain[0], fmt)
+            if fmt == "qcow2":
+                qemu_img("check", "-q", "-f", "qcow2", chain[0])
+            expect_eq(info.get("backing-filename"),
+                      os.path.basename(chain[1]) if len(chain) > 1 else None,
+                      "the parent that %s names" % chain[0])
+        files = [f for f in os.listdir(self.sr_path(sr)) if not f.startswith(".")]
+        expect_eq(sorted(files), sorted(locations), "files and rows")
+
     def wait_task(self, task, timeout=300, on_progress=None):
         """Wait for a task's end; its record. on_progress(float) at each look."""
         deadline = time.monotonic() + timeout
