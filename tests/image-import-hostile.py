@@ -184,10 +184,21 @@ if shutil.which("qemu-img"):
 
 # -- streams that break off or never end --
 good = tar(("0.vhd", leaf), ("1.vhd", base))
+good_tar = gzip.decompress(good)
 for cut in [1, 10, 100, len(good) // 2, len(good) - 9]:
     refused(worker(good[:cut], "x.tgz"), None)
 refused(worker(good[:len(good) // 2] + b"\xff" * 1000, "x.tgz"), None)
-refused(worker(gzip.compress(gzip.compress(good)), "x.tgz"), "x.tgz", "UNSUPPORTED")
+damaged = bytearray(good)
+damaged[-6] ^= 1                # gzip's checksum
+refused(worker(bytes(damaged), "x.tgz"), "x.tgz", "BAD_CHECKSUM")
+damaged = bytearray(tar(("0.vhd", leaf), ("1.vhd", base), mode="w:xz"))
+damaged[-40] ^= 1               # in xz's index or the block's check
+refused(worker(bytes(damaged), "x.tar.xz"), "x.tar.xz")
+refused(worker(gzip.compress(gzip.compress(good)), "x.tgz"), "x.tgz")
+refused(worker(lzma.compress(lzma.compress(good_tar)), "x.tar.xz"), "x.tar.xz", "UNSUPPORTED")
+# gzip's members follow each other, and the last may be padded.
+assert "result" in worker(gzip.compress(good_tar[:9999]) + gzip.compress(good_tar[9999:]) +
+                          bytes(1000), "x.tgz"), "a gzip of two members"
 
 TB = 1 << 40
 bomb = tarfile.TarInfo("0.vhd")

@@ -10,9 +10,10 @@
 
 #include "common/image/format.h"
 #include "common/mem.h"
+#include "daemon/worker/gzip.h"
 
 #define ARCHIVE_CHUNK (256u << 10)
-#define ARCHIVE_FILTERS_MAX 2	/* one that decompresses, and the source below it */
+#define ARCHIVE_FILTERS_MAX 2	/* one that decompresses, and the source */
 
 /* ---- Reading ---- */
 
@@ -25,7 +26,11 @@ struct archive_reader {
 	uint64_t consumed;
 	archive_tick_fn *tick;
 	void *opaque;
-	uint8_t buf[ARCHIVE_CHUNK];
+	enum smd_reason reason;		/* of an error of our own */
+	struct gunzip *gunzip;		/* NULL: not by gzip */
+	const uint8_t *in;		/* read, and not given on yet */
+	size_t in_len;
+	uint8_t buf[ARCHIVE_CHUNK], out[ARCHIVE_CHUNK];
 };
 
 /* libarchive's own words; the reason is what can be told of it. */
@@ -34,55 +39,134 @@ reader_fail(struct archive_reader *r, struct smd_error *err)
 {
 	const char *text = archive_error_string(r->a);
 	int e = archive_errno(r->a);
-	enum smd_reason reason = SMD_REASON_DECOMPRESS;
+	enum smd_reason reason = r->reason;
 
-	if (e == ENOMEM)
-		reason = SMD_REASON_SIZE_LIMIT;
-	else if (r->at_end)
-		reason = SMD_REASON_TRUNCATED;
+	if (reason == SMD_N_REASONS)
+		reason = e == ENOMEM ? SMD_REASON_SIZE_LIMIT :
+			 r->at_end ? SMD_REASON_TRUNCATED : SMD_REASON_DECOMPRESS;
 	return smd_image_fail(err, reason, r->name, "%s", text ? text :
 			      e == ENOMEM ? "it takes more memory to read than is allowed" :
 			      "it cannot be read");
 }
 
 static la_ssize_t
-reader_read(struct archive *a, void *opaque, const void **ret)
+read_fail(struct archive_reader *r, enum smd_reason reason, const char *text)
 {
-	struct archive_reader *r = opaque;
+	r->reason = reason;
+	archive_set_error(r->a, EINVAL, "%s", text);
+	return -1;
+}
+
+/* More of fd into in, behind what is there: 1, 0 at its end, -1. */
+static int
+read_more(struct archive_reader *r)
+{
 	ssize_t n;
 
+	if (r->in_len == 0)
+		r->in = r->buf;
 	do {
-		n = read(r->fd, r->buf, sizeof r->buf);
+		n = read(r->fd, r->buf + r->in_len, sizeof r->buf - r->in_len);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0) {
-		archive_set_error(a, errno, "reading it: %s", strerror(errno));
+		r->reason = SMD_REASON_IO;
+		archive_set_error(r->a, errno, "reading it: %s", strerror(errno));
 		return -1;
 	}
 	r->at_end = n == 0;
+	r->in_len += (size_t)n;
 	r->consumed += (uint64_t)n;
 	if (r->tick)
 		r->tick(r->opaque, r->consumed);
-	*ret = r->buf;
-	return n;
+	return n > 0;
 }
 
-/* ARCHIVE_WARN from a filter means that it would start another program. */
-static bool
-reader_support(struct archive *a, enum archive_kind kind)
+/* The next bytes that gzip yields. */
+static la_ssize_t
+read_gunzip(struct archive_reader *r)
 {
+	for (;;) {
+		enum gunzip_result result;
+		size_t n = 0;
+		int rc;
+
+		result = gunzip(r->gunzip, &r->in, &r->in_len, r->out, sizeof r->out, &n);
+		if (result == GUNZIP_BROKEN)
+			return read_fail(r, SMD_REASON_DECOMPRESS, "it is damaged: what gzip "
+					 "compressed does not decode");
+		if (result == GUNZIP_CHECKSUM)
+			return read_fail(r, SMD_REASON_BAD_CHECKSUM,
+					 "it is damaged: gzip's checksum is another");
+		if (n > 0)
+			return (la_ssize_t)n;
+		if (result == GUNZIP_END)
+			r->in_len = 0;
+		if (r->in_len > 0)
+			continue;
+		rc = read_more(r);
+		if (rc < 0)
+			return -1;
+		if (rc == 0 && !gunzip_at_end(r->gunzip))
+			return read_fail(r, SMD_REASON_TRUNCATED, "it ends before gzip's end");
+		if (rc == 0)
+			return 0;
+	}
+}
+
+static la_ssize_t
+reader_read(struct archive *a, void *opaque, const void **ret)
+{
+	struct archive_reader *r = opaque;
+	size_t n;
+
+	(void)a;
+	if (r->gunzip) {
+		*ret = r->out;
+		return read_gunzip(r);
+	}
+	if (r->in_len == 0 && read_more(r) < 0)
+		return -1;
+	*ret = r->in;
+	n = r->in_len;
+	r->in_len = 0;
+	return (la_ssize_t)n;
+}
+
+/* ARCHIVE_WARN from a filter means that it would start another program. gzip is
+ * undone before libarchive sees the bytes. */
+static bool
+reader_support(struct archive_reader *r, enum archive_kind kind)
+{
+	struct archive *a = r->a;
 	bool ok = true;
 
-	if (kind == ARCHIVE_TAR || kind == ARCHIVE_GZIP)
-		ok = ok && archive_read_support_filter_gzip(a) == ARCHIVE_OK;
-	if (kind == ARCHIVE_TAR || kind == ARCHIVE_XZ)
+	if ((kind == ARCHIVE_TAR && !r->gunzip) || kind == ARCHIVE_XZ)
 		ok = ok && archive_read_support_filter_xz(a) == ARCHIVE_OK;
-	if (kind == ARCHIVE_TAR || kind == ARCHIVE_ZSTD)
+	if ((kind == ARCHIVE_TAR && !r->gunzip) || kind == ARCHIVE_ZSTD)
 		ok = ok && archive_read_support_filter_zstd(a) == ARCHIVE_OK;
+	/* On behind the end of a tar to that of the stream: checksums are there. */
 	if (kind == ARCHIVE_TAR)
-		return ok && archive_read_support_format_tar(a) == ARCHIVE_OK;
+		return ok && archive_read_support_format_tar(a) == ARCHIVE_OK &&
+		       archive_read_set_format_option(a, "tar", "read_concatenated_archives",
+						      "1") == ARCHIVE_OK;
 	if (kind == ARCHIVE_ZIP)
 		return ok && archive_read_support_format_zip_streamable(a) == ARCHIVE_OK;
 	return ok && archive_read_support_format_raw(a) == ARCHIVE_OK;
+}
+
+/* By gzip, where that may be. */
+static int
+reader_detect(struct archive_reader *r, enum archive_kind kind)
+{
+	int rc = 1;
+
+	if (kind != ARCHIVE_TAR && kind != ARCHIVE_GZIP)
+		return 0;
+	while (r->in_len < 2 && rc > 0)
+		rc = read_more(r);
+	if (gunzip_is(r->in, r->in_len))
+		r->gunzip = gunzip_new();
+	return rc < 0 ? -1 : 0;
 }
 
 int
@@ -97,7 +181,11 @@ archive_reader_open(int fd, const char *name, enum archive_kind kind, archive_ti
 	r->members = kind == ARCHIVE_TAR || kind == ARCHIVE_ZIP;
 	r->tick = tick;
 	r->opaque = opaque;
-	if (!r->a || !reader_support(r->a, kind))
+	r->reason = SMD_N_REASONS;
+	r->in = r->buf;
+	if (r->a && reader_detect(r, kind) < 0)
+		return reader_fail(r, err);
+	if (!r->a || !reader_support(r, kind))
 		return smd_fail_INTERNAL_ERROR(err, "libarchive", "libarchive was built without "
 					       "gzip, xz, zstd, tar or zip");
 	if (archive_read_open(r->a, r, NULL, reader_read, NULL) != ARCHIVE_OK)
@@ -115,6 +203,7 @@ archive_reader_close(struct archive_reader *r)
 	if (!r)
 		return;
 	archive_read_free(r->a);
+	gunzip_free(r->gunzip);
 	free(r->name);
 	free(r);
 }
@@ -135,16 +224,15 @@ entry_kind(struct archive_entry *entry)
 	return "a special file";
 }
 
-/* What follows the last member (padding, a checksum) is part of the file too. */
+/* What follows the last member (padding, a zip's directory) is part of the file too. */
 static int
 reader_drain(struct archive_reader *r, struct smd_error *err)
 {
-	ssize_t n;
+	const void *unused;
+	la_ssize_t n;
 
 	do {
-		const void *unused;
-
-		n = r->at_end ? 0 : reader_read(r->a, r, &unused);
+		n = reader_read(r->a, r, &unused);
 	} while (n > 0);
 	return n < 0 ? reader_fail(r, err) : 0;
 }
@@ -193,7 +281,9 @@ archive_reader_data(struct archive_reader *r, const uint8_t **ret_data, size_t *
 
 struct archive_writer {
 	struct archive *a;
+	struct gzip *gzip;
 	int fd;
+	int errnum;
 };
 
 static int
@@ -207,18 +297,36 @@ writer_fail(struct archive_writer *w, struct smd_error *err)
 	return -1;
 }
 
+static int
+writer_sink(void *opaque, const void *data, size_t len)
+{
+	struct archive_writer *w = opaque;
+	const uint8_t *p = data;
+
+	while (len > 0) {
+		ssize_t n = write(w->fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			w->errnum = errno;
+			return -1;
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 static la_ssize_t
 writer_write(struct archive *a, void *opaque, const void *data, size_t len)
 {
 	struct archive_writer *w = opaque;
-	ssize_t n;
 
-	do {
-		n = write(w->fd, data, len);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		archive_set_error(a, errno, "%s", strerror(errno));
-	return n;
+	if (gzip(w->gzip, data, len, false) == 0)
+		return (la_ssize_t)len;
+	archive_set_error(a, w->errnum, "%s", strerror(w->errnum));
+	return -1;
 }
 
 int
@@ -227,13 +335,11 @@ archive_writer_open(int fd, struct archive_writer **ret, struct smd_error *err)
 	CLEANUP(cleanup_archive_writer) struct archive_writer *w = smd_calloc(1, sizeof *w);
 
 	w->fd = fd;
+	w->gzip = gzip_new(writer_sink, w);
 	w->a = archive_write_new();
-	if (!w->a || archive_write_add_filter_gzip(w->a) != ARCHIVE_OK ||
-	    archive_write_set_format_pax_restricted(w->a) != ARCHIVE_OK ||
-	    archive_write_set_options(w->a, "gzip:compression-level=1,gzip:!timestamp") !=
-	    ARCHIVE_OK)
+	if (!w->a || archive_write_set_format_pax_restricted(w->a) != ARCHIVE_OK)
 		return smd_fail_INTERNAL_ERROR(err, "libarchive",
-					       "libarchive was built without gzip or pax");
+					       "libarchive was built without pax");
 	archive_write_set_bytes_per_block(w->a, ARCHIVE_CHUNK);
 	archive_write_set_bytes_in_last_block(w->a, 1);
 	if (archive_write_open(w->a, w, NULL, writer_write, NULL) != ARCHIVE_OK)
@@ -281,7 +387,12 @@ archive_writer_data(struct archive_writer *w, const void *data, size_t len,
 int
 archive_writer_finish(struct archive_writer *w, struct smd_error *err)
 {
-	return archive_write_close(w->a) == ARCHIVE_OK ? 0 : writer_fail(w, err);
+	if (archive_write_close(w->a) != ARCHIVE_OK)
+		return writer_fail(w, err);
+	if (gzip(w->gzip, NULL, 0, true) == 0)
+		return 0;
+	archive_set_error(w->a, w->errnum, "%s", strerror(w->errnum));
+	return writer_fail(w, err);
 }
 
 /* Without finish the archive has no end: nobody shall take it for a whole one. */
@@ -293,5 +404,6 @@ archive_writer_close(struct archive_writer *w)
 	if (w->a)
 		archive_write_fail(w->a);
 	archive_write_free(w->a);
+	gzip_free(w->gzip);
 	free(w);
 }

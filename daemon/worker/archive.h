@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Archives and compressed streams. libarchive is met in archive.c only, with as
- * little of it as is needed: tar and zip, gzip, xz and zstd, all within this process.
+ * little of it as is needed: tar and zip, xz and zstd, all within this process. gzip is
+ * gzip.h's.
  *
  * What comes out of a reader is hostile: a member's name is only ever compared, and
  * its size is what it claims.

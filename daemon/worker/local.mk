@@ -4,6 +4,8 @@ smd_worker_SOURCES = \
 	worker/archive.c \
 	worker/archive.h \
 	worker/export.c \
+	worker/gzip.c \
+	worker/gzip.h \
 	worker/import.c \
 	worker/internal.h \
 	worker/main.c \
@@ -13,9 +15,10 @@ smd_worker_SOURCES = \
 	worker/sandbox.c \
 	worker/sandbox.h \
 	$(NULL)
-smd_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SECCOMP_CFLAGS) $(ARCHIVE_CFLAGS)
+smd_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SECCOMP_CFLAGS) $(ARCHIVE_CFLAGS) \
+	$(ISAL_CFLAGS)
 smd_worker_LDADD = $(top_builddir)/common/image/libimage.la $(SECCOMP_LIBS) \
-	$(ARCHIVE_LIBS)
+	$(ARCHIVE_LIBS) $(ISAL_LIBS)
 
 man8_MANS += worker/smd-worker.8
 EXTRA_DIST += worker/smd-worker.pod
