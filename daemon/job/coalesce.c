@@ -355,10 +355,9 @@ take_parents_image(struct coalesce *c, struct smd_error *err)
 }
 
 static int
-change_child(struct coalesce *c, struct smd_error *err)
+change_rows(struct coalesce *c, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
-<<<<<<< Updated upstream
 	struct disk *kept = c->into_parent ? &c->parent : &c->child;
 	int64_t allocated;
 
@@ -369,23 +368,8 @@ change_child(struct coalesce *c, struct smd_error *err)
 	    db_set_int(db, "VDI", c->child.vdi_ref, "physical_utilisation", allocated, err) < 0 ||
 	    tree_set_parent(db, c->child.vdi_ref, c->n_below ? c->below[0].vdi_ref : NULL,
 			    err) < 0)
-=======
-	const struct disk *kept = c->into_parent ? &c->parent : &c->child;
-	int64_t allocated = (int64_t)volume_allocated(kept->sr, kept->location);
-
-	if ((c->into_parent && take_parents_image(c, err) < 0) ||
-	    db_set_int(db, "VDI", c->child.vdi_ref, "physical_utilisation", allocated, err) < 0)
->>>>>>> Stashed changes
 		return -1;
-	return tree_set_parent(db, c->child.vdi_ref, c->n_below ? c->below[0].vdi_ref : NULL, err);
-}
-
-static int
-change_rows(struct coalesce *c, struct smd_error *err)
-{
-	if (c->child.sr && change_child(c, err) < 0)
-		return -1;
-	return drop_row(c->daemon->db, c->parent.vdi_ref, err);
+	return drop_row(db, c->parent.vdi_ref, err);
 }
 
 static int
