@@ -66,3 +66,23 @@ with Smd() as smd:
     smd.make_sr("one")
     two.join(30)
     expect_eq(still[0]["result"]["events"][0]["class"], "sr", "the other session")
+
+    # A client that goes away in the middle of its wait holds nothing for long.
+    def threads():
+        return len(os.listdir("/proc/%d/task" % smd.process.pid))
+
+    left = []
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "event.from",
+                       "params": [smd.login(), ["SM"], token(), 100.0]})
+    for _ in range(40):
+        connection = smd.connect()
+        connection.request("POST", "/jsonrpc", body, {"Content-Type": "application/json"})
+        left.append(connection)
+    while threads() < 40:
+        time.sleep(0.05)
+    for connection in left:
+        connection.close()
+    deadline = time.monotonic() + 60
+    while threads() >= 40 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert threads() < 40, "%d threads" % threads()

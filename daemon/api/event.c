@@ -11,8 +11,8 @@
 #include "daemon/db/db.h"
 #include "daemon/rpc/session.h"
 
-/* A client that went away is noticed when its wait is over: it is not long. */
 #define EVENT_WAIT_MAX_S 120.0
+#define EVENT_LOOK_MS 2000	/* how often a waiting call looks whether its client is there */
 #define EVENT_INTERESTS_MAX 1000
 /* Changes come in bursts; who was woken by the first takes the rest with it, so
  * that many watchers of one busy object do not ask for each state of it. */
@@ -150,7 +150,25 @@ now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* Collect until there is something, the time is over, or the session ends. */
+/* Wait for a change until the deadline, the session's end or the client's. Returns
+ * whether there may be one. */
+static bool
+wait_for_change(struct call *call, const struct interests *in, uint64_t since,
+		uint64_t deadline, const bool *gone)
+{
+	for (uint64_t now = now_ms(); now < deadline; now = now_ms()) {
+		uint64_t slice = deadline - now < EVENT_LOOK_MS ? deadline - now : EVENT_LOOK_MS;
+
+		if (db_wait(call->daemon->db, since, in->list, in->n, slice, gone))
+			return true;
+		if (__atomic_load_n(gone, __ATOMIC_ACQUIRE) || call_abandoned(call))
+			return false;
+	}
+	return false;
+}
+
+/* Collect until there is something, the time is over, or the session or the client is
+ * gone. */
 static int
 wait_for_events(struct call *call, const struct interests *in, uint64_t since,
 		uint64_t timeout_ms, const bool *gone, json **ret_events,
@@ -160,17 +178,14 @@ wait_for_events(struct call *call, const struct interests *in, uint64_t since,
 	uint64_t deadline = now_ms() + timeout_ms;
 
 	for (;;) {
-		uint64_t now;
-
 		if (collect(call, in, since, ret_events, ret_generation, err) != 0)
 			return -1;
-		now = now_ms();
-		if (json_object_array_length(*ret_events) > 0 || now >= deadline)
+		if (json_object_array_length(*ret_events) > 0 || now_ms() >= deadline ||
+		    call_abandoned(call))
 			return 0;
 		json_object_put(*ret_events);
 		*ret_events = NULL;
-		if (db_wait(call->daemon->db, *ret_generation, in->list, in->n, deadline - now,
-			    gone))
+		if (wait_for_change(call, in, *ret_generation, deadline, gone))
 			nanosleep(&gather, NULL);
 		if (__atomic_load_n(gone, __ATOMIC_ACQUIRE))
 			return smd_fail_SESSION_INVALID(err, call->session_ref,

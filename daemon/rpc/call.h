@@ -22,6 +22,7 @@ struct peer {
 	bool local;		/* the unix socket, and the peer's uid is trusted */
 	unsigned uid;		/* PEER_NOT_LOCAL but for the unix socket */
 	char address[64];	/* for the log */
+	int fd;			/* of the connection, while a caller waits in it; 0: none does */
 };
 
 struct session;
@@ -49,6 +50,10 @@ struct call_binding {
 /* Collect the tables and see that every declared method has one handler and
  * every handler a method; the first that has not is named. */
 int call_bind(const struct call_binding *const *tables, struct smd_error *err);
+
+/* Whether nobody waits for the answer any more: the connection was closed. One that
+ * was only closed for sending counts, too, as nobody can tell them apart. */
+bool call_abandoned(const struct call *call);
 
 /* The n-th argument. Borrowed. */
 static inline json *

@@ -5,6 +5,7 @@
  * role, the values.
  */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -338,6 +339,14 @@ check_call(struct daemon *daemon, const struct api_message *message, const char 
 	return takes_session(message) ? check_session(daemon, message, params, err) : 0;
 }
 
+bool
+call_abandoned(const struct call *call)
+{
+	struct pollfd p = { .fd = call->peer->fd, .events = POLLRDHUP };
+
+	return call->peer->fd > 0 && poll(&p, 1, 0) > 0;
+}
+
 static struct running *
 running_new(struct daemon *daemon, const struct peer *peer, const struct api_message *message,
 	    json *params)
@@ -379,8 +388,10 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 			return -1;
 		r->call.task_ref = r->task_ref;
 	}
-	if (async)
+	if (async) {
+		r->peer.fd = 0;
 		return start_async(TAKE_PTR(r), ret, ret_type, err);
+	}
 	*ret_type = message->result;
 	return run_sync(r, ret, err);
 }

@@ -210,7 +210,7 @@ listen_peer(const struct config *config, int fd, struct peer *ret)
 	socklen_t len = sizeof address, cred_len = sizeof(struct ucred);
 	struct ucred cred;
 
-	*ret = (struct peer){ .uid = PEER_NOT_LOCAL };
+	*ret = (struct peer){ .uid = PEER_NOT_LOCAL, .fd = fd };
 	if (getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
 	    address.ss_family == AF_UNIX &&
 	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0) {
