@@ -9,6 +9,7 @@
 
 Standard library only. A test ends with status 0, or 77 through skip().
 """
+import fcntl
 import hashlib
 import http.client
 import json
@@ -16,6 +17,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -297,6 +299,8 @@ class Smd:
                 raise HttpError(reply.status, reply.read())
             with open(path, "wb") as f:
                 shutil.copyfileobj(reply, f, MIB)
+                if reply.length:
+                    raise HttpError(reply.status, b"%d bytes are missing" % reply.length)
         finally:
             connection.close()
 
@@ -307,10 +311,40 @@ class Smd:
         parent = record["sm_config"].get("vhd-parent")
         return chain + (self.vdi_chain(self.call("VDI.get_by_uuid", parent)) if parent else [])
 
+    def vdis_of(self, sr):
+        """{ref: record} of an SR's VDIs, as they are at one moment."""
+        return self.call("VDI.get_all_records_where", 'field "SR" = "%s"' % sr)
+
+    def expect_files_of_rows(self, sr, timeout=120):
+        """Every volume has its row and the reverse, once the collector has nothing under way."""
+        deadline = time.monotonic() + timeout
+        while True:
+            rows = sorted(r["location"] for r in self.vdis_of(sr).values())
+            files = sorted(f for f in os.listdir(self.sr_path(sr)) if f[0] != ".")
+            if rows == files or time.monotonic() > deadline:
+                return expect_eq(files, rows, "files and rows")
+            time.sleep(0.1)
+
+    def open_chain(self, vdi):
+        """The files of vdi_chain, locked as a program that writes to the leaf does it."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                paths = self.vdi_chain(vdi)
+                files = [open(path, "rb" if i else "r+b") for i, path in enumerate(paths)]
+            except (FileNotFoundError, ApiError):   # the collector was faster
+                paths, files = None, []
+            if (files and all(image_lock(f, i == 0) for i, f in enumerate(files)) and
+                    paths == self.vdi_chain(vdi)):
+                return files
+            for f in files:
+                f.close()
+            assert time.monotonic() < deadline, "the disk stays in use"
+            time.sleep(0.05)
+
     def write_vdi(self, vdi, data):
         """Write to the disk from its first byte on, as a guest would: into its leaf."""
-        files = [open(path, "rb" if i else "r+b")
-                 for i, path in enumerate(self.vdi_chain(vdi))]
+        files = self.open_chain(vdi)
         layers = [{"fd": f.fileno(), "name": f.name, "format": f.name.rpartition(".")[2]}
                   for f in files]
         with tempfile.TemporaryFile() as pipe:
@@ -328,12 +362,9 @@ class Smd:
 
     def vdi_sha256(self, vdi):
         """Of what an export gives."""
-        path = os.path.join(self.dir, "exported.raw")
-        self.export_vdi(vdi, path)
-        try:
-            return sha256_of_file(path)
-        finally:
-            os.unlink(path)
+        with tempfile.NamedTemporaryFile(dir=self.dir, suffix=".raw") as f:
+            self.export_vdi(vdi, f.name)
+            return sha256_of_file(f.name)
 
     # -- the collector --
 
@@ -403,6 +434,25 @@ class Smd:
         if record["status"] != "success":
             raise ApiError(record["error_info"])
         return record["result"].replace("<value>", "").replace("</value>", "")
+
+
+def image_lock(file, write):
+    """qemu's image lock (common/lock.c) until the file is closed; whether we got it."""
+    def ask(command, kind, byte):
+        lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
+        return struct.unpack("hhqqi4x", fcntl.fcntl(file, command, lock))[0]
+
+    F_OFD_GETLK, F_OFD_SETLK, READ, WRITE, RESIZE = 36, 37, 0, 1, 3
+    for used, permission in [(True, READ)] + [(True, WRITE), (True, RESIZE)] * write + \
+            [(False, WRITE), (False, RESIZE)]:
+        own, other = (100, 200) if used else (200, 100)
+        try:
+            ask(F_OFD_SETLK, fcntl.F_RDLCK, own + permission)
+        except (BlockingIOError, PermissionError):
+            return False
+        if ask(F_OFD_GETLK, fcntl.F_WRLCK, other + permission) != fcntl.F_UNLCK:
+            return False
+    return True
 
 
 def free_port():

@@ -50,8 +50,7 @@ def life(smd, fmt):
     expect_error("ONLY_REVERT_SNAPSHOT", smd.call, "VDI.revert", vdi, params=[])
     smd.call("VDI.destroy", vdi)
     expect_error("OPERATION_NOT_ALLOWED", smd.call, "VDI.revert", two)
-    left = {os.path.basename(f) for v in smd.call("SR.get_VDIs", sr) for f in smd.vdi_chain(v)}
-    expect_eq({f for f in os.listdir(smd.sr_path(sr)) if f[0] != "."}, left, "files of nobody")
+    smd.expect_files_of_rows(sr)
 
 
 with Smd() as smd:

@@ -82,12 +82,7 @@ with Smd() as smd:
 
     # Another program writes to the disk.
     with open(smd.vdi_file(vdi), "r+b") as f:
-        import fcntl
-        import struct
-        for byte in 101, 201:   # qemu's locks: in use for writing, and for nobody else
-            lock = struct.pack("hhqqi4x", fcntl.F_WRLCK if byte == 201 else fcntl.F_RDLCK,
-                               os.SEEK_SET, byte, 1, 0)
-            fcntl.fcntl(f, 37, lock)    # F_OFD_SETLK
+        assert image_lock(f, True)
         refuse("VDI_IN_USE", "VDI.snapshot", vdi, params=[vdi, "snapshot"])
     smd.call("VDI.snapshot", vdi)
 
