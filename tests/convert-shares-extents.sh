@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# On xfs and btrfs a conversion between any two formats shares the data's extents:
+# it takes next to no space, and neither disk changes with the other. Skipped
+# where nothing can be mounted.
+source "$(dirname "$0")/functions.sh"
+requires qemu-img qemu-io mount umount python3
+[ "$(id -u)" = 0 ] || { echo "skipped: only root can mount"; exit 77; }
+cd "$t"
+done=
+
+unmount()
+{
+	cd "$t"
+	! mountpoint -q "$t/mnt" || umount "$t/mnt" || umount -l "$t/mnt"
+}
+cleanup_fn unmount
+
+used()	# bytes taken on the file system, all written back
+{
+	sync -f .
+	df -B1 --output=used . | tail -1
+}
+
+convert()	# FORMAT FROM FORMAT TO [OPTIONS]
+{
+	local before after data shared
+
+	before=$(used)
+	read -r data shared < <(smd-img convert --json -t writeback -f "$1" -O "$3" \
+		${5:+-o "$5"} "$2" "$4" | python3 -c '
+import json, sys
+result = json.load(sys.stdin)
+print(result["data"], result["shared"])')
+	after=$(used)
+	[ "$data" -ge 20000000 ] || fail "$fs: $2 to $4: $data bytes of data"
+	[ "$shared" -ge $((data / 100 * 99)) ] || fail "$fs: $2 to $4: $shared of $data shared"
+	[ $((after - before)) -lt $((data / 8)) ] ||
+		fail "$fs: $2 to $4: took $((after - before)) bytes for $data"
+	qemu-img compare -q -f raw -F "${3/vhd/vpc}" disk.raw "$4" ||
+		fail "$fs: $2 to $4: other content"
+}
+
+for fs in xfs btrfs; do
+	command -v mkfs.$fs >/dev/null || continue
+	rm -f fs.img
+	truncate -s 400M fs.img
+	mkfs.$fs -q fs.img >/dev/null 2>&1 || continue
+	mkdir -p mnt
+	mount -o loop fs.img mnt 2>/dev/null || continue
+	cd mnt
+	head -c 24M /dev/urandom >disk.raw
+	truncate -s 40M disk.raw
+	dd if=/dev/urandom of=disk.raw bs=1M seek=33 count=3 conv=notrunc status=none
+
+	convert raw disk.raw raw copy.raw
+	convert raw disk.raw vhd one.vhd
+	convert raw disk.raw qcow2 one.qcow2
+	convert raw disk.raw vhd fixed.vhd subformat=fixed
+	convert vhd one.vhd raw two.raw
+	convert vhd one.vhd vhd two.vhd
+	convert vhd one.vhd qcow2 two.qcow2
+	convert qcow2 one.qcow2 raw three.raw
+	convert qcow2 one.qcow2 vhd three.vhd
+	convert qcow2 one.qcow2 qcow2 three.qcow2 cluster_size=256k
+	convert qcow2 one.qcow2 qcow2 four.qcow2 extended_l2=on,cluster_size=128k
+	convert vhd fixed.vhd qcow2 five.qcow2 cluster_size=4k
+
+	# What is written to one is not in the others.
+	qemu-io -f qcow2 -c 'write -q -P 1 0 20M' two.qcow2
+	qemu-io -f vpc -c 'write -q -P 2 5M 10M' one.vhd
+	for image in copy.raw two.raw three.raw; do
+		cmp disk.raw $image || fail "$fs: $image changed with another"
+	done
+	for image in one three four five; do
+		qemu-img compare -q -f raw -F qcow2 disk.raw $image.qcow2 ||
+			fail "$fs: $image.qcow2 changed with another"
+	done
+	cd "$t"
+	umount mnt
+	done="$done $fs"
+done
+echo "shared on:$done"
+[ -n "$done" ] || { echo "skipped: neither xfs nor btrfs can be made and mounted here"; exit 77; }
