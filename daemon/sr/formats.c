@@ -303,3 +303,44 @@ sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
 	}
 	return fail_too_large(daemon, lower, names, virtual_size, vdi_ref, err);
 }
+
+static int
+fail_no_overlays(struct daemon *daemon, const char *sr_ref, const char *parent_format,
+		 struct smd_error *err)
+{
+	CLEANUP_FREE char *uuid = NULL;
+
+	if (db_get_str(daemon->db, "SR", sr_ref, "uuid", &uuid, err) < 0)
+		return -1;
+	return smd_fail_SR_OPERATION_NOT_SUPPORTED(
+		err, sr_ref, "SR %s takes no format that can lie on a %s image", uuid, parent_format);
+}
+
+int
+sr_choose_overlay_format(struct daemon *daemon, const char *sr_ref, const char *parent_format,
+			 uint64_t virtual_size, const char *vdi_ref, char **ret,
+			 struct smd_error *err)
+{
+	CLEANUP_JSON json *names = NULL;
+	bool any = false;
+
+	if (storage_format_can(daemon, parent_format, "parent")) {
+		*ret = smd_strdup(parent_format);
+		return 0;
+	}
+	if (sr_formats(daemon, sr_ref, &names, err) < 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(names); i++) {
+		struct smd_error unfit CLEANUP_ERROR = SMD_ERROR_INIT;
+		const char *name = json_object_get_string(json_object_array_get_idx(names, i));
+
+		if (!storage_format_can(daemon, name, "parent"))
+			continue;
+		any = true;
+		smd_error_clear(err);
+		if (sr_choose_format(daemon, sr_ref, name, virtual_size, vdi_ref, ret, &unfit) == 0)
+			return 0;
+		smd_error_move(err, &unfit);
+	}
+	return any ? -1 : fail_no_overlays(daemon, sr_ref, parent_format, err);
+}

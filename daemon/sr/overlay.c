@@ -9,61 +9,6 @@
 #include "daemon/db/db.h"
 #include "daemon/sr/tree.h"
 
-/* ---- Which format ---- */
-
-static bool
-format_can(struct daemon *daemon, const char *name, const char *cap)
-{
-	json *caps = smd_json_member(storage_format(daemon, name), "caps");
-	size_t n = caps ? json_object_array_length(caps) : 0;
-
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(json_object_get_string(json_object_array_get_idx(caps, i)), cap) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* The first of the SR's that can lie on another image and holds the size. */
-static int
-choose_format(struct overlay *o, struct smd_error *err)
-{
-	struct disk *disk = o->disk;
-	CLEANUP_JSON json *names = NULL;
-	bool any = false;
-
-	if (sr_formats(o->daemon, sr_ref(disk->sr), &names, err) < 0)
-		return -1;
-	for (size_t i = 0; i < json_object_array_length(names); i++) {
-		struct smd_error unfit CLEANUP_ERROR = SMD_ERROR_INIT;
-		const char *name = json_object_get_string(json_object_array_get_idx(names, i));
-
-		if (!format_can(o->daemon, name, "parent"))
-			continue;
-		any = true;
-		smd_error_clear(err);
-		if (sr_choose_format(o->daemon, sr_ref(disk->sr), name, disk->virtual_size,
-				     disk->vdi_ref, &o->format, &unfit) == 0)
-			return 0;
-		smd_error_move(err, &unfit);
-	}
-	if (any)
-		return -1;
-	return smd_fail_SR_OPERATION_NOT_SUPPORTED(
-		err, sr_ref(disk->sr), "SR %s takes no format that can lie on a %s image",
-		sr_uuid(disk->sr), disk->format);
-}
-
-/* A chain has one format, but for a raw base. */
-static int
-find_format(struct overlay *o, struct smd_error *err)
-{
-	if (!format_can(o->daemon, o->disk->format, "parent"))
-		return choose_format(o, err);
-	o->format = smd_strdup(o->disk->format);
-	return 0;
-}
-
 /* ---- driver_params: the format's options; SM's `type` where it says what is done ---- */
 
 static bool
@@ -172,7 +117,9 @@ overlay_plan(struct overlay *o, struct smd_error *err)
 {
 	struct disk *disk = o->disk;
 
-	if (find_format(o, err) < 0 || check_options(o, err) < 0 || find_empty(o, err) < 0)
+	if (sr_choose_overlay_format(o->daemon, sr_ref(disk->sr), disk->format, disk->virtual_size,
+				     disk->vdi_ref, &o->format, err) < 0 ||
+	    check_options(o, err) < 0 || find_empty(o, err) < 0)
 		return -1;
 	o->n = o->empty ? 1 : 2;
 	o->virtual_size = format_round_size(o->daemon, o->format, disk->virtual_size);
@@ -279,7 +226,7 @@ overlay_hide(struct overlay *o)
 	CLEANUP_FREE char *format = smd_strdup(o->disk->format);
 
 	disk_unlock(o->disk);
-	if (o->empty || !format_can(o->daemon, format, "hidden"))
+	if (o->empty || !storage_format_can(o->daemon, format, "hidden"))
 		return;
 	/* Only other programs go by it. */
 	if (hide(o, name, format, &err) < 0)

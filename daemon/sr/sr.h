@@ -52,6 +52,12 @@ int sr_formats(struct daemon *daemon, const char *sr_ref, json **ret, struct smd
 int sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
 		     uint64_t virtual_size, const char *vdi_ref, char **ret,
 		     struct smd_error *err);
+/* The format of an image that is to lie on one of this format: the same, or on what
+ * nothing of its kind can lie on (raw) the first of the SR's that can, and holds the
+ * size. SR_OPERATION_NOT_SUPPORTED [sr] where there is none. The caller frees *ret. */
+int sr_choose_overlay_format(struct daemon *daemon, const char *sr_ref, const char *parent_format,
+			     uint64_t virtual_size, const char *vdi_ref, char **ret,
+			     struct smd_error *err);
 /* What the SR has free is less than bytes: SR_FULL [requested, maximum]. */
 int sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err);
 
