@@ -248,33 +248,10 @@ vdi_introduce(struct call *call, json **ret, struct smd_error *err)
 
 /* ---- destroy, forget ---- */
 
-/* Others say they are snapshots of a VDI: of another from now on, or of none. */
-static int
-repoint(struct db *db, const char *cls, const char *field, const char *from, const char *to,
-	struct smd_error *err)
-{
-	CLEANUP_JSON json *refs = NULL;
-
-	if (db_find(db, cls, field, from, &refs, err) < 0)
-		return -1;
-	for (size_t i = 0; i < json_object_array_length(refs); i++) {
-		if (db_set_str(db, cls, json_object_get_string(json_object_array_get_idx(refs, i)),
-			       field, to, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int
-repoint_snapshots(struct db *db, const char *from, const char *to, struct smd_error *err)
-{
-	return repoint(db, "VDI", "snapshot_of", from, to, err);
-}
-
 static int
 drop_row(struct db *db, const char *ref, struct smd_error *err)
 {
-	if (repoint_snapshots(db, ref, API_NULL_REF, err) < 0)
+	if (db_repoint(db, "VDI", "snapshot_of", ref, API_NULL_REF, err) < 0)
 		return -1;
 	return db_delete(db, "VDI", ref, err);
 }
@@ -707,9 +684,9 @@ migrate_commit(struct disk *source, bool has_children, struct new_volume *v, con
 	row = row_from(now, moved_fields);
 	set_volume(row, v);
 	if (db_insert(db, "VDI", ref, row, err) < 0 ||
-	    repoint_snapshots(db, source->vdi_ref, ref, err) < 0 ||
+	    db_repoint(db, "VDI", "snapshot_of", source->vdi_ref, ref, err) < 0 ||
 	    disk_give_up(v->daemon, source, has_children, "mirror", &base, err) < 0 ||
-	    repoint(db, "VBD", "VDI", source->vdi_ref, ref, err) < 0 ||
+	    db_repoint(db, "VBD", "VDI", source->vdi_ref, ref, err) < 0 ||
 	    db_delete(db, "VDI", source->vdi_ref, err) < 0 || new_volume_committed(v, err) < 0)
 		goto fail;
 	if (db_commit(db, err) < 0)

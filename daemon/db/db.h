@@ -99,6 +99,9 @@ int db_where(struct db *db, const char *cls, const char *expr, json **ret, struc
  * most INT64_MAX. */
 int db_sum(struct db *db, const char *cls, const char *field, const char *by, const char *value,
 	   int64_t *ret, struct smd_error *err);
+/* The rows whose REF field points at one object point at another one from now on. */
+int db_repoint(struct db *db, const char *cls, const char *field, const char *from_ref,
+	       const char *to_ref, struct smd_error *err);
 /* {ref: record} of all rows, or of those an expression selects (NULL: all). */
 int db_all_records(struct db *db, const char *cls, const char *expr, json **ret,
 		   struct smd_error *err);

@@ -447,3 +447,22 @@ db_resolve(struct db *db, const char *class_name, const char *ref_or_uuid, char 
 	return smd_fail_HANDLE_INVALID(err, class_name, ref_or_uuid, "there is no %s %s",
 				       class_name, ref_or_uuid);
 }
+
+int
+db_repoint(struct db *db, const char *cls, const char *field, const char *from_ref,
+	   const char *to_ref, struct smd_error *err)
+{
+	CLEANUP_JSON json *refs = NULL;
+	int r;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	r = db_find(db, cls, field, from_ref, &refs, err);
+	for (size_t i = 0; r == 0 && i < json_object_array_length(refs); i++)
+		r = db_set_str(db, cls, json_object_get_string(json_object_array_get_idx(refs, i)),
+			       field, to_ref, err);
+	if (r == 0)
+		return db_commit(db, err);
+	db_rollback(db);
+	return -1;
+}

@@ -125,8 +125,8 @@ stored_plan(struct daemon *daemon, const char *id, struct smd_error *err)
 	return json_object_get(smd_json_member(all, id));
 }
 
-int
-job_committed(struct daemon *daemon, const char *id, struct smd_error *err)
+static int
+commit_plan(struct daemon *daemon, const char *id, json *redo, struct smd_error *err)
 {
 	CLEANUP_JSON json *plan = stored_plan(daemon, id, err);
 
@@ -135,7 +135,21 @@ job_committed(struct daemon *daemon, const char *id, struct smd_error *err)
 	if (!plan)
 		return smd_fail_INTERNAL_ERROR(err, id, "the journal has no job %s", id);
 	smd_json_set_bool(plan, "committed", true);
+	if (redo)
+		smd_json_set(plan, "redo", copy_list(redo));
 	return db_job_put(daemon->db, id, plan, err);
+}
+
+int
+job_committed(struct daemon *daemon, const char *id, struct smd_error *err)
+{
+	return commit_plan(daemon, id, NULL, err);
+}
+
+int
+job_committed_to(struct daemon *daemon, const char *id, json *redo, struct smd_error *err)
+{
+	return commit_plan(daemon, id, redo, err);
 }
 
 /* ---- Doing what is left ---- */

@@ -33,6 +33,8 @@ int job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
 	      struct smd_error *err);
 /* Within the transaction that makes the result visible: from now on it is redone. */
 int job_committed(struct daemon *daemon, const char *id, struct smd_error *err);
+/* The same where less than the plan's redo is to vanish: what redo has of it. */
+int job_committed_to(struct daemon *daemon, const char *id, json *redo, struct smd_error *err);
 /* Do what the journal says is left (undo or redo) and forget the job. Where the
  * database's disk failed nobody knows which: nothing is done, the next start does it. */
 void job_end(struct daemon *daemon, const char *id);

@@ -174,6 +174,13 @@ layers_free(struct disk_layer *layers, size_t n)
 	free(layers);
 }
 
+void
+disk_close_parents(struct disk *disk)
+{
+	layers_free(TAKE_PTR(disk->parents), disk->n_parents);
+	disk->n_parents = 0;
+}
+
 static void
 disk_close(struct disk *disk)
 {
@@ -182,8 +189,7 @@ disk_close(struct disk *disk)
 		close(disk->fd);
 	}
 	disk->fd = -1;
-	layers_free(TAKE_PTR(disk->parents), disk->n_parents);
-	disk->n_parents = 0;
+	disk_close_parents(disk);
 }
 
 static int
@@ -643,8 +649,7 @@ format_round_size(struct daemon *daemon, const char *format, uint64_t size)
 
 /* ---- A volume in the making ---- */
 
-/* Names only: what the job's plan needs. */
-static struct new_volume
+struct new_volume
 new_volume_name(struct daemon *daemon, struct sr *sr, const char *format, uint64_t virtual_size)
 {
 	struct new_volume v = NEW_VOLUME_INIT;
@@ -659,6 +664,19 @@ new_volume_name(struct daemon *daemon, struct sr *sr, const char *format, uint64
 	return v;
 }
 
+void
+new_volume_plan(const struct new_volume *v, json **undo)
+{
+	job_plan_add(undo, sr_uuid(v->sr), v->tmp);
+	job_plan_add(undo, sr_uuid(v->sr), v->name);
+}
+
+int
+new_volume_make(struct new_volume *v, struct smd_error *err)
+{
+	return sr_get_driver(v->sr)->volume_create(sr_handle(v->sr), v->tmp, 0, &v->fd, err);
+}
+
 int
 new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		  uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
@@ -669,14 +687,13 @@ new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const 
 
 	for (size_t i = 0; i < n; i++) {
 		ret[i] = new_volume_name(daemon, sr, format, virtual_size);
-		job_plan_add(&undo, sr_uuid(sr), ret[i].tmp);
-		job_plan_add(&undo, sr_uuid(sr), ret[i].name);
+		new_volume_plan(&ret[i], &undo);
 	}
 	if (old)
 		job_plan_add(&redo, sr_uuid(old_sr), old);
 	r = job_begin(daemon, &(struct job_plan){ kind, undo, redo }, &ret[0].job_id, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = sr_get_driver(sr)->volume_create(sr_handle(sr), ret[i].tmp, 0, &ret[i].fd, err);
+		r = new_volume_make(&ret[i], err);
 	for (size_t i = n; r < 0 && i-- > 0;)
 		new_volume_done(&ret[i]);
 	return r;

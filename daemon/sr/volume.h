@@ -60,6 +60,8 @@ int disk_lock_alone(struct daemon *daemon, struct disk *disk, const char *operat
  * changed since. */
 int disk_give_up(struct daemon *daemon, struct disk *disk, bool has_children,
 		 const char *operation, char **ret_base, struct smd_error *err);
+/* Close the layers below it: for who has them open and locked themselves. */
+void disk_close_parents(struct disk *disk);
 /* Others may have it, though it is not closed yet. */
 void disk_unlock(struct disk *disk);
 void disk_done(struct disk *disk);
@@ -69,6 +71,9 @@ void disk_done(struct disk *disk);
 int job_fd(int fd, struct worker_job *job, int *ret, struct smd_error *err);
 /* The request's S of an open disk, all its layers; the job gets descriptors of its own. */
 json *disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_error *err);
+/* One more layer of S, below those it has. */
+int source_add(json *source, int fd, const char *name, const char *format,
+	       struct worker_job *job, struct smd_error *err);
 /* The same of any descriptor, which it borrows. */
 json *source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
 		   struct worker_job *job, struct smd_error *err);
@@ -117,6 +122,11 @@ struct new_volume {
 int new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		     uint64_t virtual_size, struct sr *old_sr, const char *old,
 		     struct new_volume *ret, struct smd_error *err);
+/* In parts, for a job of the caller's: the names, which its undo deletes; the volume. */
+struct new_volume new_volume_name(struct daemon *daemon, struct sr *sr, const char *format,
+				  uint64_t virtual_size);
+void new_volume_plan(const struct new_volume *v, json **undo);
+int new_volume_make(struct new_volume *v, struct smd_error *err);
 /* The same for n volumes of one job: ret[0] commits it, and is done last. */
 int new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		      uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
