@@ -287,16 +287,21 @@ const struct api_class api_class_VDI = {
 				       SMD_E_SR_NOT_ATTACHED),
 		  .flags = API_ASYNC },
 		{ .name = "pool_migrate", .since = "0.1",
-		  .doc = "Move a disk to an SR, in the format asked for; its ref and uuid change.",
+		  .doc = "Move a disk to an SR, in the format asked for; its ref and uuid change. Its "
+			 "snapshots stay, as snapshots of the disk in another SR, or go along.",
 		  .params = API_LIST(struct api_param,
 			{ "vdi", &api_ref_VDI, .doc = "the VDI to move" },
 			{ "sr", &api_ref_SR, .doc = "where to; its own SR converts in place" },
 			{ "options", &api_string_map,
 			  .doc = "dest-img-format: the format, the SR's choice without it; "
+				 "snapshots=true: with all its snapshots in the SR, which get new "
+				 "refs and uuids too and share there what they share here; what "
+				 "lies on a raw base then is in the SR's first format that can; "
 				 "verify=true: compare the copy; bytes-per-second: its limit",
 			  .flags = API_PARAM_REST }),
 		  .result = &api_ref_VDI, .result_doc = "the VDI at its new place",
 		  .errors = API_ERRORS(SMD_E_VDI_INCOMPATIBLE_TYPE, SMD_E_VDI_TOO_LARGE,
+				       SMD_E_VDI_COPY_FAILED, SMD_E_SR_OPERATION_NOT_SUPPORTED,
 				       SMD_E_VDI_IN_USE, SMD_E_VDI_NOT_MANAGED, SMD_E_SR_FULL,
 				       SMD_E_SR_HAS_NO_PBDS, SMD_E_SR_NOT_ATTACHED,
 				       SMD_E_VDI_MISSING, SMD_E_INVALID_VALUE,

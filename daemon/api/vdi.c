@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
+#include "daemon/job/carry.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/job/move.h"
@@ -643,107 +644,54 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 
 /* ---- pool_migrate ---- */
 
-static const char *const moved_fields[] = {
-	"name_label", "name_description", "type", "sharable", "read_only", "other_config",
-	"xenstore_data", "sm_config", "tags", "is_a_snapshot", "snapshot_of", "snapshot_time",
-	"allow_caching", "on_boot", "metadata_of_pool", NULL,
-};
+/* "true" or "1", "false" or "0". */
+static int
+parse_flag(json *options, const char *key, bool *ret, struct smd_error *err)
+{
+	const char *value = smd_json_str(options, key, "false");
+
+	*ret = strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
+	if (!*ret && strcmp(value, "false") != 0 && strcmp(value, "0") != 0)
+		return smd_fail_INVALID_VALUE(err, key, value, "%s is true or false", key);
+	return 0;
+}
 
 static int
-parse_options(json *options, struct move *move, struct smd_error *err)
+parse_options(json *options, struct carry *carry, struct smd_error *err)
 {
-	const char *verify = smd_json_str(options, "verify", "false");
 	const char *limit = smd_json_str(options, "bytes-per-second", "0");
 	char *end;
 
-	move->verify = strcmp(verify, "true") == 0 || strcmp(verify, "1") == 0;
-	if (!move->verify && strcmp(verify, "false") != 0 && strcmp(verify, "0") != 0)
-		return smd_fail_INVALID_VALUE(err, "verify", verify, "verify is true or false");
+	if (parse_flag(options, "verify", &carry->verify, err) < 0 ||
+	    parse_flag(options, "snapshots", &carry->snapshots, err) < 0)
+		return -1;
 	errno = 0;
-	move->bytes_per_second = strtoull(limit, &end, 10);
+	carry->bytes_per_second = strtoull(limit, &end, 10);
 	if (errno || end == limit || *end || *limit == '-')
 		return smd_fail_INVALID_VALUE(err, "bytes-per-second", limit,
 					      "bytes-per-second is a number");
+	carry->asked = smd_json_str(options, "dest-img-format", "");
 	return 0;
 }
 
-/* One transaction makes the new VDI and drops the old one. */
 static int
-migrate_commit(struct disk *source, bool has_children, struct new_volume *v, const char *ref,
-	       struct smd_error *err)
+migrate_run(struct carry *carry, json *options, char **ret_ref, struct smd_error *err)
 {
-	struct db *db = v->daemon->db;
-	CLEANUP_FREE char *base = NULL;
-	CLEANUP_JSON json *now = NULL, *row = NULL;
-
-	if (db_begin(db, DB_DURABLE, err) < 0)
+	if (parse_options(options, carry, err) < 0 || carry_plan(carry, err) < 0)
 		return -1;
-	/* Its names and tags may have changed during the copy. */
-	if (db_get_record(db, "VDI", source->vdi_ref, &now, err) < 0)
-		goto fail;
-	row = row_from(now, moved_fields);
-	set_volume(row, v);
-	if (db_insert(db, "VDI", ref, row, err) < 0 ||
-	    db_repoint(db, "VDI", "snapshot_of", source->vdi_ref, ref, err) < 0 ||
-	    disk_give_up(v->daemon, source, has_children, "mirror", &base, err) < 0 ||
-	    db_repoint(db, "VBD", "VDI", source->vdi_ref, ref, err) < 0 ||
-	    db_delete(db, "VDI", source->vdi_ref, err) < 0 || new_volume_committed(v, err) < 0)
-		goto fail;
-	if (db_commit(db, err) < 0)
-		return -1;
-	if (base)
-		op_refresh(v->daemon, "VDI", base);
-	else
-		records_forget(source->sr, source->location);
-	return 0;
-fail:
-	db_rollback(db);
-	return -1;
-}
-
-static int
-migrate_run(const struct move *move, const char *ref, struct smd_error *err)
-{
-	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
-	struct disk *source = move->source;
-	bool has_children;
-
-	if (tree_has_children(move->daemon->db, source->vdi_ref, &has_children, err) < 0 ||
-	    new_volume_begin(move->daemon, "VDI.pool_migrate", move->sr, move->format,
-			     move->virtual_size, source->sr, has_children ? NULL : source->location, &v,
-			     err) < 0 ||
-	    move_copy(move, &v, err) < 0 || new_volume_publish(&v, err) < 0)
-		return -1;
-	return migrate_commit(source, has_children, &v, ref, err);
-}
-
-/* Everything that can be known to fail fails here. */
-static int
-migrate_plan(struct call *call, struct move *move, char **ret_format, struct smd_error *err)
-{
-	struct disk *source = move->source;
-	json *options = call_arg(call, 2);
-
-	if (parse_options(options, move, err) < 0 ||
-	    sr_choose_format(call->daemon, sr_ref(move->sr),
-			     smd_json_str(options, "dest-img-format", ""), source->virtual_size,
-			     source->vdi_ref, ret_format, err) < 0 ||
-	    disk_open(call->daemon, source, false, "mirror", err) < 0)
-		return -1;
-	move->format = *ret_format;
-	move->virtual_size = format_round_size(call->daemon, *ret_format, source->virtual_size);
-	return move_check(move, err);
+	return carry_run(carry, ret_ref, err);
 }
 
 static int
 vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
 {
 	const char *vdi = call_str(call, 0), *sr = call_str(call, 1);
-	struct disk source CLEANUP_DISK = DISK_INIT;
-	CLEANUP_FREE char *format = NULL, *from = NULL, *ref = db_new_ref();
+	/* In this order: the disks are free before they say so. */
 	struct op_set ops CLEANUP_OPS = { 0 };
-	struct move move = {
-		.daemon = call->daemon, .task_ref = call->task_ref, .source = &source,
+	struct disk source CLEANUP_DISK = DISK_INIT;
+	CLEANUP_FREE char *from = NULL, *ref = NULL;
+	struct carry carry = {
+		.daemon = call->daemon, .task_ref = call->task_ref, .vdi_ref = vdi, .ops = &ops,
 	};
 	int r;
 
@@ -752,16 +700,15 @@ vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
 	    disk_find(call->daemon, vdi, &source, err) < 0 ||
 	    op_set_begin(&ops, "SR", sr_ref(source.sr), "vdi_mirror", err) < 0 ||
 	    op_set_begin(&ops, "SR", sr, "vdi_mirror", err) < 0 ||
-	    sr_use(call->daemon, sr, &move.sr, err) < 0)
+	    sr_use(call->daemon, sr, &carry.to, err) < 0)
 		return -1;
 	from = smd_strdup(sr_ref(source.sr));
-	r = migrate_plan(call, &move, &format, err);
-	if (r == 0)
-		r = migrate_run(&move, ref, err);
-	sr_release(move.sr);
+	carry.from = source.sr;
+	r = migrate_run(&carry, call_arg(call, 2), &ref, err);
+	carry_done(&carry);
+	sr_release(carry.to);
 	if (r < 0)
 		return -1;
-	op_refresh(call->daemon, "VDI", ref);
 	stats(call->daemon, sr);
 	if (strcmp(from, sr) != 0)
 		stats(call->daemon, from);

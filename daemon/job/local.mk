@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 noinst_LTLIBRARIES += libjob.la
 libjob_la_SOURCES = \
+	job/carry.c \
+	job/carry.h \
+	job/carry-commit.c \
+	job/carry-impl.h \
 	job/coalesce.c \
 	job/coalesce.h \
 	job/collect.c \

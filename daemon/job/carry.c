@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/job/carry-impl.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "daemon/db/db.h"
+#include "daemon/job/job.h"
+#include "daemon/job/task.h"
+#include "daemon/job/worker.h"
+#include "daemon/sr/tree.h"
+
+/* The task's share of the parts of a move: the plan, the copies, the commit. */
+#define PROGRESS_COPY_FROM 0.01
+#define PROGRESS_COPY_TO 0.98
+#define OPERATION "mirror"
+
+/* ---- What goes ---- */
+
+static size_t
+node_find(const struct carry *c, const char *ref)
+{
+	size_t i = 0;
+
+	while (i < c->n && strcmp(c->nodes[i].disk.vdi_ref, ref) != 0)
+		i++;
+	return i;
+}
+
+/* The index of a VDI's node, which is made where there is none. */
+static int
+node_take(struct carry *c, const char *ref, size_t parent, size_t *ret, struct smd_error *err)
+{
+	struct carry_node node = {
+		.disk = DISK_INIT, .v = NEW_VOLUME_INIT, .parent = parent,
+	};
+	size_t i = node_find(c, ref);
+
+	*ret = i;
+	if (i < c->n)
+		return 0;
+	if (disk_find_node(c->daemon, ref, &node.disk, err) < 0)
+		return -1;
+	c->nodes = smd_reallocarray(c->nodes, c->n + 1, sizeof node);
+	c->nodes[c->n++] = node;
+	return 0;
+}
+
+/* A VDI that moves, and what it lies on. */
+static int
+take_disk(struct carry *c, const char *ref, struct smd_error *err)
+{
+	size_t at = CARRY_BASE;
+	CLEANUP_JSON json *chain = NULL;
+
+	if (!c->snapshots) {
+		if (node_take(c, ref, CARRY_BASE, &at, err) < 0)
+			return -1;
+		c->nodes[at].moves = true;
+		return 0;
+	}
+	if (tree_chain(c->daemon->db, ref, &chain, err) < 0)
+		return -1;
+	for (size_t i = json_object_array_length(chain); i-- > 0;) {
+		const char *link = json_object_get_string(json_object_array_get_idx(chain, i));
+
+		if (node_take(c, link, at, &at, err) < 0)
+			return -1;
+	}
+	c->nodes[at].moves = true;
+	return 0;
+}
+
+/* Snapshots that are in another SR stay where they are. */
+static int
+take_snapshots(struct carry *c, struct smd_error *err)
+{
+	CLEANUP_JSON json *refs = NULL;
+
+	if (db_find(c->daemon->db, "VDI", "snapshot_of", c->vdi_ref, &refs, err) < 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(refs); i++) {
+		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));
+		CLEANUP_FREE char *sr = NULL;
+		bool managed;
+
+		if (db_get_str(c->daemon->db, "VDI", ref, "SR", &sr, err) < 0 ||
+		    db_get_bool(c->daemon->db, "VDI", ref, "managed", &managed, err) < 0)
+			return -1;
+		if (managed && strcmp(sr, sr_ref(c->from)) == 0 && take_disk(c, ref, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+find_nodes(struct carry *c, struct smd_error *err)
+{
+	int r;
+
+	if (db_begin(c->daemon->db, DB_RELAXED, err) < 0)
+		return -1;
+	r = take_disk(c, c->vdi_ref, err);
+	if (r == 0 && c->snapshots)
+		r = take_snapshots(c, err);
+	db_rollback(c->daemon->db);
+	return r;
+}
+
+/* Note the operation on each, open and lock them. */
+static int
+open_nodes(struct carry *c, struct smd_error *err)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct carry_node *node = &c->nodes[i];
+
+		if (node->moves &&
+		    op_set_begin(c->ops, "VDI", node->disk.vdi_ref, OPERATION, err) < 0)
+			return -1;
+		if (disk_open(c->daemon, &node->disk, false, OPERATION, err) < 0)
+			return -1;
+		if (c->snapshots)
+			disk_close_parents(&node->disk);
+	}
+	return 0;
+}
+
+/* The rows may have changed until the last image was locked; from then on they do not. */
+static int
+check_unchanged(struct carry *c, struct smd_error *err)
+{
+	struct carry now CLEANUP_CARRY = *c;
+	bool same;
+
+	now.n = 0;
+	now.nodes = NULL;
+	now.job_id = NULL;
+	if (find_nodes(&now, err) < 0)
+		return -1;
+	same = now.n == c->n;
+	for (size_t i = 0; same && i < c->n; i++) {
+		const struct carry_node *a = &c->nodes[i], *b = &now.nodes[i];
+
+		same = strcmp(a->disk.vdi_ref, b->disk.vdi_ref) == 0 && a->parent == b->parent &&
+		       strcmp(a->disk.location, b->disk.location) == 0;
+	}
+	if (same)
+		return 0;
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(c->vdi_ref, OPERATION),
+				   "the chain of VDI %s has just changed", c->vdi_ref);
+}
+
+/* ---- What it becomes ---- */
+
+static int
+choose_formats(struct carry *c, struct smd_error *err)
+{
+	CLEANUP_FREE char *base = NULL, *overlay = NULL;
+	uint64_t largest = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->nodes[i].disk.virtual_size > largest)
+			largest = c->nodes[i].disk.virtual_size;
+	}
+	if (sr_choose_format(c->daemon, sr_ref(c->to), c->asked, largest, c->vdi_ref, &base, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n; i++) {
+		struct carry_node *node = &c->nodes[i];
+		const char *format = base;
+
+		if (node->parent != CARRY_BASE) {
+			if (!overlay &&
+			    sr_choose_overlay_format(c->daemon, sr_ref(c->to), base, largest,
+						     c->vdi_ref, &overlay, err) < 0)
+				return -1;
+			format = overlay;
+		}
+		node->v = new_volume_name(c->daemon, c->to, format,
+					  format_round_size(c->daemon, format,
+							    node->disk.virtual_size));
+	}
+	return 0;
+}
+
+/* ---- Requests ---- */
+
+/* The image of a node and those below it. */
+static json *
+node_source(const struct carry *c, struct carry_node *node, struct worker_job *job,
+	    struct smd_error *err)
+{
+	CLEANUP_JSON json *source = disk_source(&node->disk, job, false, err);
+
+	while (source && node->parent != CARRY_BASE) {
+		node = &c->nodes[node->parent];
+		if (source_add(source, node->disk.fd, node->disk.location, node->disk.format, job,
+			       err) < 0)
+			return NULL;
+	}
+	return TAKE_PTR(source);
+}
+
+/* What the new image lies on. */
+static json *
+new_parents(const struct carry *c, const struct carry_node *node, struct worker_job *job,
+	    struct smd_error *err)
+{
+	const struct new_volume *v = &c->nodes[node->parent].v;
+	CLEANUP_JSON json *source = source_of_fd(v->fd, v->name, v->format, false, false, job, err);
+
+	node = &c->nodes[node->parent];
+	while (source && node->parent != CARRY_BASE) {
+		node = &c->nodes[node->parent];
+		if (source_add(source, node->v.fd, node->v.name, node->v.format, job, err) < 0)
+			return NULL;
+	}
+	return TAKE_PTR(source);
+}
+
+/* Both sides of a request about a node; the job is done with where that fails. */
+static int
+add_sides(const struct carry *c, struct carry_node *node, struct worker_job *job,
+	  struct smd_error *err)
+{
+	const struct new_volume *v = &node->v;
+	json *source = node_source(c, node, job, err), *target = NULL, *parents = NULL;
+
+	smd_json_set(job->request, "source", source);
+	if (source)
+		target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, job, err);
+	smd_json_set(job->request, "target", target);
+	if (target && node->parent != CARRY_BASE) {
+		smd_json_set_int(target, "upper", 1);
+		if (v->fd >= 0)
+			parents = new_parents(c, node, job, err);
+		smd_json_set(target, "parents", parents);
+	}
+	if (!err->code)
+		return 0;
+	worker_job_done(job);
+	return -1;
+}
+
+/* ---- The plan ---- */
+
+/* The bytes it needs at its new place. */
+static int
+measure_node(struct carry *c, struct carry_node *node, uint64_t *ret_required,
+	     struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = {
+		.request = request, .task_ref = c->task_ref, .urgent = true,
+	};
+	CLEANUP_JSON json *result = NULL;
+	uint64_t measured;
+
+	smd_json_set_str(request, "op", "measure");
+	if (add_sides(c, node, &job, err) < 0)
+		return -1;
+	if (worker_run(c->daemon, &job, &result, err) < 0)
+		return smd_error_prefix(err, "VDI %s", node->disk.uuid);
+	measured = (uint64_t)smd_json_int(result, "virtual-size", 0);
+	if (measured != node->v.virtual_size)
+		return smd_fail_IMAGE_CORRUPT(err, node->disk.location, "BAD_SIZE",
+				"VDI %s is known to have %" PRIu64 " bytes, and its volume has been "
+				"changed to another size: SR.scan takes that over", node->disk.uuid,
+				node->disk.virtual_size);
+	node->data = (uint64_t)smd_json_int(result, "data", 0);
+	*ret_required = (uint64_t)smd_json_int(result, "required", 0);
+	return 0;
+}
+
+int
+carry_plan(struct carry *c, struct smd_error *err)
+{
+	uint64_t required = 0;
+
+	if (find_nodes(c, err) < 0 || open_nodes(c, err) < 0 || check_unchanged(c, err) < 0 ||
+	    choose_formats(c, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n; i++) {
+		uint64_t needs;
+
+		if (measure_node(c, &c->nodes[i], &needs, err) < 0)
+			return -1;
+		required += needs;
+		c->data += c->nodes[i].data;
+	}
+	task_progress(c->daemon->tasks, c->task_ref, PROGRESS_COPY_FROM);
+	return sr_check_room(c->to, required, err);
+}
+
+/* ---- The copies ---- */
+
+/* Tell XenServer's tools that nobody uses the image itself. */
+static int
+mark_hidden(struct carry *c, struct new_volume *v, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	json *source;
+
+	if (!storage_format_can(c->daemon, v->format, "hidden"))
+		return 0;
+	source = source_of_fd(v->fd, v->name, v->format, true, false, &job, err);
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "hide");
+	smd_json_set(request, "source", source);
+	smd_json_set_bool(request, "hidden", true);
+	return worker_run(c->daemon, &job, &result, err);
+}
+
+/* done: bytes of the nodes before it. */
+static int
+copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_error *err)
+{
+	double share = c->data ? (PROGRESS_COPY_TO - PROGRESS_COPY_FROM) / (double)c->data : 0;
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = {
+		.request = request,
+		.task_ref = c->task_ref,
+		.progress_from = PROGRESS_COPY_FROM + share * (double)done,
+		.progress_to = PROGRESS_COPY_FROM + share * (double)(done + node->data),
+	};
+	CLEANUP_JSON json *result = NULL;
+
+	smd_json_set_str(request, "op", "convert");
+	smd_json_set_bool(request, "verify", c->verify);
+	smd_json_set_int(request, "bytes_per_second", (int64_t)c->bytes_per_second);
+	if (new_volume_make(&node->v, err) < 0 || add_sides(c, node, &job, err) < 0)
+		return -1;
+	if (worker_run(c->daemon, &job, &result, err) < 0) {
+		smd_error_prefix(err, "VDI %s", node->disk.uuid);
+		return volume_fail(c->to, err);
+	}
+	if (!node->moves && mark_hidden(c, &node->v, err) < 0)
+		return -1;
+	return new_volume_publish(&node->v, err);
+}
+
+/* Whatever of the old volumes may go is in the plan; the commit says which do. */
+static int
+begin_job(struct carry *c, struct smd_error *err)
+{
+	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+
+	for (size_t i = 0; i < c->n; i++) {
+		new_volume_plan(&c->nodes[i].v, &undo);
+		job_plan_add(&redo, sr_uuid(c->from), c->nodes[i].disk.location);
+	}
+	return job_begin(c->daemon, &(struct job_plan){ "VDI.pool_migrate", undo, redo }, &c->job_id,
+			 err);
+}
+
+int
+carry_run(struct carry *c, char **ret_ref, struct smd_error *err)
+{
+	uint64_t done = 0;
+
+	if (begin_job(c, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n; i++) {
+		if (copy_node(c, &c->nodes[i], done, err) < 0)
+			return -1;
+		done += c->nodes[i].data;
+	}
+	if (carry_commit(c, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n; i++) {
+		op_refresh(c->daemon, "VDI", c->nodes[i].ref);
+		if (c->nodes[i].gone)
+			records_forget(c->from, c->nodes[i].disk.location);
+	}
+	*ret_ref = smd_strdup(c->nodes[node_find(c, c->vdi_ref)].ref);
+	return 0;
+}
+
+void
+carry_done(struct carry *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct carry_node *node = &c->nodes[i];
+
+		new_volume_done(&node->v);
+		disk_done(&node->disk);
+		free(node->ref);
+	}
+	free(c->nodes);
+	if (c->job_id)
+		job_end(c->daemon, c->job_id);
+	free(c->job_id);
+	c->n = 0;
+	c->nodes = NULL;
+	c->job_id = NULL;
+}
