@@ -95,11 +95,14 @@ static int
 on_extent(void *opaque, const struct smd_extent *e, struct smd_error *err)
 {
 	struct image *im = opaque;
+	uint64_t count;
 
-	if (e->offset != im->next || e->count == 0)
+	if (e->offset != im->next || e->count == 0 || e->offset >= im->info.virtual_size)
 		abort();
 	im->next += e->count;
-	if (e->kind == SMD_EXTENT_DATA && !smd_range_ok(e->host_offset, e->count, im->io->size))
+	/* The last sector of the disk may be a part of one. */
+	count = smd_min_u64(e->count, im->info.virtual_size - e->offset);
+	if (e->kind == SMD_EXTENT_DATA && !smd_range_ok(e->host_offset, count, im->io->size))
 		abort();
 	if (e->kind == SMD_EXTENT_ENCODED)
 		decode(im, e->offset);

@@ -152,6 +152,8 @@ tail_read(struct smd_io *io, struct vhd_footers *ret, struct smd_error *err)
 	if (vhd_pread(io, raw, len, ret->tail_offset, err) < 0)
 		return -1;
 	ret->tail_state = vhd_footer_parse(raw, &ret->tail);
+	if (ret->tail_state == -1)
+		vhd_footer_strip(&ret->tail);
 	return 0;
 }
 

@@ -40,6 +40,15 @@ enum {
 	JOURNAL_DATA = 1024,
 };
 
+void
+vhd_footer_strip(struct vhd_footer *f)
+{
+	if (memcmp(f->raw + POINTER_MAGIC, JOURNAL_MAGIC, 8) != 0)
+		return;
+	memset(f->raw + POINTER_MAGIC, 0, POINTER_END - POINTER_MAGIC);
+	vhd_footer_seal(f);
+}
+
 static bool
 footer_decode(const uint8_t *p, struct vhd_footer *ret)
 {
@@ -47,7 +56,10 @@ footer_decode(const uint8_t *p, struct vhd_footer *ret)
 
 	memcpy(raw, p, sizeof raw);
 	memcpy(raw, "conectix", 8);
-	return vhd_footer_parse(raw, ret) == -1;
+	if (vhd_footer_parse(raw, ret) != -1)
+		return false;
+	vhd_footer_strip(ret);
+	return true;
 }
 
 static int

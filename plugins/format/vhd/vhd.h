@@ -191,6 +191,10 @@ struct vhd_journal {
 	struct vhd_footer footer;	/* the footer after it */
 };
 
+/* Only the footer's copy at the start may name a journal. Take the name away from one
+ * that was found elsewhere, before it is written there. */
+void vhd_footer_strip(struct vhd_footer *f);
+
 /* The journal that the copy of the footer points at; size 0 where it names none. */
 int vhd_journal_read(struct smd_io *io, const struct vhd_footer *head, struct vhd_journal *ret,
 		     struct vhd_fault *fault, struct smd_error *err);
