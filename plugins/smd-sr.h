@@ -93,6 +93,8 @@ struct smd_sr_key {
 struct smd_sr_stat {
 	uint64_t total;		/* physical size */
 	uint64_t free;		/* room for new volumes now */
+	uint64_t used;		/* what is taken; 0: total less free. The rest is kept back from
+				 * volumes, as a file system does for root */
 };
 
 struct smd_sr_volume {

@@ -87,7 +87,7 @@ sr_ref(struct sr *sr)
 int
 sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err)
 {
-	struct smd_sr_stat stat;
+	struct smd_sr_stat stat = { 0 };
 
 	if (sr->driver->stat(sr->handle, &stat, err) < 0)
 		return -1;
@@ -101,7 +101,7 @@ sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err)
 int
 sr_update_stats(struct daemon *daemon, const char *ref, struct smd_error *err)
 {
-	struct smd_sr_stat stat;
+	struct smd_sr_stat stat = { 0 };
 	int64_t sum = 0;
 	struct sr *sr;
 	int r;
@@ -115,7 +115,7 @@ sr_update_stats(struct daemon *daemon, const char *ref, struct smd_error *err)
 	if (db_sum(daemon->db, "VDI", "virtual_size", "SR", ref, &sum, err) < 0 ||
 	    db_set_int(daemon->db, "SR", ref, "physical_size", (int64_t)stat.total, err) < 0 ||
 	    db_set_int(daemon->db, "SR", ref, "physical_utilisation",
-		       (int64_t)(stat.total - stat.free), err) < 0 ||
+		       (int64_t)(stat.used ? stat.used : stat.total - stat.free), err) < 0 ||
 	    db_set_int(daemon->db, "SR", ref, "virtual_allocation", sum, err) < 0) {
 		db_rollback(daemon->db);
 		return -1;

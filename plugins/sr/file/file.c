@@ -256,6 +256,7 @@ file_stat(void *opaque, struct smd_sr_stat *ret, struct smd_error *err)
 				   sr->location);
 	ret->total = (uint64_t)st.f_blocks * st.f_frsize;
 	ret->free = (uint64_t)st.f_bavail * st.f_frsize;
+	ret->used = (uint64_t)(st.f_blocks - st.f_bfree) * st.f_frsize;
 	return 0;
 }
 
