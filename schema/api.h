@@ -73,6 +73,20 @@ extern const struct api_type api_void, api_string, api_int, api_int32, api_float
 API_REF_CLASSES(X)
 #undef X
 
+/* Who may: each role may all that those before it may. Zero: not said here; a method
+ * or a field's setters are then its class's, and a class's the last one's. */
+enum api_role {
+	API_ROLE_UNSAID,
+	API_READER,		/* read-only: also all that reads */
+	API_VM_OPERATOR,
+	API_VM_ADMIN,
+	API_VM_POWER_ADMIN,
+	API_POOL_OPERATOR,
+	API_POOL_ADMIN,
+	API_N_ROLES
+};
+extern const char *const api_role_names[API_N_ROLES];	/* "read-only" … "pool-admin" */
+
 enum api_access {
 	API_STATIC_RO,		/* constructor's: set when made, then only by a set_ method */
 	API_DYNAMIC_RO,		/* the server's */
@@ -98,6 +112,7 @@ struct api_field {
 	unsigned flags;
 	const char *inverse;	/* DERIVED: "VDI.SR": the refs of VDIs whose SR is this object;
 				 * NULL: a class smd has no objects of, always empty */
+	enum api_role role;	/* its setters */
 };
 
 struct api_param {
@@ -127,6 +142,7 @@ struct api_method {
 	const int *errors;		/* enum smd_error_code, ended by -1; those every call may
 					 * have (SESSION_INVALID …) left out */
 	unsigned flags;
+	enum api_role role;
 };
 
 struct api_class {
@@ -135,6 +151,7 @@ struct api_class {
 	const struct api_field *fields;	/* in the order records print; ended by a NULL name */
 	const struct api_method *methods;	/* ended by a NULL name */
 	unsigned flags;
+	enum api_role role;		/* what changes its objects */
 };
 #define API_NO_RECORDS 0x1u	/* class: no objects of its own (event, system) */
 #define API_NO_GET_ALL 0x2u	/* class: get_all* don't exist (session) */
@@ -180,6 +197,7 @@ struct api_message {
 	const struct api_type *result;
 	unsigned flags;				/* as a method's */
 	const char *name;			/* "VDI.get_record" */
+	enum api_role role;			/* the least that may call it; never UNSAID */
 };
 
 /* By full name ("VDI.snapshot", or the alias "VDI_snapshot"); NULL: unknown. A
@@ -239,6 +257,7 @@ char *api_type_text(const struct api_type *type);
  *                  "constructor": true, "bare_reply": true}]}],
  *    "errors": [{"code": "SR_FULL", "params": ["requested", "maximum"], "any_number": true,
  *                "text": "…"}]}
+ * Methods, fields (their setters) and classes have "role" where they say one.
  * Fields may also have "inverse", "derived", "prototype", "optional", "goes_with";
  * classes "no_events", "in_memory".
  *   TYPE = {"kind": "string|int|int32|float|bool|datetime|void|any"}

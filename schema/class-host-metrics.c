@@ -17,4 +17,5 @@ const struct api_class api_class_host_metrics = {
 		  .doc = "when these values were taken" },
 		{ "other_config", &api_string_map, API_RW, .doc = "free key/value pairs" }),
 	.methods = API_NONE(struct api_method),
+	.role = API_POOL_OPERATOR,
 };

@@ -109,7 +109,8 @@ const struct api_class api_class_host = {
 		  .doc = "hosts reachable for high availability" },
 		{ "blobs", &api_blob_map, API_DYNAMIC_RO,
 		  .doc = "binary objects of the host, by name" },
-		{ "tags", &api_string_set, API_RW, .doc = "tags for grouping and search" },
+		{ "tags", &api_string_set, API_RW, .doc = "tags for grouping and search",
+		  .role = API_VM_OPERATOR },
 		{ "external_auth_type", &api_string, API_DYNAMIC_RO,
 		  .doc = "kind of directory service; empty without one" },
 		{ "external_auth_service_name", &api_string, API_DYNAMIC_RO,
@@ -217,5 +218,6 @@ const struct api_class api_class_host = {
 			  .flags = API_PARAM_REST }),
 		  .result = &api_string, .result_doc = "what the script answered",
 		  .errors = API_ERRORS(SMD_E_XENAPI_MISSING_PLUGIN),
-		  .flags = API_ASYNC }),
+		  .flags = API_ASYNC, .role = API_POOL_ADMIN }),
+	.role = API_POOL_OPERATOR,
 };

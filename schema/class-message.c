@@ -74,4 +74,5 @@ const struct api_class api_class_message = {
 		  .result = &message_records, .result_doc = "the messages",
 		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID),
 		  .flags = API_READ_ONLY }),
+	.role = API_POOL_OPERATOR,
 };

@@ -53,4 +53,5 @@ const struct api_class api_class_PBD = {
 			{ "value", &api_string_map, .doc = "the driver's keys" }),
 		  .errors = API_ERRORS(SMD_E_VALUE_NOT_SUPPORTED),
 		  .flags = API_ASYNC }),
+	.role = API_POOL_OPERATOR,
 };

@@ -73,4 +73,5 @@ const struct api_class api_class_PIF = {
 		  .doc = "SR-IOV network it stands for", .flags = API_DERIVED },
 		{ "PCI", &api_ref_PCI, API_DYNAMIC_RO, .doc = "PCI device of the card" }),
 	.methods = API_NONE(struct api_method),
+	.role = API_POOL_OPERATOR,
 };

@@ -62,4 +62,5 @@ const struct api_class api_class_session = {
 		  .errors = API_ERRORS(SMD_E_SESSION_INVALID),
 		  .flags = API_READ_ONLY }),
 	.flags = API_NO_GET_ALL | API_NO_EVENTS | API_IN_MEMORY,
+	.role = API_POOL_ADMIN,
 };

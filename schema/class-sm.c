@@ -33,4 +33,5 @@ const struct api_class api_class_SM = {
 		  .doc = "formats its SRs can hold disks in, preferred first; empty: undeclared",
 		  .flags = API_PROTOTYPE }),
 	.methods = API_NONE(struct api_method),
+	.role = API_POOL_OPERATOR,
 };

@@ -51,4 +51,5 @@ const struct api_class api_class_VM_metrics = {
 		{ "numa_node_memory", &int_int_map, API_DYNAMIC_RO,
 		  .doc = "memory on each node, in bytes" }),
 	.methods = API_NONE(struct api_method),
+	.role = API_VM_ADMIN,
 };

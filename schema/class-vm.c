@@ -186,7 +186,8 @@ const struct api_class api_class_VM = {
 		{ "transportable_snapshot_id", &api_string, API_DYNAMIC_RO,
 		  .doc = "identifier of the snapshot outside of the pool" },
 		{ "blobs", &api_blob_map, API_DYNAMIC_RO, .doc = "blobs of the VM" },
-		{ "tags", &api_string_set, API_RW, .doc = "tags for grouping and search" },
+		{ "tags", &api_string_set, API_RW, .doc = "tags for grouping and search",
+		  .role = API_VM_OPERATOR },
 		{ "blocked_operations", &blocked_operations, API_STATIC_RO,
 		  .doc = "operations that are refused, and the code they are refused with",
 		  .flags = API_ALWAYS_RW_MAP },
@@ -273,5 +274,6 @@ const struct api_class api_class_VM = {
 		  .doc = "Work allowed_operations out afresh.",
 		  .params = API_LIST(struct api_param,
 			{ "self", &api_ref_VM, .doc = "the VM" }),
-		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID) }),
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID), .role = API_POOL_ADMIN }),
+	.role = API_VM_ADMIN,
 };

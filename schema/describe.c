@@ -46,6 +46,13 @@ set_true(json *obj, const char *key, unsigned flags, unsigned flag)
 		smd_json_set_bool(obj, key, true);
 }
 
+static void
+set_role(json *obj, enum api_role role)
+{
+	if (role != API_ROLE_UNSAID)
+		smd_json_set_str(obj, "role", api_role_names[role]);
+}
+
 static json *describe_fields(const struct api_field *fields);
 
 static json *
@@ -104,6 +111,7 @@ describe_fields(const struct api_field *fields)
 		set_true(j, "always_rw_map", f->flags, API_ALWAYS_RW_MAP);
 		set_true(j, "optional", f->flags, API_OPTIONAL);
 		set_true(j, "goes_with", f->flags, API_GOES_WITH);
+		set_role(j, f->role);
 		json_object_array_add(list, j);
 	}
 	return list;
@@ -153,6 +161,7 @@ describe_methods(const struct api_method *methods)
 		set_true(j, "read_only", m->flags, API_READ_ONLY);
 		set_true(j, "constructor", m->flags, API_CONSTRUCTOR);
 		set_true(j, "bare_reply", m->flags, API_BARE_REPLY);
+		set_role(j, m->role);
 		json_object_array_add(list, j);
 	}
 	return list;
@@ -193,6 +202,7 @@ api_describe(void)
 		set_true(j, "no_get_all", cls->flags, API_NO_GET_ALL);
 		set_true(j, "no_events", cls->flags, API_NO_EVENTS);
 		set_true(j, "in_memory", cls->flags, API_IN_MEMORY);
+		set_role(j, cls->role);
 		smd_json_set(j, "fields", describe_fields(cls->fields));
 		smd_json_set(j, "methods", describe_methods(cls->methods));
 		json_object_array_add(classes, j);

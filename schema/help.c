@@ -115,6 +115,7 @@ api_message_help(const struct api_message *m)
 		fprintf(out, "\n%s: %s", p->name, p->doc);
 	if (m->method && m->method->result_doc)
 		fprintf(out, "\nresult: %s", m->method->result_doc);
+	fprintf(out, "\nLeast role: %s", api_role_names[m->role]);
 	if (m->flags & API_ASYNC)
 		fprintf(out, "\nAsync.%s answers with a task.", m->name);
 	for (const int *e = m->method ? m->method->errors : (const int[]){ -1 }; *e >= 0; e++)

@@ -57,6 +57,15 @@ method_find(const struct api_class *cls, const char *name)
 	return NULL;
 }
 
+/* The first of what is said: by the message itself, by its class. */
+static enum api_role
+role_of(enum api_role own, const struct api_class *cls)
+{
+	if (own != API_ROLE_UNSAID)
+		return own;
+	return cls->role != API_ROLE_UNSAID ? cls->role : API_POOL_ADMIN;
+}
+
 /* A declared method of the name takes the implied one's place. */
 static void
 add_implied(const struct api_class *cls, enum api_message_kind kind, const char *verb,
@@ -71,6 +80,7 @@ add_implied(const struct api_class *cls, enum api_message_kind kind, const char 
 		.kind = kind, .cls = cls, .field = field, .params = params, .result = result,
 		.flags = kind < API_M_SET_FIELD ? API_READ_ONLY : 0,
 		.name = smd_asprintf("%s.%s", cls->name, name),
+		.role = kind < API_M_SET_FIELD ? API_READER : role_of(field->role, cls),
 	};
 }
 
@@ -81,6 +91,8 @@ add_declared(const struct api_class *cls, const struct api_method *method)
 		.kind = API_M_METHOD, .cls = cls, .method = method, .params = method->params,
 		.result = method->result ? method->result : &api_void, .flags = method->flags,
 		.name = smd_asprintf("%s.%s", cls->name, method->name),
+		.role = method->role == API_ROLE_UNSAID && (method->flags & API_READ_ONLY) ?
+			API_READER : role_of(method->role, cls),
 	};
 }
 

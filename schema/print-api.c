@@ -58,7 +58,17 @@ print_field(const struct api_field *f)
 	print_pod_text(f->doc);
 	if (f->dflt)
 		printf(" (default C<< %s >>)", f->dflt);
+	if (f->role)
+		printf("; its setters need the role C<%s>", api_role_names[f->role]);
 	fputs(".\n\n", stdout);
+}
+
+static enum api_role
+method_role(const struct api_class *cls, const struct api_method *m)
+{
+	CLEANUP_FREE char *name = smd_asprintf("%s.%s", cls->name, m->name);
+
+	return api_message_find(name)->role;
 }
 
 static void
@@ -67,6 +77,7 @@ print_method(const struct api_class *cls, const struct api_method *m)
 	printf("=head3 %s.%s\n\n", cls->name, m->name);
 	print_pod_text(m->doc);
 	printf("%s\n\n", m->flags & API_ASYNC ? " Has an C<Async.> form." : "");
+	printf("Least role: C<%s>.\n\n", api_role_names[method_role(cls, m)]);
 	if (m->params->name || m->result)
 		fputs("=over 4\n\n", stdout);
 	for (const struct api_param *p = m->params; p->name; p++) {
@@ -100,7 +111,11 @@ print_class(const struct api_class *cls)
 	print_pod_text(cls->doc);
 	fputs("\n\n", stdout);
 	if (cls->fields->name) {
-		fputs("=head2 Fields\n\n=over 4\n\n", stdout);
+		fputs("=head2 Fields\n\n", stdout);
+		if (cls->role)
+			printf("Unless a field says another, setters need the role C<%s>.\n\n",
+			       api_role_names[cls->role]);
+		fputs("=over 4\n\n", stdout);
 		for (const struct api_field *f = cls->fields; f->name; f++)
 			print_field(f);
 		fputs("=back\n\n", stdout);
@@ -133,6 +148,9 @@ static const char pod_head[] =
 	"B<remove_from_>I<FIELD>(self, key), sets B<add_>I<FIELD>(self, value) and\n"
 	"B<remove_>I<FIELD>(self, value).\n\n"
 	"=back\n\n"
+	"What reads may be called by every role; each role may what those after it may:\n"
+	"C<pool-admin>, C<pool-operator>, C<vm-power-admin>, C<vm-admin>, C<vm-operator>,\n"
+	"C<read-only>. A call that a role may not make fails with C<RBAC_PERMISSION_DENIED>.\n\n"
 	"With C<Async.> before a method that has the form, the reply is a task at once; its\n"
 	"result and its error are in the task when it has ended.\n\n";
 

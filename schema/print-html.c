@@ -121,10 +121,13 @@ params(const struct api_method *m)
 static void
 method(const struct api_class *cls, const struct api_method *m)
 {
+	CLEANUP_FREE char *name = smd_asprintf("%s.%s", cls->name, m->name);
+
 	printf("<h3 id=\"%s.%s\">%s.%s</h3>\n<p>", cls->name, m->name, cls->name, m->name);
 	text(m->doc);
 	if (m->flags & API_ASYNC)
 		fputs(" Has an <code>Async.</code> form.", stdout);
+	printf(" Least role: <code>%s</code>.", api_role_names[api_message_find(name)->role]);
 	fputs("</p>\n", stdout);
 	if (m->params->name || m->result)
 		params(m);

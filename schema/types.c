@@ -23,6 +23,15 @@ const struct api_type api_blob_map = API_STRING_MAP_OF(api_ref_blob);
 API_REF_CLASSES(X)
 #undef X
 
+const char *const api_role_names[API_N_ROLES] = {
+	[API_READER] = "read-only",
+	[API_VM_OPERATOR] = "vm-operator",
+	[API_VM_ADMIN] = "vm-admin",
+	[API_VM_POWER_ADMIN] = "vm-power-admin",
+	[API_POOL_OPERATOR] = "pool-operator",
+	[API_POOL_ADMIN] = "pool-admin",
+};
+
 const struct api_class *const api_classes[] = {
 	&api_class_PBD,
 	&api_class_PIF,

@@ -154,7 +154,7 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_image) struct image *t = image_new(request);
-	unsigned status = transfer_check_session(request, "VDI.create", ret_text);
+	unsigned status = transfer_check_session(request, "import_image", "VDI.create", ret_text);
 	bool probe = transfer_is_probe(&t->io);
 
 	if (status != 0)
@@ -314,7 +314,7 @@ export_begin(struct http_request *request, void **ret_state, char **ret_text)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_image) struct image *t = image_new(request);
 	CLEANUP_FREE char *disposition = NULL;
-	unsigned status = transfer_check_session(request, "VDI.copy", ret_text);
+	unsigned status = transfer_check_session(request, "export_image", "VDI.copy", ret_text);
 
 	if (status != 0)
 		return status;

@@ -152,7 +152,7 @@ export_begin(struct http_request *request, void **ret_state, char **ret_text)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = raw_vdi_new(request);
 	CLEANUP_FREE char *disposition = NULL;
-	unsigned status = transfer_check_session(request, "VDI.copy", ret_text);
+	unsigned status = transfer_check_session(request, "export_raw_vdi", "VDI.copy", ret_text);
 
 	if (status != 0)
 		return status;
@@ -260,7 +260,7 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = raw_vdi_new(request);
-	unsigned status = transfer_check_session(request, "VDI.resize", ret_text);
+	unsigned status = transfer_check_session(request, "import_raw_vdi", "VDI.resize", ret_text);
 	const char *any_content = http_query(request, "any_content");
 	bool probe;
 	int r;

@@ -6,6 +6,7 @@
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
 #include "daemon/job/task.h"
+#include "daemon/rpc/session.h"
 
 static int
 task_do_create(struct call *call, json **ret, struct smd_error *err)
@@ -19,10 +20,27 @@ task_do_create(struct call *call, json **ret, struct smd_error *err)
 	return 0;
 }
 
+/* Whoever may log in sees every task; whose it is not, a pool-operator at least, may
+ * change it. The permission's name is xapi's. */
+static int
+check_mine(struct call *call, struct smd_error *err)
+{
+	struct daemon *daemon = call->daemon;
+	CLEANUP_FREE char *owner = task_owner(daemon->tasks, call_str(call, 0));
+
+	if (owner && (strcmp(owner, call->session_ref) == 0 ||
+		      session_same_user(daemon->sessions, call->session_ref, owner)))
+		return 0;
+	return session_may_as(daemon->sessions, call->session_ref, API_POOL_OPERATOR,
+			      "task.destroy/any", err);
+}
+
 static int
 task_do_destroy(struct call *call, json **ret, struct smd_error *err)
 {
 	(void)ret;
+	if (check_mine(call, err) != 0)
+		return -1;
 	return task_destroy(call->daemon->tasks, call_str(call, 0), err);
 }
 
@@ -30,12 +48,16 @@ static int
 task_do_cancel(struct call *call, json **ret, struct smd_error *err)
 {
 	(void)ret;
+	if (check_mine(call, err) != 0)
+		return -1;
 	return task_cancel(call->daemon->tasks, call_str(call, 0), err);
 }
 
 static int
 set_field(struct call *call, const char *field, struct smd_error *err)
 {
+	if (check_mine(call, err) != 0)
+		return -1;
 	return db_set(call->daemon->db, "task", call_str(call, 0), field, call_arg(call, 1), err);
 }
 

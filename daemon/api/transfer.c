@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/task.h"
+#include "daemon/rpc/audit.h"
 #include "daemon/rpc/session.h"
 
 #define HEARING_MS 500	/* a client at work hears of the end before it is hung up on */
@@ -64,16 +65,22 @@ transfer_done(struct transfer *t)
 /* ---- The request ---- */
 
 unsigned
-transfer_check_session(struct http_request *request, const char *message, char **ret_text)
+transfer_check_session(struct http_request *request, const char *what, const char *message,
+		       char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct daemon *daemon = http_daemon(request);
 	CLEANUP_FREE char *session = NULL;
 	unsigned status = http_authenticate(request, &session, &err);
 
-	if (status == 0 &&
-	    session_may(daemon->sessions, session, api_message_find(message), &err) == 0)
-		return 0;
+	if (status == 0) {
+		bool may = session_may(daemon->sessions, session, api_message_find(message), &err) == 0;
+
+		audit_log(daemon, http_peer(request), session, what, http_query(request, "vdi"),
+			  http_query(request, "task_id"), may ? NULL : &err);
+		if (may)
+			return 0;
+	}
 	if (!err.code)
 		smd_fail_SESSION_AUTHENTICATION_FAILED(&err, "", "", "the request needs a session");
 	*ret_text = smd_asprintf("%s: %s\n", err.code, err.message);

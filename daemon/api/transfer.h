@@ -50,8 +50,10 @@ void transfer_init(struct transfer *t, struct http_request *request);
 void transfer_stop(struct transfer *t);
 void transfer_done(struct transfer *t);
 
-/* 0, or the status to answer with: who is asking, and may they call this message. */
-unsigned transfer_check_session(struct http_request *request, const char *message,
+/* 0, or the status to answer with: who is asking, and may they call this message. what:
+ * the transfer's name in the audit log. */
+unsigned transfer_check_session(struct http_request *request, const char *what,
+				const char *message,
 				char **ret_text);
 /* The client's task, which the transfer is to end. Only once the client has shown that
  * it may change things: the end of a task is such a change. */

@@ -18,6 +18,11 @@
 #define HASH_PREFIX "$y$"	/* yescrypt (crypt(5)) */
 #define NAME_LEN_MAX 64
 
+/* xapi's. No server is asked: there may be none yet. */
+static const char *const roles[] = {
+	"pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "read-only",
+};
+
 static int
 check_account(const char *name, const char *role, struct smd_error *err)
 {
@@ -27,9 +32,12 @@ check_account(const char *name, const char *role, struct smd_error *err)
 		if (*p == ':' || (unsigned char)*p < ' ')
 			return cli_fail(err, "A user's name has no \":\" and no control characters");
 	}
-	if (strcmp(role, "pool-admin") != 0 && strcmp(role, "read-only") != 0)
-		return cli_fail(err, "\"%s\" is no role: pool-admin or read-only", role);
-	return 0;
+	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+		if (strcmp(role, roles[i]) == 0)
+			return 0;
+	}
+	return cli_fail(err, "\"%s\" is no role: pool-admin, pool-operator, vm-power-admin, "
+			"vm-admin, vm-operator or read-only", role);
 }
 
 static char *

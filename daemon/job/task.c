@@ -16,6 +16,7 @@
 #define PROGRESS_INTERVAL_MS 1000
 #define PENDING_MAX_S 86400		/* a client's task that nobody moves */
 #define STOP_WAIT_S 10
+#define OWNERS_MAX 2000			/* kept before those of gone tasks are looked for */
 
 /* What a pending task has beside its row. The row is never touched under the
  * lock: whoever holds the database may call us. */
@@ -42,6 +43,7 @@ struct tasks {
 	pthread_cond_t changed;
 	struct running *running;
 	bool stopping;
+	json *owners;			/* {task: session}, also of ended ones; see task_owner */
 };
 
 static uint64_t
@@ -209,6 +211,7 @@ tasks_new(struct daemon *daemon)
 	struct tasks *tasks = smd_calloc(1, sizeof *tasks);
 
 	tasks->daemon = daemon;
+	tasks->owners = json_object_new_object();
 	pthread_mutex_init(&tasks->lock, NULL);
 	pthread_cond_init(&tasks->changed, NULL);
 	if (fail_pending(tasks, &err) != 0)
@@ -227,7 +230,31 @@ tasks_free(struct tasks *tasks)
 	}
 	pthread_cond_destroy(&tasks->changed);
 	pthread_mutex_destroy(&tasks->lock);
+	json_object_put(tasks->owners);
 	free(tasks);
+}
+
+/* Forget the owners of tasks that are gone, now and then. The database is not asked
+ * with the lock held. */
+static void
+owners_prune(struct tasks *tasks)
+{
+	CLEANUP_JSON json *known = NULL;
+
+	{
+		LOCK_SCOPE(&tasks->lock);
+		if (json_object_object_length(tasks->owners) < OWNERS_MAX)
+			return;
+		if (json_object_deep_copy(tasks->owners, &known, NULL) < 0)
+			return;
+	}
+	json_object_object_foreach(known, ref, owner) {
+		(void)owner;
+		if (db_exists(tasks->daemon->db, "task", ref))
+			continue;
+		LOCK_SCOPE(&tasks->lock);
+		json_object_object_del(tasks->owners, ref);
+	}
 }
 
 int
@@ -239,7 +266,6 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 	CLEANUP_FREE char *now = db_now();
 	struct running *r;
 
-	(void)owner;	/* whoever may log in sees every task, as in xapi */
 	smd_json_set_str(record, "uuid", smd_uuid_new().text);
 	smd_json_set_str(record, "name_label", name);
 	smd_json_set_str(record, "name_description", description);
@@ -258,10 +284,24 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 	r = smd_calloc(1, sizeof *r);
 	r->ref = smd_strdup(ref);
 	*ret_ref = TAKE_PTR(ref);
+	if (owner)
+		owners_prune(tasks);
 	LOCK_SCOPE(&tasks->lock);
+	if (owner)
+		smd_json_set_str(tasks->owners, *ret_ref, owner);
 	r->next = tasks->running;
 	tasks->running = r;
 	return 0;
+}
+
+char *
+task_owner(struct tasks *tasks, const char *ref)
+{
+	const char *owner;
+
+	LOCK_SCOPE(&tasks->lock);
+	owner = smd_json_str(tasks->owners, ref, NULL);
+	return owner ? smd_strdup(owner) : NULL;
 }
 
 int

@@ -18,9 +18,12 @@ struct tasks *tasks_new(struct daemon *daemon);	/* fails the pending ones of an 
 void tasks_free(struct tasks *tasks);
 
 /* A pending task; the caller frees *ret_ref. name as xapi's: "Async.VDI.copy".
- * owner: the session that made it. */
+ * owner: the session that made it; NULL: nobody's. */
 int task_create(struct tasks *tasks, const char *name, const char *description,
 		const char *owner, char **ret_ref, struct smd_error *err);
+
+/* The owner of a task, also when it has ended; the caller frees. NULL: not known. */
+char *task_owner(struct tasks *tasks, const char *ref);
 
 /* Work for a pending task from now on: one that nothing else of ours works for, else
  * OPERATION_NOT_ALLOWED. */

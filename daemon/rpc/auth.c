@@ -16,20 +16,14 @@ static const char no_hash[] = "$6$rounds=5000$smdsmdsmdsmdsmd$";
 
 struct account {
 	char *hash;
-	enum auth_role role;
+	enum api_role role;
 };
 
-const char *
-auth_role_name(enum auth_role role)
-{
-	return role == AUTH_POOL_ADMIN ? "pool-admin" : "read-only";
-}
-
 static bool
-role_from_name(const char *name, enum auth_role *ret)
+role_from_name(const char *name, enum api_role *ret)
 {
-	for (enum auth_role r = AUTH_POOL_ADMIN; r <= AUTH_READ_ONLY; r++) {
-		if (strcmp(name, auth_role_name(r)) == 0) {
+	for (enum api_role r = API_READER; r < API_N_ROLES; r++) {
+		if (strcmp(name, api_role_names[r]) == 0) {
 			*ret = r;
 			return true;
 		}
@@ -108,7 +102,7 @@ password_fits(const char *password, const char *hash)
 }
 
 bool
-auth_check(const char *path, const char *user, const char *password, enum auth_role *ret_role)
+auth_check(const char *path, const char *user, const char *password, enum api_role *ret_role)
 {
 	struct account account = { 0 };
 	CLEANUP_FREE char *hash = NULL;

@@ -10,16 +10,11 @@
 
 #include <stdbool.h>
 
-enum auth_role {
-	AUTH_POOL_ADMIN,
-	AUTH_READ_ONLY,
-};
-
-const char *auth_role_name(enum auth_role role);	/* "pool-admin", "read-only" */
+#include "schema/api.h"
 
 /* Whether the file has the name with this password, and the role it gives. An
  * unknown name takes as long as a known one. */
 bool auth_check(const char *path, const char *user, const char *password,
-		enum auth_role *ret_role);
+		enum api_role *ret_role);
 
 #endif

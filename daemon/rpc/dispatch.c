@@ -13,6 +13,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/task.h"
+#include "daemon/rpc/audit.h"
 #include "daemon/rpc/call.h"
 #include "daemon/rpc/session.h"
 
@@ -111,6 +112,7 @@ struct running {
 	struct call call;
 	struct peer peer;
 	char *session_ref;
+	char *who;		/* for the audit log; NULL: nothing is changed */
 	char *task_ref;
 	json *args;
 };
@@ -121,6 +123,7 @@ running_free(struct running *r)
 	if (!r)
 		return;
 	free(r->session_ref);
+	free(r->who);
 	free(r->task_ref);
 	json_object_put(r->args);
 	free(r);
@@ -161,15 +164,25 @@ check_count(const struct api_message *message, const char *name, size_t given,
 							 least, received_text);
 }
 
+static bool
+changes_something(const struct api_message *message)
+{
+	return message->kind >= API_M_SET_FIELD ||
+	       (message->kind == API_M_METHOD && !(message->flags & API_READ_ONLY));
+}
+
 static int
-check_session(struct daemon *daemon, const struct api_message *message, json *params,
-	      struct smd_error *err)
+check_session(struct daemon *daemon, const struct peer *peer, const struct api_message *message,
+	      json *params, struct smd_error *err)
 {
 	const char *ref = json_object_get_string(json_object_array_get_idx(params, 0));
 
 	if (session_use(daemon->sessions, ref ? ref : "", err) < 0)
 		return -1;
-	return message ? session_may(daemon->sessions, ref, message, err) : 0;
+	if (!message || session_may(daemon->sessions, ref, message, err) == 0)
+		return 0;
+	audit_log(daemon, peer, ref, message->name, NULL, NULL, err);
+	return -1;
 }
 
 static int
@@ -205,6 +218,17 @@ log_failure(const struct running *r, const struct smd_error *err)
 		       err->message ? err->message : "");
 }
 
+static void
+audit(const struct running *r, const struct smd_error *error)
+{
+	const struct api_param *p = r->call.message->params;
+
+	if (r->who)
+		audit_log_as(&r->peer, r->who, r->call.message->name,
+			     p->name && p->type->kind == API_REF ? call_str(&r->call, 0) : NULL,
+			     r->task_ref, error);
+}
+
 /* The object a method is of, where that is its first parameter, comes before all
  * that the method says of the others. */
 static int
@@ -236,8 +260,10 @@ run_handler(struct running *r, json **ret, struct smd_error *err)
 	} else if (check_self(r, err) == 0 && handler(&r->call, &result, err) == 0 &&
 		   api_value_check(message->result, result, message->name, err) == 0) {
 		*ret = result ? TAKE_PTR(result) : json_object_new_string("");
+		audit(r, NULL);
 		return 0;
 	}
+	audit(r, err);
 	log_failure(r, err);
 	return -1;
 }
@@ -318,13 +344,13 @@ strip_async(const char **name)
 }
 
 static int
-check_call(struct daemon *daemon, const struct api_message *message, const char *name, bool async,
-	   json *params, struct smd_error *err)
+check_call(struct daemon *daemon, const struct peer *peer, const struct api_message *message,
+	   const char *name, bool async, json *params, struct smd_error *err)
 {
 	size_t given = json_object_array_length(params);
 
 	if (!message) {
-		if (given > 0 && check_session(daemon, NULL, params, err) < 0)
+		if (given > 0 && check_session(daemon, peer, NULL, params, err) < 0)
 			return -1;
 		return smd_fail_MESSAGE_METHOD_UNKNOWN(err, name, "there is no %s", name);
 	}
@@ -336,7 +362,7 @@ check_call(struct daemon *daemon, const struct api_message *message, const char 
 
 		return smd_fail_Fault(err, SMD_PARAMS(text), "%s", text);
 	}
-	return takes_session(message) ? check_session(daemon, message, params, err) : 0;
+	return takes_session(message) ? check_session(daemon, peer, message, params, err) : 0;
 }
 
 bool
@@ -357,6 +383,8 @@ running_new(struct daemon *daemon, const struct peer *peer, const struct api_mes
 
 	r->peer = *peer;
 	r->session_ref = smd_strdup(ref);
+	if (takes_session(message) && changes_something(message))
+		r->who = session_who(daemon->sessions, ref);
 	r->call = (struct call){
 		.daemon = daemon, .message = message, .peer = &r->peer,
 		.session_ref = r->session_ref,
@@ -373,7 +401,7 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 	const struct api_message *message = api_message_find(plain);
 	CLEANUP(cleanup_running) struct running *r = NULL;
 
-	if (check_call(daemon, message, name, async, params, err) < 0)
+	if (check_call(daemon, peer, message, name, async, params, err) < 0)
 		return -1;
 	r = running_new(daemon, peer, message, params);
 	if (accept_args(message, params, &r->args, err) < 0)
@@ -383,7 +411,8 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 		CLEANUP_FREE char *label = smd_asprintf("%s%s", async ? "Async." : "",
 							message->name);
 
-		if (task_create(daemon->tasks, label, "", r->session_ref, &r->task_ref, err) < 0 ||
+		if (task_create(daemon->tasks, label, "", async ? r->session_ref : NULL,
+				&r->task_ref, err) < 0 ||
 		    task_take(daemon->tasks, r->task_ref, err) < 0)
 			return -1;
 		r->call.task_ref = r->task_ref;

@@ -189,9 +189,6 @@ http_authenticate(struct http_request *request, char **ret_session_ref, struct s
 			return status;
 		ref = request->own_session;
 	}
-	if (strcmp(request->method, MHD_HTTP_METHOD_GET) != 0 &&
-	    session_may_change(sessions, ref, request->route->prefix, err) < 0)
-		return MHD_HTTP_FORBIDDEN;
 	*ret_session_ref = smd_strdup(ref);
 	return 0;
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 noinst_LTLIBRARIES += librpc.la
 librpc_la_SOURCES = \
+	rpc/audit.c \
+	rpc/audit.h \
 	rpc/auth.c \
 	rpc/auth.h \
 	rpc/background.c \
@@ -14,6 +16,8 @@ librpc_la_SOURCES = \
 	rpc/rpc.h \
 	rpc/session.c \
 	rpc/session.h \
+	rpc/throttle.c \
+	rpc/throttle.h \
 	rpc/wire.c \
 	rpc/wire.h \
 	rpc/xml-print.c \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/rpc/session.h"
 
+#include <ctype.h>
 #include <search.h>
 #include <string.h>
 #include <time.h>
@@ -11,15 +12,13 @@
 #include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/rpc/auth.h"
+#include "daemon/rpc/throttle.h"
 
-/* Of one user, or, since all of root's programs are one user, of one originator
- * of a trusted peer. The one unused for longest makes room. */
-#define SESSIONS_PER_USER_MAX 500
 #define SECOND_NS INT64_C(1000000000)
 
 struct session {
 	char *ref, *uuid, *user, *originator, *last_active, *validation_time;
-	enum auth_role role;
+	enum api_role role;
 	bool trusted;			/* over the unix socket */
 	json *other_config;
 	int64_t used_ns;		/* CLOCK_BOOTTIME */
@@ -33,6 +32,7 @@ struct sessions {
 	pthread_mutex_t lock;		/* all below */
 	void *by_ref;			/* tsearch(3) */
 	struct session *gone;		/* ended, and still held */
+	struct throttle throttle;	/* has a lock of its own */
 };
 
 static int64_t
@@ -81,6 +81,7 @@ sessions_new(struct daemon *daemon)
 
 	sessions->daemon = daemon;
 	pthread_mutex_init(&sessions->lock, NULL);
+	throttle_init(&sessions->throttle);
 	return sessions;
 }
 
@@ -97,6 +98,7 @@ sessions_free(struct sessions *sessions)
 		session_free(s);
 	}
 	pthread_mutex_destroy(&sessions->lock);
+	throttle_done(&sessions->throttle);
 	free(sessions);
 }
 
@@ -175,9 +177,12 @@ survey_one(const void *node, VISIT visit, void *opaque)
 		survey->oldest = s;
 }
 
+/* max_sessions_per_user are those of one user, or, since all of root's programs are
+ * one user, of one originator of a trusted peer. The one unused for longest goes. */
 static void
 make_room(struct sessions *sessions, const struct session *like)
 {
+	int64_t most = config_int(sessions->daemon->config, "max_sessions_per_user");
 	struct survey survey;
 
 	do {
@@ -185,7 +190,7 @@ make_room(struct sessions *sessions, const struct session *like)
 		twalk_r(sessions->by_ref, survey_one, &survey);
 		if (survey.expired)
 			drop(sessions, survey.expired);
-		else if (survey.n_like >= SESSIONS_PER_USER_MAX)
+		else if (survey.n_like >= (size_t)most)
 			drop(sessions, survey.oldest);
 	} while (survey.expired);
 }
@@ -204,16 +209,21 @@ auth_path(const struct config *config)
 
 static int
 authenticate(struct sessions *sessions, const struct peer *peer, const char *user,
-	     const char *password, enum auth_role *ret_role, struct smd_error *err)
+	     const char *password, enum api_role *ret_role, struct smd_error *err)
 {
+	int64_t most = config_int(sessions->daemon->config, "max_login_failures");
 	CLEANUP_FREE char *path = NULL;
 
-	*ret_role = AUTH_POOL_ADMIN;
+	*ret_role = API_POOL_ADMIN;
 	if (peer->local)
 		return 0;
+	if (!throttle_allows(&sessions->throttle, peer->address, user, most))
+		return smd_fail_SESSION_AUTHENTICATION_FAILED(err, user, "Too many failed logins",
+				"%s failed too often from %s: wait a minute", user, peer->address);
 	path = auth_path(sessions->daemon->config);
 	if (auth_check(path, user, password, ret_role))
 		return 0;
+	throttle_failed(&sessions->throttle, peer->address, user);
 	smd_log_fields(SMD_LOG_WARNING, SMD_FIELDS("USER", user, "PEER", peer->address),
 		       "login of %.64s from %s refused", user, peer->address);
 	return smd_fail_SESSION_AUTHENTICATION_FAILED(err, user, "Authentication failure",
@@ -225,7 +235,7 @@ session_login(struct sessions *sessions, const struct peer *peer, const char *us
 	      const char *password, const char *originator, char **ret_ref, struct smd_error *err)
 {
 	struct session *s;
-	enum auth_role role;
+	enum api_role role;
 
 	if (authenticate(sessions, peer, user, password, &role, err) < 0)
 		return -1;
@@ -291,9 +301,28 @@ session_use(struct sessions *sessions, const char *ref, struct smd_error *err)
 	return 0;
 }
 
+/* "No permission …", with the roles that have it, as xapi says it. */
+static int
+denied(const struct session *s, enum api_role least, const char *permission,
+       struct smd_error *err)
+{
+	CLEANUP_FREE char *text = smd_strdup("");
+	CLEANUP_FREE char *msg = NULL;
+
+	for (enum api_role r = API_POOL_ADMIN; r >= least; r--) {
+		CLEANUP_FREE char *shorter = text;
+
+		text = smd_asprintf("%s%s%s", shorter, *shorter ? ", " : "", api_role_names[r]);
+	}
+	msg = smd_asprintf("No permission in user session. (Roles with this permission: %s)", text);
+	return smd_fail_RBAC_PERMISSION_DENIED(err, permission, msg,
+					       "the role %s of %s does not allow %s",
+					       api_role_names[s->role], s->user, permission);
+}
+
 int
-session_may_change(struct sessions *sessions, const char *ref, const char *what,
-		   struct smd_error *err)
+session_may_as(struct sessions *sessions, const char *ref, enum api_role least,
+	       const char *permission, struct smd_error *err)
 {
 	struct session *s;
 
@@ -301,20 +330,52 @@ session_may_change(struct sessions *sessions, const char *ref, const char *what,
 	s = find_live(sessions, ref, err);
 	if (!s)
 		return -1;
-	if (s->role == AUTH_POOL_ADMIN)
-		return 0;
-	return smd_fail_RBAC_PERMISSION_DENIED(err, what, "No permission in user session",
-					       "the role %s of %s does not allow %s",
-					       auth_role_name(s->role), s->user, what);
+	return s->role >= least ? 0 : denied(s, least, permission, err);
+}
+
+/* Permissions are the messages' names in lower case. */
+static char *
+permission_of(const char *name)
+{
+	char *permission = smd_strdup(name);
+
+	for (char *p = permission; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return permission;
 }
 
 int
 session_may(struct sessions *sessions, const char *ref, const struct api_message *message,
 	    struct smd_error *err)
 {
-	if (message->flags & API_READ_ONLY)
+	CLEANUP_FREE char *permission = NULL;
+
+	if (message->role <= API_READER)
 		return 0;
-	return session_may_change(sessions, ref, message->name, err);
+	permission = permission_of(message->name);
+	return session_may_as(sessions, ref, message->role, permission, err);
+}
+
+bool
+session_same_user(struct sessions *sessions, const char *ref, const char *other_ref)
+{
+	const struct session *s, *other;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find(sessions, ref);
+	other = find(sessions, other_ref);
+	return s && other && s->trusted == other->trusted && strcmp(s->user, other->user) == 0;
+}
+
+char *
+session_who(struct sessions *sessions, const char *ref)
+{
+	const struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find(sessions, ref);
+	return s ? smd_asprintf("%.64s (%s)", s->user, api_role_names[s->role])
+		 : smd_strdup("a session that ended");
 }
 
 int
@@ -358,6 +419,21 @@ session_release(struct sessions *sessions, const char *ref)
 
 /* ---- The record ---- */
 
+struct permissions {
+	enum api_role role;
+	json *list;
+};
+
+static void
+add_permission(void *opaque, const struct api_message *message)
+{
+	const struct permissions *p = opaque;
+	CLEANUP_FREE char *permission = permission_of(message->name);
+
+	if (message->role <= p->role)
+		json_object_array_add(p->list, json_object_new_string(permission));
+}
+
 static json *
 record_of(const struct sessions *sessions, const struct session *s)
 {
@@ -366,7 +442,9 @@ record_of(const struct sessions *sessions, const struct session *s)
 
 	for (const struct api_field *f = api_class_find("session", false)->fields; f->name; f++)
 		smd_json_set(record, f->name, api_value_default(f->type, f->dflt));
-	json_object_array_add(roles, json_object_new_string(auth_role_name(s->role)));
+	/* Who may everything has no list, as in xapi. */
+	if (s->role != API_POOL_ADMIN)
+		api_messages(add_permission, &(struct permissions){ s->role, roles });
 	json_object_deep_copy(s->other_config, &other_config, NULL);
 
 	smd_json_set_str(record, "uuid", s->uuid);
@@ -375,7 +453,7 @@ record_of(const struct sessions *sessions, const struct session *s)
 	smd_json_set_str(record, "validation_time", s->validation_time);
 	smd_json_set_str(record, "auth_user_name", s->user);
 	smd_json_set_str(record, "originator", s->originator);
-	smd_json_set_bool(record, "is_local_superuser", s->role == AUTH_POOL_ADMIN);
+	smd_json_set_bool(record, "is_local_superuser", s->role == API_POOL_ADMIN);
 	smd_json_set(record, "rbac_permissions", roles);
 	smd_json_set(record, "other_config", other_config);
 	return record;

@@ -23,12 +23,16 @@ int session_logout(struct sessions *sessions, const char *ref, struct smd_error 
 
 /* Look a session up and note that it was used. */
 int session_use(struct sessions *sessions, const char *ref, struct smd_error *err);
-/* Whether its role may make the call, or change something (what names it);
- * RBAC_PERMISSION_DENIED. */
+/* Whether its role may make the call, or is at least the one that has a permission;
+ * RBAC_PERMISSION_DENIED [permission, who has it]. */
 int session_may(struct sessions *sessions, const char *ref, const struct api_message *message,
 		struct smd_error *err);
-int session_may_change(struct sessions *sessions, const char *ref, const char *what,
-		       struct smd_error *err);
+int session_may_as(struct sessions *sessions, const char *ref, enum api_role least,
+		   const char *permission, struct smd_error *err);
+/* Whether both are logins of one user. */
+bool session_same_user(struct sessions *sessions, const char *ref, const char *other_ref);
+/* "root (pool-admin)", for the log; the caller frees. */
+char *session_who(struct sessions *sessions, const char *ref);
 /* End all of them, so that nobody waits in one any more (at shutdown). */
 void sessions_end_all(struct sessions *sessions);
 
