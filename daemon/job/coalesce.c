@@ -219,11 +219,12 @@ coalesce_lock(struct coalesce *c, char **ret_busy, struct smd_error *err)
 	int r;
 
 	*ret_busy = NULL;
-	r = lock_list(&c->parent, 1, true, &busy, err);
+	/* From the top: whoever has a chain open is known by its leaf. */
+	r = lock_list(c->above, c->n_above, true, &busy, err);
 	if (r == 0 && c->child.sr)
 		r = lock_list(&c->child, 1, true, &busy, err);
 	if (r == 0)
-		r = lock_list(c->above, c->n_above, true, &busy, err);
+		r = lock_list(&c->parent, 1, true, &busy, err);
 	if (r == 0)
 		r = lock_list(c->below, c->n_below, false, &busy, err);
 	if (r < 0)

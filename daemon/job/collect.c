@@ -281,6 +281,8 @@ fail(struct run *run, struct coalesce *c, const char *vdi_ref, const struct smd_
 	bool known = strcmp(smd_json_str(before, "reason", ""), error->message) == 0;
 
 	note(run, vdi_ref, "failed", "", error->message);
+	if (smd_error_is(error, SMD_E_JOB_WORKER_FAILED))
+		run->waiting = true;	/* killed, perhaps, and not by the image */
 	flag_image(run, c, error);
 	smd_log_fields(known ? SMD_LOG_DEBUG : SMD_LOG_WARNING, SMD_FIELDS("VDI", vdi_ref),
 		       "a chain of SR %s stays as long as it is: %s", run->sr_ref, error->message);
