@@ -139,7 +139,7 @@ job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id, str
 	(void)daemon;
 	(void)plan;
 	(void)ret_id;
-	return smd_fail_NOT_IMPLEMENTED(err, "job_begin", "not in this test");
+	return smd_fail_INTERNAL_ERROR(err, "job_begin", "not in this test");
 }
 
 int
@@ -147,7 +147,7 @@ job_committed(struct daemon *daemon, const char *id, struct smd_error *err)
 {
 	(void)daemon;
 	(void)id;
-	return smd_fail_NOT_IMPLEMENTED(err, "job_committed", "not in this test");
+	return smd_fail_INTERNAL_ERROR(err, "job_committed", "not in this test");
 }
 
 void
