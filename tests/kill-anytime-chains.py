@@ -60,7 +60,7 @@ class Client:
         self.maybe = {}
         if what == "write":
             self.unsure.add(vdi)
-            smd.write_vdi(vdi, self.rng.randbytes(65536))
+            smd.write_vdi(vdi, self.rng.randbytes(65536), mend=True)
         elif what in ("snapshot", "clone") and len(self.shows) < 12:
             new = smd.call("VDI." + what, vdi)
             self.shows[new] = self.shows[vdi]

@@ -342,8 +342,12 @@ class Smd:
             assert time.monotonic() < deadline, "the disk stays in use"
             time.sleep(0.05)
 
-    def write_vdi(self, vdi, data):
-        """Write to the disk from its first byte on, as a guest would: into its leaf."""
+    def write_vdi(self, vdi, data, mend=False):
+        """Write to the disk from its first byte on, as a guest would: into its leaf. mend: what
+        a job that was cut off left in it is carried out or given up first."""
+        if mend and self.vdi_format(vdi) == "vhd":
+            subprocess.run(["smd-img", "check", "-q", "-r", "all", "-f", "vhd",
+                            self.vdi_file(vdi)])
         files = self.open_chain(vdi)
         layers = [{"fd": f.fileno(), "name": f.name, "format": f.name.rpartition(".")[2]}
                   for f in files]

@@ -81,22 +81,36 @@ repoint(struct db *db, const char *from, const char *to, struct smd_error *err)
 	return db_repoint(db, "VBD", "VDI", from, to, err);
 }
 
-/* The old row, after those of its children here. What others lie on stays. */
+/* The old one leaves its children, for whose sake it was read-only; the new one may have
+ * none. */
 static int
-retire_node(struct carry *c, struct carry_node *node, struct smd_error *err)
+leave_children(struct carry *c, struct carry_node *node, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
 	struct disk *disk = &node->disk;
 	CLEANUP_FREE char *base = NULL;
 	bool has_children;
 
+	if (tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), &base,
+			    err) < 0 ||
+	    tree_has_children(db, node->ref, &has_children, err) < 0)
+		return -1;
+	return has_children ? 0 : db_set_bool(db, "VDI", node->ref, "read_only", false, err);
+}
+
+/* The old row, after those of its children here. What others lie on stays. */
+static int
+retire_node(struct carry *c, struct carry_node *node, struct smd_error *err)
+{
+	struct db *db = c->daemon->db;
+	struct disk *disk = &node->disk;
+	bool has_children;
+
 	if (tree_has_children(db, disk->vdi_ref, &has_children, err) < 0)
 		return -1;
 	if (!node->moves && (has_children || smd_json_bool(disk->record, "managed", true)))
 		return 0;
-	if (has_children &&
-	    tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), &base,
-			    err) < 0)
+	if (has_children && leave_children(c, node, err) < 0)
 		return -1;
 	node->gone = !has_children;
 	return db_delete(db, "VDI", disk->vdi_ref, err);

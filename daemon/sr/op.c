@@ -83,7 +83,7 @@ subject_load(struct daemon *daemon, const char *cls, const char *ref, struct sub
 	     struct smd_error *err)
 {
 	static const char *const fields[] = {
-		"type", "sharable", "is_a_snapshot", "on_boot", "managed", "VBDs", NULL,
+		"uuid", "type", "sharable", "is_a_snapshot", "on_boot", "managed", "VBDs", NULL,
 	};
 	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_FREE char *type = NULL;
@@ -144,6 +144,7 @@ check_subject(const struct subject *s, const char *operation, struct smd_error *
 {
 	const char *feature = feature_of(operation);
 	const char *type = smd_json_str(s->vdi, "type", "");
+	const char *uuid = smd_json_str(s->vdi, "uuid", s->ref);
 	bool snapshot = strcmp(operation, "snapshot") == 0;
 
 	if (s->has_vbds && vbd_check_operation(s->db, s->ref, operation, err) < 0)
@@ -154,16 +155,16 @@ check_subject(const struct subject *s, const char *operation, struct smd_error *
 	if (strcmp(type, "cbt_metadata") == 0 && strcmp(operation, "destroy") != 0 &&
 	    strcmp(operation, "forget") != 0 && strcmp(operation, "update") != 0)
 		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(s->ref, type), "VDI %s has no "
-						      "data to %s", s->ref, operation);
+						      "data to %s", uuid, operation);
 	if (snapshot && smd_json_bool(s->vdi, "sharable", false))
 		return smd_fail_VDI_IS_SHARABLE(err, s->ref, "VDI %s is sharable: its writers would not "
-						"know of the snapshot", s->ref);
+						"know of the snapshot", uuid);
 	if ((snapshot || strcmp(operation, "copy") == 0) &&
 	    strcmp(smd_json_str(s->vdi, "on_boot", ""), "reset") == 0)
 		return smd_fail_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION(
-			err, "VDI %s is reset when its VM starts: no %s", s->ref, operation);
+			err, "VDI %s is reset when its VM starts: no %s", uuid, operation);
 	if (strcmp(operation, "revert_to") == 0 && !smd_json_bool(s->vdi, "is_a_snapshot", false))
-		return smd_fail_ONLY_REVERT_SNAPSHOT(err, "VDI %s is no snapshot", s->ref);
+		return smd_fail_ONLY_REVERT_SNAPSHOT(err, "VDI %s is no snapshot", uuid);
 	return 0;
 }
 

@@ -179,10 +179,11 @@ test_leaves_base(void **state)
 	CLEANUP_FREE char *base = NULL, *chain = NULL;
 	struct test_db *t = *state;
 	CLEANUP_JSON json *row = NULL;
+	bool read_only;
 
 	test_insert(t->db, "VDI", "v", "{\"SR\":\"sr\",\"location\":\"v.raw\",\"virtual_size\":7,"
 		    "\"name_label\":\"mine\",\"tags\":[\"t\"],\"sharable\":true,"
-		    "\"sm_config\":{\"image-format\":\"raw\",\"mine\":\"too\"}}");
+		    "\"read_only\":true,\"sm_config\":{\"image-format\":\"raw\",\"mine\":\"too\"}}");
 	link_ok(t->db, "v", "a");
 	link_ok(t->db, "b", "v");
 	link_ok(t->db, "c", "v");
@@ -192,6 +193,8 @@ test_leaves_base(void **state)
 	expect_mirror(t->db, "b", base);
 	expect_chain(t->db, "v", "[\"v\"]");
 	expect_children(t->db, "v", "[]");
+	assert_ok(db_get_bool(t->db, "VDI", "v", "read_only", &read_only, &err), &err);
+	assert_false(read_only);
 	assert_ok(db_get_record(t->db, "VDI", base, &row, &err), &err);
 	assert_false(smd_json_bool(row, "managed", true));
 	assert_true(smd_json_bool(row, "read_only", false));

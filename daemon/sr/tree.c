@@ -201,6 +201,19 @@ base_row(json *vdi, uint64_t allocated)
 	return row;
 }
 
+/* What was read-only for the sake of its children is so no longer. */
+static int
+leave_children(struct db *db, const char *vdi_ref, const char *base, struct smd_error *err)
+{
+	bool has_children;
+
+	if (tree_has_children(db, vdi_ref, &has_children, err) < 0)
+		return -1;
+	if (has_children && db_set_bool(db, "VDI", vdi_ref, "read_only", false, err) < 0)
+		return -1;
+	return tree_move_children(db, vdi_ref, base, err);
+}
+
 int
 tree_leave_base(struct db *db, const char *vdi_ref, uint64_t allocated, char **ret,
 		struct smd_error *err)
@@ -219,7 +232,7 @@ tree_leave_base(struct db *db, const char *vdi_ref, uint64_t allocated, char **r
 	if (r == 0)
 		r = tree_parent(db, vdi_ref, &parent, err);
 	if (r == 0)
-		r = tree_move_children(db, vdi_ref, base, err);
+		r = leave_children(db, vdi_ref, base, err);
 	if (r == 0)
 		r = set_parent(db, vdi_ref, NULL, err);
 	if (r == 0 && parent)

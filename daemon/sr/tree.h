@@ -42,7 +42,7 @@ int tree_set_parent(struct db *db, const char *vdi_ref, const char *parent_ref,
 		    struct smd_error *err);
 /* A new row, a hidden node, takes the VDI's volume, parent and children. In one
  * transaction with what becomes of the VDI, which has no parent and has yet to get
- * another volume, or to go. allocated: the volume's. The caller frees *ret. */
+ * another volume, or to go; read_only, if it had children, is over. allocated: the volume's. The caller frees *ret. */
 int tree_leave_base(struct db *db, const char *vdi_ref, uint64_t allocated, char **ret,
 		    struct smd_error *err);
 /* The children of one VDI are another's from now on (NULL: nobody's). */
