@@ -150,6 +150,20 @@ smd_target_params(const struct smd_target *target, struct smd_create *ret)
 	smd_uuid_new_bytes(ret->uuid);
 }
 
+/* A store that cannot be cut to nothing first keeps what was at its ends, and with
+ * it another format's signature. */
+static int
+signatures_wipe(struct smd_io *io, struct smd_error *err)
+{
+	uint64_t count = smd_min_u64(io->size, SMD_ENDS_MAX);
+
+	if (io->flags & SMD_IO_CAN_GROW)
+		return 0;
+	if (io->ops->zero(io, 0, count, err) < 0)
+		return -1;
+	return io->ops->zero(io, io->size - count, count, err);
+}
+
 /* Write an empty image over the target's file, which *ret_io then serves. */
 static int
 target_create(struct smd_target *target, const struct smd_format **ret_format,
@@ -170,7 +184,7 @@ target_create(struct smd_target *target, const struct smd_format **ret_format,
 	target->fd = -1;
 	smd_io_set_no_flush(io, target->no_flush);
 	smd_target_params(target, &params);
-	if (format->create(io, &params, err) != 0)
+	if (signatures_wipe(io, err) != 0 || format->create(io, &params, err) != 0)
 		return -1;
 	*ret_format = format;
 	*ret_io = TAKE_PTR(io);
