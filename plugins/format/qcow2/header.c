@@ -405,8 +405,8 @@ qcow2_ext_put(uint8_t *buf, size_t pos, uint32_t type, const void *data, uint32_
 	return pos + 8 + ((length + 7u) & ~7u);
 }
 
-int
-qcow2_write_begin(struct qcow2_image *img, struct smd_error *err)
+static int
+autoclear_keep(struct qcow2_image *img, uint64_t keep, struct smd_error *err)
 {
 	uint64_t autoclear = img->h.autoclear;
 
@@ -415,15 +415,26 @@ qcow2_write_begin(struct qcow2_image *img, struct smd_error *err)
 	if (img->failed)
 		return smd_fail(err, SMD_REASON_IO, img->io->name,
 				"an earlier flush failed: reopen and check the image");
+	img->h.autoclear &= keep;
+	if (img->h.autoclear == autoclear || qcow2_header_write(img, err) == 0)
+		return 0;
+	img->h.autoclear = autoclear;
+	return -1;
+}
+
+int
+qcow2_mark_begin(struct qcow2_image *img, struct smd_error *err)
+{
+	return autoclear_keep(img, QCOW2_AUTOCLEAR_BITMAPS, err);
+}
+
+int
+qcow2_write_begin(struct qcow2_image *img, struct smd_error *err)
+{
+	if (autoclear_keep(img, img->write_begun ? img->h.autoclear : 0, err) < 0)
+		return -1;
 	if (img->write_begun)
 		return 0;
-	if (autoclear != 0) {
-		img->h.autoclear = 0;
-		if (qcow2_header_write(img, err) < 0) {
-			img->h.autoclear = autoclear;
-			return -1;
-		}
-	}
 	if (qcow2_rt_load(img, err) < 0)
 		return -1;
 	img->write_begun = true;

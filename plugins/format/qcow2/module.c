@@ -127,7 +127,7 @@ set_parent(void *opaque, const char *name, const char *format, const uint8_t uui
 	LOCK_SCOPE(&img->lock);
 
 	(void)uuid;	/* qcow2 has no place for one */
-	if (qcow2_write_begin(img, err) < 0 || qcow2_sync(img, err) < 0)
+	if (qcow2_mark_begin(img, err) < 0 || qcow2_sync(img, err) < 0)
 		return -1;
 	return qcow2_header_rewrite(img, name, name ? format : NULL, img->hidden, err);
 }
@@ -139,7 +139,7 @@ set_hidden(void *opaque, bool hidden, struct smd_error *err)
 	CLEANUP_FREE char *name = NULL, *format = NULL;
 	LOCK_SCOPE(&img->lock);
 
-	if (qcow2_write_begin(img, err) < 0)
+	if (qcow2_mark_begin(img, err) < 0)
 		return -1;
 	if (hidden == img->hidden)
 		return 0;

@@ -186,6 +186,9 @@ const struct qcow2_ext *qcow2_ext_find(const struct qcow2_image *img, uint32_t t
 size_t qcow2_ext_put(uint8_t *buf, size_t pos, uint32_t type, const void *data, uint32_t length);
 /* Before the first change: switch off autoclear bits, as we maintain none. */
 int qcow2_write_begin(struct qcow2_image *img, struct smd_error *err);
+/* Before a change that no disk sees: bitmaps stay valid, they say what changed in
+ * the disk; of what else there is nobody knows what it says. */
+int qcow2_mark_begin(struct qcow2_image *img, struct smd_error *err);
 /* Mark the image corrupt, so that no one writes it before it is checked. err is
  * set already and stays so. */
 void qcow2_mark_corrupt(struct qcow2_image *img, struct smd_error *err);
