@@ -63,3 +63,18 @@ with Smd() as smd:
     expect_eq(smd.vdi_sha256(broken), broken_want, "content")
     assert "image-error" not in smd.call("VDI.get_sm_config", broken)
     smd.check_chains(sr)
+
+    # What the collector may take for garbage is only what smd itself has left so.
+    image = os.path.join(smd.sr_path(sr), "11111111-2222-4333-8444-555555555555.raw")
+    with open(image, "wb") as f:
+        f.truncate(MIB)
+    kept = smd.call("VDI.introduce", "11111111-2222-4333-8444-555555555555", "kept", "", sr, "user",
+                    False, True, {}, os.path.basename(image), {}, {}, False)
+    # Garbage whose image is gone already goes.
+    smd.hold_collector(sr)
+    child, _ = chain_of_two(smd, sr, "vhd")
+    os.unlink(smd.vdi_chain(child)[1])
+    smd.call("VDI.destroy", child)
+    smd.let_collect(sr)
+    smd.wait_collected(sr, 4)
+    assert os.path.exists(image) and smd.call("VDI.get_managed", kept)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/job/coalesce.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "common/lock.h"
@@ -145,6 +146,18 @@ lock_disk(struct disk *disk, bool alone, struct smd_error *err)
 	return smd_image_lock(disk->fd, alone, disk->location, err);
 }
 
+/* Garbage that is gone already is fine. */
+static int
+lock_garbage(struct disk *disk, struct smd_error *err)
+{
+	int r = lock_disk(disk, true, err);
+
+	if (r >= 0 || err->errnum != ENOENT)
+		return r;
+	smd_error_clear(err);
+	return 0;
+}
+
 static int
 lock_list(struct disk *list, size_t n, bool alone, const struct disk **ret_busy,
 	  struct smd_error *err)
@@ -224,7 +237,9 @@ coalesce_lock(struct coalesce *c, char **ret_busy, struct smd_error *err)
 	if (r == 0 && c->child.sr)
 		r = lock_list(&c->child, 1, true, &busy, err);
 	if (r == 0)
-		r = lock_list(&c->parent, 1, true, &busy, err);
+		busy = &c->parent;
+	if (r == 0)
+		r = c->child.sr ? lock_disk(&c->parent, true, err) : lock_garbage(&c->parent, err);
 	if (r == 0)
 		r = lock_list(c->below, c->n_below, false, &busy, err);
 	if (r < 0)
