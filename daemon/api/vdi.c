@@ -221,7 +221,7 @@ vdi_introduce(struct call *call, json **ret, struct smd_error *err)
 	} map[] = {
 		{ "uuid", 0 }, { "name_label", 1 }, { "name_description", 2 }, { "SR", 3 },
 		{ "type", 4 }, { "sharable", 5 }, { "read_only", 6 }, { "other_config", 7 },
-		{ "location", 8 }, { "xenstore_data", 9 }, { "sm_config", 10 }, { "managed", 11 },
+		{ "location", 8 }, { "xenstore_data", 9 }, { "sm_config", 10 },
 		{ "metadata_of_pool", 14 }, { "is_a_snapshot", 15 }, { "snapshot_time", 16 },
 		{ "snapshot_of", 17 },
 	};
