@@ -27,6 +27,7 @@
 #define DRAIN_MAX (16 * 1024 * 1024)	/* of a refused body read before the answer */
 #define DRAIN_MS 1000
 #define IDLE_TIMEOUT_S 300
+#define FIRST_TIMEOUT_S 15	/* for the head of the first request */
 #define CONNECTION_MEMORY (256 * 1024)	/* a piece of an upload is up to half of it */
 #define MEMORY_STEP (64 * 1024)
 #define READ_BLOCK (256 * 1024)
@@ -563,6 +564,7 @@ serve(void *opaque, struct MHD_Connection *connection, const char *path, const c
 	(void)version;
 	if (!request) {
 		request = *con_cls = request_new(opaque, connection);
+		note_activity(request);
 		return serve_headers(request, method, path);
 	}
 	if (request->refused != 0)
@@ -659,6 +661,7 @@ static int
 start_server(struct http *http, size_t i, struct smd_error *err)
 {
 	unsigned max = (unsigned)config_int(http->daemon->config, "max_connections");
+	unsigned per_address = max - max / 4;	/* nobody shuts all others out */
 
 	/* The socket is MHD's from here on. */
 	http->servers[i] = MHD_start_daemon(
@@ -670,7 +673,8 @@ start_server(struct http *http, size_t i, struct smd_error *err)
 		MHD_OPTION_NOTIFY_COMPLETED, completed, http,
 		MHD_OPTION_NOTIFY_CONNECTION, connected, http,
 		MHD_OPTION_CONNECTION_LIMIT, max,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+		MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_address,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)FIRST_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)MEMORY_STEP,
 		MHD_OPTION_END);
