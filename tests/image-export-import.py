@@ -59,7 +59,9 @@ def content(vdi):
 with Smd() as smd:
     os.chdir(smd.dir)
     os.environ["SMD_SOCKET"] = smd.socket
-    sr = smd.call("SR.get_uuid", smd.make_sr("one"))
+    sr = smd.make_sr("one")
+    smd.call("SR.add_to_other_config", sr, "gc", "false")      # chains stay as they are
+    sr = smd.call("SR.get_uuid", sr)
     raws = ["%d.raw" % i for i in range(4)]
     size = SIZE
     for i, raw in enumerate(raws):      # 0 is the base here; each is larger than the last
