@@ -23,3 +23,11 @@ smd_worker_LDADD = $(top_builddir)/common/image/libimage.la $(SECCOMP_LIBS) \
 man8_MANS += worker/smd-worker.8
 EXTRA_DIST += worker/smd-worker.pod
 CLEANFILES += worker/smd-worker.8
+
+if HAVE_CMOCKA
+check_PROGRAMS += worker/test-gzip
+TESTS += worker/test-gzip
+worker_test_gzip_SOURCES = worker/test-gzip.c worker/gzip.c
+worker_test_gzip_CFLAGS = $(AM_CFLAGS) $(ISAL_CFLAGS) $(CMOCKA_CFLAGS)
+worker_test_gzip_LDADD = $(top_builddir)/common/libcommon.la $(ISAL_LIBS) $(CMOCKA_LIBS)
+endif
