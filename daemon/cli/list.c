@@ -249,6 +249,17 @@ print_lines(struct cli *cli, json *type, json *set)
 	free(lines);
 }
 
+/* A line for each pair. */
+static void
+print_pairs(struct cli *cli, json *type, json *map)
+{
+	json_object_object_foreach(map, key, value) {
+		CLEANUP_FREE char *text = value_text(smd_json_member(type, "elem"), value, cli->names);
+
+		printf("%s: %s\n", key, text);
+	}
+}
+
 void
 list_print_value(struct cli *cli, json *type, json *value)
 {
@@ -258,6 +269,11 @@ list_print_value(struct cli *cli, json *type, json *value)
 		return;
 	if (json_object_is_type(value, json_type_array) && !cli->args->json) {
 		print_lines(cli, type, value);
+		return;
+	}
+	if (strcmp(describe_kind(type), "map") == 0 && json_object_is_type(value, json_type_object) &&
+	    !cli->args->json && !cli->args->minimal) {
+		print_pairs(cli, type, value);
 		return;
 	}
 	text = value_text(type, value, cli->names);
