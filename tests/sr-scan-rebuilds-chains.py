@@ -82,6 +82,10 @@ with Smd() as smd:
     broken = volume(40, "vhd")
     make_image(in_sr(broken), "vhd", SIZE, seed=9)
     edit_vhd(broken, spoil)
+    degraded = volume(47, "vhd")
+    make_image(in_sr(degraded), "vhd", SIZE, seed=14)
+    with open(in_sr(degraded), "r+b") as f:
+        f.truncate(os.path.getsize(in_sr(degraded)) - 512)      # the copy at its start is left
     missing, below_missing = volume(41, "qcow2"), volume(42, "qcow2")
     overlay(missing, base, seed=10)
     overlay(below_missing, missing, seed=11)
@@ -116,7 +120,7 @@ with Smd() as smd:
     good = [raw, fixed, base, middle, leaf, other, hidden, vhd_leaf, over_raw, golden, clone]
     bad = {broken: "IMAGE_CORRUPT", missing: "MISSING_PARENT", below_missing: "MISSING_PARENT",
            cycle[0]: "CHAIN_CYCLE", cycle[1]: "CHAIN_CYCLE", cycle[2]: "CHAIN_CYCLE",
-           outside: "EXTERNAL_REF"}
+           outside: "EXTERNAL_REF", degraded: "NEEDS_REPAIR"}
     expect_eq(sorted(vdis), sorted(good + list(bad)), "VDIs")
     for name in good:
         assert "image-error" not in vdis[name]["sm_config"], vdis[name]["sm_config"]
@@ -162,6 +166,13 @@ with Smd() as smd:
     make_image(os.path.join(smd.dir, "six"), "raw", SIZE, seed=6)
     smd.export_vdi(vdis[vhd_leaf]["ref"], out)
     expect_eq(sha256_of_file(out), sha256_of_file(os.path.join(smd.dir, "six")), "over the hidden")
+
+    smd.export_vdi(vdis[degraded]["ref"], out)
+    make_image(os.path.join(smd.dir, "fourteen"), "raw", SIZE, seed=14)
+    expect_eq(sha256_of_file(out), sha256_of_file(os.path.join(smd.dir, "fourteen")), "degraded")
+    smd.call("VDI.resize", vdis[degraded]["ref"], str(2 * SIZE))       # which mends it
+    smd.call("SR.scan", sr)
+    assert "image-error" not in records()[degraded]["sm_config"]
 
     # What was missing comes; what was there goes.
     qemu_img("create", "-f", "qcow2", in_sr(volume(99, "qcow2")), str(SIZE))

@@ -238,6 +238,9 @@ images_resolve(struct image *images, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (images[i].parent)
 			images[i].parent->n_children++;
+		/* What lies on it can be read all the same. */
+		if (images[i].look && images[i].look->degraded && !*images[i].why)
+			blame(&images[i], smd_strdup(LOOK_DEGRADED));
 	}
 	finder_done(&finder);
 }

@@ -120,6 +120,7 @@ look_of_info(struct sr *sr, json *info)
 	look = look_new("");
 	look->virtual_size = (uint64_t)smd_json_int(info, "virtual-size", 0);
 	look->hidden = smd_json_bool(info, "hidden", false);
+	look->degraded = smd_json_bool(info, "degraded", false);
 	look->has_parent = smd_json_bool(info, "has-parent", false);
 	set_text(&look->uuid, smd_json_str(info, "uuid", ""));
 	set_text(&look->parent_uuid, smd_json_str(info, "parent-uuid", ""));

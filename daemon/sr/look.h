@@ -15,10 +15,13 @@ struct look {
 	/* Why the image cannot be used, for sm_config; "": readable, and then: */
 	char *why;
 	uint64_t virtual_size;
-	bool hidden, has_parent;
+	bool hidden, has_parent, degraded;
 	/* What the image says: data, never a name to open. "": nothing. */
 	char *uuid, *parent_uuid, *parent_name, *parent_format;
 };
+/* What is said of one that is degraded, though it can be read. */
+#define LOOK_DEGRADED "IMAGE_CORRUPT NEEDS_REPAIR: a part of it is damaged; it can be read, and " \
+	"must be repaired before it is written"
 void look_free(struct look *look);
 static inline void
 cleanup_look(struct look **look)

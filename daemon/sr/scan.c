@@ -153,7 +153,7 @@ why_of_look(const struct look *look, json *row)
 
 	if (!*look->why && look->has_parent)
 		return smd_json_str(sm_config, IMAGE_ERROR_KEY, "");
-	return look->why;
+	return !*look->why && look->degraded ? LOOK_DEGRADED : look->why;
 }
 
 int

@@ -183,6 +183,20 @@ test_uuids(void **state)
 	assert_why(ambiguous, "MISSING_PARENT");
 }
 
+/* It says so, and keeps nothing that lies on it from being read. */
+static void
+test_degraded(void **state)
+{
+	struct image *leaf = add("leaf.vhd", "base.vhd", "vhd"), *base = add("base.vhd", "", "");
+
+	(void)state;
+	look_of(base)->degraded = true;
+	images_resolve(images, n);
+	assert_ptr_equal(leaf->parent, base);
+	assert_string_equal(leaf->why, "");
+	assert_string_equal(base->why, LOOK_DEGRADED);
+}
+
 /* An image that says nothing usable is as the records of the SR have it. */
 static void
 test_recorded(void **state)
@@ -236,6 +250,7 @@ main(void)
 		cmocka_unit_test_teardown(test_cycles, clean),
 		cmocka_unit_test_teardown(test_depth, clean),
 		cmocka_unit_test_teardown(test_uuids, clean),
+		cmocka_unit_test_teardown(test_degraded, clean),
 		cmocka_unit_test_teardown(test_recorded, clean),
 		cmocka_unit_test_teardown(test_known, clean),
 	};
