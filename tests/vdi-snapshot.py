@@ -31,6 +31,7 @@ def check_files(smd, sr):
 
 def life(smd, call, fmt):
     sr = smd.make_sr("sr-" + fmt)
+    smd.call("SR.add_to_other_config", sr, "gc", "false")   # chains as they were made
     vdi = smd.make_vdi(sr, 8 * MIB, fmt, name="a disk")
     call("VDI.set_name_description", vdi, "described")
     call("VDI.add_to_other_config", vdi, "k", "v")
