@@ -7,7 +7,8 @@
 packages_build=(
 	autoconf automake gcc libtool make perl pkg-config
 	libcrypt-dev 'libcurl4-gnutls-dev|libcurl4-openssl-dev|libcurl4-nss-dev'
-	libarchive-dev libdeflate-dev libisal-dev libjson-c-dev libmicrohttpd-dev libseccomp-dev libsqlite3-dev
+	libarchive-dev libdeflate-dev libgnutls28-dev libisal-dev libjson-c-dev libmicrohttpd-dev
+	libseccomp-dev libsqlite3-dev
 	libsystemd-dev libxmlrpc-core-c3-dev libxxhash-dev libzstd-dev uuid-dev
 )
 # What quickstart makes its disk with, and judges the results by.

@@ -32,6 +32,7 @@
 #include "daemon/rpc/http.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/session.h"
+#include "daemon/rpc/tls.h"
 #include "daemon/sr/sr.h"
 
 #define STOP_GRACE_MS 5000u	/* for requests that are running when we stop */
@@ -40,6 +41,7 @@
 
 struct options {
 	bool foreground;
+	bool make_certificate;
 	const char *config_path;	/* NULL: the usual one, which may be missing */
 };
 
@@ -65,6 +67,8 @@ usage(FILE *to)
 	      "  --state-dir DIR      keep the database here\n"
 	      "  --socket PATH        serve this unix socket (\"none\": no unix socket)\n"
 	      "  --listen ADDR:PORT   serve TCP here too; may be repeated\n"
+	      "  --listen-tls ADDR:PORT   the same with TLS\n"
+	      "  --make-certificate   make a certificate and its key for TLS, and end\n"
 	      "  --plugin-dir DIRS    find plugins here (separated by colons)\n"
 	      "  --help               this text\n"
 	      "  --help-config        the keys of the configuration file\n"
@@ -79,6 +83,8 @@ static const struct option long_options[] = {
 	{ "state-dir", required_argument, NULL, 'd' },
 	{ "socket", required_argument, NULL, 's' },
 	{ "listen", required_argument, NULL, 'l' },
+	{ "listen-tls", required_argument, NULL, 'L' },
+	{ "make-certificate", no_argument, NULL, 'M' },
 	{ "plugin-dir", required_argument, NULL, 'p' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "help-config", no_argument, NULL, 'H' },
@@ -110,6 +116,12 @@ parse_options(int argc, char **argv, struct options *o, struct config *config,
 			break;
 		case 'l':
 			rc = config_set(config, "listen", optarg, err);
+			break;
+		case 'L':
+			rc = config_set(config, "listen_tls", optarg, err);
+			break;
+		case 'M':
+			o->make_certificate = true;
 			break;
 		case 'p':
 			rc = config_set(config, "plugin_dir", optarg, err);
@@ -260,10 +272,8 @@ lock_state_dir(struct server *s, struct smd_error *err)
 }
 
 static int
-start_state(struct server *s, struct smd_error *err)
+start_state_dir(struct server *s, struct smd_error *err)
 {
-	CLEANUP_FREE char *path = NULL;
-
 	s->state_dir = config_str(s->config, "state_dir");
 	if (!*s->state_dir) {
 		free(s->state_dir);
@@ -271,7 +281,15 @@ start_state(struct server *s, struct smd_error *err)
 		if (config_set(s->config, "state_dir", s->state_dir, err) != 0)
 			return -1;
 	}
-	if (make_dirs(s->state_dir, err) != 0 || lock_state_dir(s, err) != 0)
+	return make_dirs(s->state_dir, err);
+}
+
+static int
+start_state(struct server *s, struct smd_error *err)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (start_state_dir(s, err) != 0 || lock_state_dir(s, err) != 0)
 		return -1;
 	path = smd_asprintf("%s/smd.db", s->state_dir);
 	return db_open(path, &s->daemon.db, err);
@@ -322,6 +340,7 @@ start_http(struct server *s, struct smd_error *err)
 		{ NULL, NULL, NULL, NULL },
 	};
 	CLEANUP_FREE char **tcp = config_list(s->config, "listen");
+	CLEANUP_FREE char **tls = config_list(s->config, "listen_tls");
 	CLEANUP_FREE char *path = config_str(s->config, "socket");
 	CLEANUP_FREE char *unix_listener = NULL;
 	CLEANUP_FREE const char **listeners = NULL;
@@ -350,9 +369,10 @@ start_http(struct server *s, struct smd_error *err)
 		n_fds = 0;
 	for (int i = 0; i < n_fds; i++)
 		fds[i] = SD_LISTEN_FDS_START + i;
-	if (n == 0 && n_fds == 0)
+	if (n == 0 && n_fds == 0 && !tls[0])
 		return smd_fail_INVALID_VALUE(err, "listen", "", "there is nothing to listen on");
-	return http_start(&s->daemon, routes, listeners, fds, (size_t)n_fds, &s->http, err);
+	return http_start(&s->daemon, routes, listeners, (const char *const *)tls, fds,
+			  (size_t)n_fds, &s->http, err);
 }
 
 static int
@@ -575,6 +595,18 @@ block_signals(sigset_t *ret)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* All that --make-certificate does. */
+static int
+make_certificate(struct server *s, struct smd_error *err)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (start_state_dir(s, err) != 0 || tls_make_certificate(s->config, &path, err) != 0)
+		return -1;
+	printf("%s\n", path);
+	return fflush(stdout);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -594,6 +626,15 @@ main(int argc, char **argv)
 	if (rc == 0)
 		rc = config_read_file(s.config, o.config_path ? o.config_path :
 				      SMD_SYSCONFDIR "/smd.conf", o.config_path != NULL, &err);
+	if (o.make_certificate) {
+		if (rc == 0)
+			rc = make_certificate(&s, &err);
+		if (rc != 0)
+			smd_log(SMD_LOG_ERR, "%s", err.message);
+		free(s.state_dir);
+		config_free(s.config);
+		return rc == 0 ? 0 : 1;
+	}
 	if (rc == 0 && !o.foreground && become_daemon(&s) != 0)
 		rc = smd_fail_INTERNAL_ERROR(&err, "fork", "cannot start in the background: %s",
 					     strerror(errno));

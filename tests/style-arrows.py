@@ -48,6 +48,7 @@ DOORS = [
     (r"archive(_entry)?\.h", r"daemon/worker/archive\.c$"),
     (r"xxhash\.h", r"common/image/"),
     (r"libdeflate\.h|zstd\.h|isa-l/", r"plugins/format/|common/codec|daemon/worker/gzip\.c$"),
+    (r"gnutls/", r"daemon/rpc/tls\.c$"),
     (r"crypt\.h", r"daemon/(rpc|cli)/"),
     (r"dlfcn\.h", r"common/image/format\.c$|daemon/sr/driver\.c$|common/module\.c$|tests/|/test-[^/]*$"),
 ]

@@ -42,6 +42,7 @@ args_server_flag(struct args *args, const char *flag)
 		{ "-s", &args->server }, { "-p", &args->port }, { "-u", &args->user },
 		{ "-pw", &args->password }, { "-pwf", &args->password_file },
 		{ "--socket", &args->socket }, { "--file", &args->file },
+		{ "--ca", &args->ca },
 	};
 
 	for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
@@ -66,10 +67,14 @@ args_double_dash(struct args *args, const char *name)
 		args->progress = 1;
 	else if (strcmp(name, "no-progress") == 0)
 		args->progress = 0;
+	else if (strcmp(name, "tls") == 0)
+		args->tls = true;
 	else if (strcmp(name, "nossl") == 0)
-		;	/* xe's scripts say it; there is no TLS to leave out */
+		args->tls = false;	/* as xe's scripts say it */
 	else if (eq && strncmp(name, "socket=", 7) == 0)
 		args_set(&args->socket, eq + 1);
+	else if (eq && strncmp(name, "ca=", 3) == 0)
+		args_set(&args->ca, eq + 1);
 	else if (eq && strncmp(name, "file=", 5) == 0)
 		args_set(&args->file, eq + 1);
 	else if (eq)
@@ -137,6 +142,7 @@ args_parse(int argc, char **argv, struct args *ret, struct smd_error *err)
 		}
 	}
 	args_take_standard(ret);
+	ret->tls = ret->tls || ret->ca;
 	return 0;
 }
 
@@ -158,6 +164,7 @@ args_done(struct args *args)
 	free(args->password);
 	free(args->password_file);
 	free(args->file);
+	free(args->ca);
 	*args = (struct args){ 0 };
 }
 

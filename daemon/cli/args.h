@@ -26,6 +26,8 @@ struct args {
 	char *password;		/* -pw, password= */
 	char *password_file;	/* -pwf */
 	char *file;		/* --file, of passwd */
+	char *ca;		/* --ca: a certificate to trust; NULL: the system's */
+	bool tls;		/* --tls or --ca */
 	bool minimal;
 	bool json;
 	bool help;

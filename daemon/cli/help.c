@@ -16,6 +16,8 @@ help_usage(FILE *out)
 	      "The server:\n"
 	      "  --socket PATH     its unix socket (or SMD_SOCKET in the environment)\n"
 	      "  -s HOST           its address, for HTTP; also server=HOST\n"
+	      "  --tls             HTTP with TLS\n"
+	      "  --ca FILE         the same; the server's certificate is this one, or signed by it\n"
 	      "  -p PORT           its port; also port=PORT\n"
 	      "  -u USER           who to log in as; also username=USER\n"
 	      "  -pw PASSWORD      with which password; also password=PASSWORD\n"

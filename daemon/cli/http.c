@@ -51,6 +51,18 @@ http_client_new(const char *socket_path, const char *host, const char *port)
 }
 
 void
+http_client_tls(struct http_client *client, const char *ca)
+{
+	CLEANUP_FREE char *plain = client->base;
+
+	client->base = smd_asprintf("https%s", plain + strlen("http"));
+	free(client->label);
+	client->label = smd_strdup(client->base);
+	if (ca)
+		curl_easy_setopt(client->curl, CURLOPT_CAINFO, ca);
+}
+
+void
 http_client_free(struct http_client *client)
 {
 	if (!client)

@@ -18,6 +18,8 @@ struct http_client;
 
 /* socket_path, or host and port; strings are borrowed for the call. */
 struct http_client *http_client_new(const char *socket_path, const char *host, const char *port);
+/* From the first request on; ca: a file of certificates to trust, NULL: the system's. */
+void http_client_tls(struct http_client *client, const char *ca);
 void http_client_free(struct http_client *client);
 
 /* Asked at least once a second while a request runs: non-zero ends it, and the

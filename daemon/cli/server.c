@@ -44,7 +44,10 @@ server_open(const struct args *args, struct server **ret, struct smd_error *err)
 	s = smd_calloc(1, sizeof *s);
 	if (args->server) {
 		s->tcp = true;
-		s->http = http_client_new(NULL, args->server, args->port ? args->port : "80");
+		s->http = http_client_new(NULL, args->server, args->port ? args->port :
+					  args->tls ? "443" : "80");
+		if (args->tls)
+			http_client_tls(s->http, args->ca);
 	} else {
 		CLEANUP_FREE char *path = server_socket(args);
 

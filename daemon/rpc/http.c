@@ -22,6 +22,7 @@
 #include "daemon/config.h"
 #include "daemon/rpc/listen.h"
 #include "daemon/rpc/session.h"
+#include "daemon/rpc/tls.h"
 
 #define RPC_BODY_MAX (300 * 1024)	/* xapi's */
 #define DRAIN_MAX (16 * 1024 * 1024)	/* of a refused body read before the answer */
@@ -41,6 +42,8 @@ struct http {
 	struct daemon *daemon;
 	const struct http_route *routes;
 	struct listen_sockets sockets;
+	size_t first_tls, end_tls;	/* of sockets: those with TLS */
+	char *certificate, *key;	/* PEM, while there are such */
 	struct MHD_Daemon *servers[LISTEN_MAX];	/* beside sockets.fds */
 	pthread_mutex_t lock;		/* n_active */
 	pthread_cond_t idle;
@@ -369,10 +372,27 @@ stream_reply(struct http_request *request)
 	return queue(request, MHD_HTTP_OK, response);
 }
 
-static void
-send_all(int fd, const char *text)
+/* NULL: the connection has no TLS. */
+static void *
+tls_session(struct http_request *request)
 {
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	return info ? info->tls_session : NULL;
+}
+
+static void
+send_all(struct http_request *request, const char *text)
+{
+	void *tls = tls_session(request);
+	int fd = connection_fd(request);
 	size_t len = strlen(text);
+
+	if (tls) {
+		tls_send(tls, text, len);
+		return;
+	}
 
 	while (len > 0) {
 		struct pollfd p = { .fd = fd, .events = POLLOUT };
@@ -402,7 +422,7 @@ answer_early(struct http_request *request)
 		fprintf(out, "%s: %s\r\n", request->headers[i].name, request->headers[i].value);
 	fputs("\r\n", out);
 	fclose(out);
-	send_all(connection_fd(request), head);
+	send_all(request, head);
 	free(head);
 	request->answered = true;
 }
@@ -441,14 +461,20 @@ stream_headers(struct http_request *request)
 /* Closing with unread data resets the connection, and the client may lose the
  * answer: give it a moment to read that and hang up. */
 static void
-drain(int fd)
+drain(struct http_request *request)
 {
+	int fd = connection_fd(request);
+	void *tls = tls_session(request);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char buf[65536];
 	size_t left = 4 * DRAIN_MAX;
 	struct timespec start, now;
 
-	shutdown(fd, SHUT_WR);
+	/* Without its farewell, TLS takes the end of a connection for an attack. */
+	if (tls)
+		tls_end(tls);
+	else
+		shutdown(fd, SHUT_WR);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	now = start;
 	while (left > 0 && now.tv_sec - start.tv_sec < 2 && poll(&p, 1, DRAIN_MS) > 0) {
@@ -477,8 +503,8 @@ stream_break(struct http_request *request)
 			     "Content-Length: %zu\r\n\r\n%s", status,
 			     MHD_get_reason_phrase_for(status), text ? strlen(text) : 0,
 			     text ? text : "");
-	send_all(connection_fd(request), reply);
-	drain(connection_fd(request));
+	send_all(request, reply);
+	drain(request);
 	return MHD_NO;
 }
 
@@ -662,11 +688,18 @@ start_server(struct http *http, size_t i, struct smd_error *err)
 {
 	unsigned max = (unsigned)config_int(http->daemon->config, "max_connections");
 	unsigned per_address = max - max / 4;	/* nobody shuts all others out */
+	bool tls = i >= http->first_tls && i < http->end_tls;
+	struct MHD_OptionItem tls_options[] = {
+		{ MHD_OPTION_HTTPS_MEM_CERT, 0, http->certificate },
+		{ MHD_OPTION_HTTPS_MEM_KEY, 0, http->key },
+		{ MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES },
+		{ MHD_OPTION_END, 0, NULL },
+	};
 
 	/* The socket is MHD's from here on. */
 	http->servers[i] = MHD_start_daemon(
 		MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
-		MHD_USE_ITC | MHD_USE_ERROR_LOG,
+		MHD_USE_ITC | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0),
 		0, NULL, NULL, serve, http,
 		MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
 		MHD_OPTION_LISTEN_SOCKET, http->sockets.fds[i],
@@ -677,6 +710,7 @@ start_server(struct http *http, size_t i, struct smd_error *err)
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)FIRST_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)MEMORY_STEP,
+		MHD_OPTION_ARRAY, tls ? tls_options : &tls_options[3],
 		MHD_OPTION_END);
 	if (!http->servers[i])
 		return smd_fail_INTERNAL_ERROR(err, "http", "the HTTP server did not start: %s",
@@ -685,9 +719,24 @@ start_server(struct http *http, size_t i, struct smd_error *err)
 	return 0;
 }
 
+static int
+add_tls(struct http *http, const char *const *listeners, struct smd_error *err)
+{
+	http->first_tls = http->sockets.n;
+	if (*listeners && tls_load(http->daemon->config, &http->certificate, &http->key, err) < 0)
+		return -1;
+	for (; *listeners; listeners++) {
+		if (listen_add(&http->sockets, http->daemon->config, *listeners, err) < 0)
+			return -1;
+	}
+	http->end_tls = http->sockets.n;
+	return 0;
+}
+
 int
 http_start(struct daemon *daemon, const struct http_route *routes, const char *const *listeners,
-	   const int *fds, size_t n_fds, struct http **ret, struct smd_error *err)
+	   const char *const *tls_listeners, const int *fds, size_t n_fds, struct http **ret,
+	   struct smd_error *err)
 {
 	struct http *http = smd_calloc(1, sizeof *http);
 	int r = 0;
@@ -700,6 +749,8 @@ http_start(struct daemon *daemon, const struct http_route *routes, const char *c
 	pthread_cond_init(&http->idle, NULL);
 	for (; listeners && *listeners && r == 0; listeners++)
 		r = listen_add(&http->sockets, daemon->config, *listeners, err);
+	if (r == 0)
+		r = add_tls(http, tls_listeners, err);
 	for (size_t i = 0; i < n_fds && r == 0; i++)
 		r = listen_add_fd(&http->sockets, fds[i], err);
 	for (size_t i = 0; i < http->sockets.n && r == 0; i++)
@@ -752,5 +803,9 @@ http_stop(struct http *http, unsigned grace_ms)
 	listen_done(&http->sockets);
 	pthread_cond_destroy(&http->idle);
 	pthread_mutex_destroy(&http->lock);
+	free(http->certificate);
+	if (http->key)
+		explicit_bzero(http->key, strlen(http->key));
+	free(http->key);
 	free(http);
 }

@@ -46,10 +46,11 @@ struct http_route {
 	const struct http_stream *stream;
 };
 
-/* Listeners: "unix:/path" or "ADDR:PORT"; fds from systemd are served too. */
+/* Listeners: "unix:/path" or "ADDR:PORT"; tls_listeners: "ADDR:PORT" with TLS. Both are
+ * NULL-terminated. fds from systemd are served too. */
 int http_start(struct daemon *daemon, const struct http_route *routes,
-	       const char *const *listeners, const int *fds, size_t n_fds,
-	       struct http **ret, struct smd_error *err);
+	       const char *const *listeners, const char *const *tls_listeners, const int *fds,
+	       size_t n_fds, struct http **ret, struct smd_error *err);
 /* Stop accepting, let running requests end for at most grace_ms, close. */
 void http_stop(struct http *http, unsigned grace_ms);
 

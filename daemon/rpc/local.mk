@@ -18,6 +18,8 @@ librpc_la_SOURCES = \
 	rpc/session.h \
 	rpc/throttle.c \
 	rpc/throttle.h \
+	rpc/tls.c \
+	rpc/tls.h \
 	rpc/wire.c \
 	rpc/wire.h \
 	rpc/xml-print.c \
@@ -26,11 +28,12 @@ librpc_la_SOURCES = \
 	rpc/xml-scan.h \
 	rpc/xmlrpc.c \
 	$(NULL)
-librpc_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(MICROHTTPD_CFLAGS)
+librpc_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(MICROHTTPD_CFLAGS) $(GNUTLS_CFLAGS)
 librpc_la_LIBADD = \
 	$(top_builddir)/schema/libschema.la \
 	$(JSON_C_LIBS) \
 	$(MICROHTTPD_LIBS) \
+	$(GNUTLS_LIBS) \
 	$(XMLRPC_LIBS) \
 	$(CRYPT_LIBS) \
 	$(NULL)
