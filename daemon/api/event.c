@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "common/mem.h"
@@ -230,6 +231,117 @@ event_from(struct call *call, json **ret, struct smd_error *err)
 	return 0;
 }
 
+/* ---- The same for clients of old: the session keeps classes and place ------------- */
+
+static bool
+array_has(json *array, const char *text)
+{
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		if (strcasecmp(json_object_get_string(json_object_array_get_idx(array, i)), text) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* to gets those of from that are not in but. */
+static void
+add_texts(json *to, json *from, json *but)
+{
+	for (size_t i = 0; i < json_object_array_length(from); i++) {
+		const char *text = json_object_get_string(json_object_array_get_idx(from, i));
+
+		if (!array_has(but, text))
+			json_object_array_add(to, json_object_new_string(text));
+	}
+}
+
+static int
+event_register(struct call *call, json **ret, struct smd_error *err)
+{
+	struct sessions *sessions = call->daemon->sessions;
+	CLEANUP(interests_done) struct interests in = { 0 };
+	CLEANUP_JSON json *classes = NULL;
+	uint64_t since;
+
+	(void)ret;
+	if (session_events(sessions, call->session_ref, &classes, &since, err) != 0)
+		return -1;
+	if (json_object_array_length(classes) == 0)
+		since = db_generation(call->daemon->db);
+	add_texts(classes, call_arg(call, 0), classes);
+	if (interests_parse(&in, classes, err) != 0)
+		return -1;
+	return session_set_events(sessions, call->session_ref, TAKE_PTR(classes), since, err);
+}
+
+static int
+event_unregister(struct call *call, json **ret, struct smd_error *err)
+{
+	struct sessions *sessions = call->daemon->sessions;
+	CLEANUP_JSON json *classes = NULL;
+	json *left = json_object_new_array();
+	uint64_t since;
+
+	(void)ret;
+	if (session_events(sessions, call->session_ref, &classes, &since, err) != 0) {
+		json_object_put(left);
+		return -1;
+	}
+	if (!array_has(call_arg(call, 0), "*"))
+		add_texts(left, classes, call_arg(call, 0));
+	return session_set_events(sessions, call->session_ref, left, since, err);
+}
+
+/* One wait of event.next; no event: the time was over. */
+static int
+wait_registered(struct call *call, const bool *gone, json **ret, struct smd_error *err)
+{
+	struct sessions *sessions = call->daemon->sessions;
+	CLEANUP(interests_done) struct interests in = { 0 };
+	CLEANUP_JSON json *classes = NULL;
+	uint64_t since, generation;
+
+	if (session_events(sessions, call->session_ref, &classes, &since, err) != 0)
+		return -1;
+	if (json_object_array_length(classes) == 0)
+		return smd_fail_SESSION_NOT_REGISTERED(err, call->session_ref,
+						       "event.register comes before event.next");
+	if (interests_parse(&in, classes, err) != 0)
+		return -1;
+	if (wait_for_events(call, &in, since, timeout_ms(EVENT_WAIT_MAX_S), gone, ret, &generation,
+			    err) != 0) {
+		/* What was lost is told once. */
+		if (smd_error_is(err, SMD_E_EVENTS_LOST)) {
+			struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+
+			session_set_events(sessions, call->session_ref, NULL,
+					   db_generation(call->daemon->db), &none);
+		}
+		return -1;
+	}
+	return session_set_events(sessions, call->session_ref, NULL, generation, err);
+}
+
+static int
+event_next(struct call *call, json **ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *events = NULL;
+	const bool *gone;
+	int rc;
+
+	if (session_hold(call->daemon->sessions, call->session_ref, &gone, err) != 0)
+		return -1;
+	do {
+		json_object_put(events);
+		events = NULL;
+		rc = wait_registered(call, gone, &events, err);
+	} while (rc == 0 && json_object_array_length(events) == 0 && !call_abandoned(call));
+	session_release(call->daemon->sessions, call->session_ref);
+	if (rc == 0)
+		*ret = TAKE_PTR(events);
+	return rc;
+}
+
 static int
 event_inject(struct call *call, json **ret, struct smd_error *err)
 {
@@ -261,5 +373,8 @@ const struct call_binding api_event_handlers[] = {
 	{ "event.from", event_from },
 	{ "event.get_current_id", event_get_current_id },
 	{ "event.inject", event_inject },
+	{ "event.next", event_next },
+	{ "event.register", event_register },
+	{ "event.unregister", event_unregister },
 	{ NULL, NULL },
 };

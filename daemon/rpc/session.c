@@ -21,6 +21,8 @@ struct session {
 	enum api_role role;
 	bool trusted;			/* over the unix socket */
 	json *other_config;
+	json *event_classes;		/* of event.register; NULL: none */
+	uint64_t event_since;		/* event.next has told everything up to this generation */
 	int64_t used_ns;		/* CLOCK_BOOTTIME */
 	unsigned n_holds;
 	bool gone;			/* read by waiters without the lock */
@@ -71,6 +73,7 @@ session_free(void *opaque)
 	free(s->last_active);
 	free(s->validation_time);
 	json_object_put(s->other_config);
+	json_object_put(s->event_classes);
 	free(s);
 }
 
@@ -376,6 +379,45 @@ session_who(struct sessions *sessions, const char *ref)
 	s = find(sessions, ref);
 	return s ? smd_asprintf("%.64s (%s)", s->user, api_role_names[s->role])
 		 : smd_strdup("a session that ended");
+}
+
+/* The array is the caller's own: trees belong to one thread at a time. */
+int
+session_events(struct sessions *sessions, const char *ref, json **ret_classes,
+	       uint64_t *ret_since, struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find_live(sessions, ref, err);
+	if (!s)
+		return -1;
+	*ret_since = s->event_since;
+	*ret_classes = json_object_new_array();
+	for (size_t i = 0; s->event_classes && i < json_object_array_length(s->event_classes); i++)
+		json_object_array_add(*ret_classes, json_object_new_string(json_object_get_string(
+					      json_object_array_get_idx(s->event_classes, i))));
+	return 0;
+}
+
+int
+session_set_events(struct sessions *sessions, const char *ref, json *classes, uint64_t since,
+		   struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	s = find_live(sessions, ref, err);
+	if (!s) {
+		json_object_put(classes);
+		return -1;
+	}
+	s->event_since = since;
+	if (classes) {
+		json_object_put(s->event_classes);
+		s->event_classes = classes;
+	}
+	return 0;
 }
 
 int

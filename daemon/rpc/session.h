@@ -40,6 +40,13 @@ void sessions_end_all(struct sessions *sessions);
 int session_record(struct sessions *sessions, const char *ref, json **ret, struct smd_error *err);
 /* The messages every class has, for this one: it is in no database. */
 call_handler session_generic;
+/* What event.register asked for in this session, and up to which generation event.next
+ * has answered. *ret_classes: an array, empty: nothing; new reference. */
+int session_events(struct sessions *sessions, const char *ref, json **ret_classes,
+		   uint64_t *ret_since, struct smd_error *err);
+/* classes is taken over; NULL: as they are. */
+int session_set_events(struct sessions *sessions, const char *ref, json *classes, uint64_t since,
+		       struct smd_error *err);
 /* Turns true at logout or expiry. Held until session_release. */
 int session_hold(struct sessions *sessions, const char *ref, const bool **ret_gone,
 		 struct smd_error *err);
