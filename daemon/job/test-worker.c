@@ -250,6 +250,58 @@ test_cancel(void **state)
 }
 
 static void *
+stop_soon(void *opaque)
+{
+	const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+
+	nanosleep(&pause, NULL);
+	worker_stop(opaque);
+	return NULL;
+}
+
+/* By somebody else than the task's owner: one that runs, and the next before it does. */
+static void
+test_stop(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_stop stop;
+	struct worker_job job = { .urgent = true, .stop = &stop };
+	json *result = NULL;
+	pthread_t thread;
+
+	(void)state;
+	worker_stop_init(&stop);
+	write_script("exec sleep 1000");
+	assert_int_equal(pthread_create(&thread, NULL, stop_soon, &stop), 0);
+	assert_int_equal(run(&job, &result, &err), -1);
+	assert_true(smd_error_is(&err, SMD_E_TASK_CANCELLED));
+	pthread_join(thread, NULL);
+	smd_error_clear(&err);
+	job.urgent = false;
+	assert_int_equal(run(&job, &result, &err), -1);
+	assert_true(smd_error_is(&err, SMD_E_TASK_CANCELLED));
+	worker_stop_done(&stop);
+}
+
+/* Bytes are counted with those of the task's other workers. */
+static void
+test_shares(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = {
+		.task_ref = "the task", .urgent = true, .bytes_before = 100, .bytes_after = 1000,
+	};
+	CLEANUP_JSON json *result = NULL;
+
+	(void)state;
+	write_script("echo '{\"progress\":{\"done\":5,\"total\":10}}'\n"
+		     "echo '{\"result\":{}}'");
+	assert_int_equal(run(&job, &result, &err), 0);
+	assert_int_equal(seen_done, 105);
+	assert_int_equal(seen_total, 1110);
+}
+
+static void *
 run_long(void *opaque)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -309,6 +361,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_odd_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
 	};
