@@ -66,6 +66,21 @@ for fs in xfs btrfs; do
 	convert qcow2 one.qcow2 qcow2 four.qcow2 extended_l2=on,cluster_size=128k
 	convert vhd fixed.vhd qcow2 five.qcow2 cluster_size=4k
 
+	# A chain, image by image: what the overlay holds is shared, too.
+	qemu-img create -q -f qcow2 -b two.qcow2 -F qcow2 over.qcow2
+	qemu-io -f qcow2 -c 'write -q -P 3 4M 8M' -c 'write -q -z 20M 1M' -c 'write -q -P 4 100 30k' \
+		over.qcow2
+	for as in qcow2 vhd; do
+		smd-img convert -f raw -O $as disk.raw base.$as
+		before=$(used)
+		smd-img convert -t writeback -f qcow2 -O $as -B base.$as -F $as over.qcow2 over.$as.copy
+		[ $(($(used) - before)) -lt 1000000 ] ||
+			fail "$fs: an overlay as $as took $(($(used) - before)) bytes"
+		smd-img convert --chain -f $as -O raw over.$as.copy over.raw
+		qemu-img compare -q -f qcow2 -F raw over.qcow2 over.raw ||
+			fail "$fs: an overlay as $as: other content"
+	done
+
 	# What is written to one is not in the others.
 	qemu-io -f qcow2 -c 'write -q -P 1 0 20M' two.qcow2
 	qemu-io -f vpc -c 'write -q -P 2 5M 10M' one.vhd
