@@ -129,6 +129,34 @@ def exports(smd, base, later, new):
             expect_eq(info["parent-uuid"], uuids[0], "its parent's uuid")
 
 
+def between_snapshots(smd):
+    """What a backup does each night: only what was written since goes over the wire."""
+    for fmt in FORMATS:
+        vdi = smd.make_vdi(srs[0], SIZE, fmt, "nightly")
+        smd.write_vdi(vdi, os.urandom(12 * MIB))
+        first = smd.call("VDI.snapshot", vdi, {})
+        smd.write_vdi(vdi, os.urandom(MIB))
+        second = smd.call("VDI.snapshot", vdi, {})
+        smd.write_vdi(vdi, os.urandom(3 * MIB))
+        wire = "vhd" if fmt == "raw" else fmt
+        files = []
+        for v in first, second:
+            files.append(os.path.join(smd.dir, "%s.%s" % (smd.call("VDI.get_uuid", v), wire)))
+        smd.export_vdi(first, files[0], wire)
+        status, _, body = export(smd, second, first, wire)
+        expect_eq(status, 200, "export with base")
+        assert len(body) < 3 * MIB, "%d bytes for one written" % len(body)
+        with open(files[1], "wb") as f:
+            f.write(body)
+        run("smd-img", "convert", "--chain", "-f", wire, "-O", "raw", files[1], files[1] + ".raw")
+        expect_eq(sha256_of_file(files[1] + ".raw"), smd.vdi_sha256(second), "second night")
+        # The other way round, to a copy in another SR: first's content, then back to it.
+        copy = smd.make_vdi(srs[1], SIZE, "qcow2")
+        smd.call("VDI.copy", second, NULL_REF, NULL_REF, copy)
+        smd.call("VDI.copy", first, NULL_REF, second, copy)
+        expect_eq(smd.vdi_sha256(copy), smd.vdi_sha256(first), "back to the first night")
+
+
 with Smd() as smd:
     srs = [smd.make_sr("one"), smd.make_sr("two")]
     old, new = write_contents(smd)
@@ -138,3 +166,4 @@ with Smd() as smd:
     into_a_fresh_one(smd, base, later, old, new)
     refusals(smd, base, later)
     exports(smd, base, later, new)
+    between_snapshots(smd)
