@@ -54,7 +54,7 @@ def killed(smd, srs, digests, rng):
         disk = tree_of(smd, srs[here])["0"]
         smd.call("Async.VDI.pool_migrate", disk, srs[1 - here],
                  dict(OPTIONS, **{"dest-img-format": rng.choice(FORMATS)}))
-        time.sleep(rng.uniform(0.0, 1.2))
+        time.sleep(rng.uniform(0.0, 2.5))
         smd.kill()
         smd.start()
         moved += check(smd, srs, digests) != here
@@ -77,6 +77,8 @@ def progress(smd, srs, digests):
     task = smd.call("Async.VDI.pool_migrate", tree_of(smd, srs[here])["0"], srs[1 - here], OPTIONS)
     expect_eq(smd.wait_task(task, on_progress=seen.append)["status"], "success")
     assert seen == sorted(seen) and len(set(seen)) > 8, seen
+    config = smd.call("task.get_other_config", task)
+    assert int(config["bytes_done"]) == int(config["bytes_total"]) > 12 * MIB, config
     assert sum(0.1 < p < 0.9 for p in seen) > 4, "all at once: %r" % seen
     expect_eq(check(smd, srs, digests), 1 - here, "where it is")
 

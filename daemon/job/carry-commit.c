@@ -88,11 +88,10 @@ leave_children(struct carry *c, struct carry_node *node, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
 	struct disk *disk = &node->disk;
-	CLEANUP_FREE char *base = NULL;
 	bool has_children;
 
-	if (tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), &base,
-			    err) < 0 ||
+	if (tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location),
+			    &node->left, err) < 0 ||
 	    tree_has_children(db, node->ref, &has_children, err) < 0)
 		return -1;
 	return has_children ? 0 : db_set_bool(db, "VDI", node->ref, "read_only", false, err);

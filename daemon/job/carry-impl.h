@@ -15,6 +15,7 @@ struct carry_node {
 	struct new_volume v;	/* its job is the move's */
 	char *ref;		/* of its new row */
 	bool gone;		/* at the commit: nobody needs the old volume */
+	char *left;		/* or a hidden node's ref, under which it stays */
 };
 
 /* The one transaction: in it the new rows come and the old ones go. */

@@ -318,13 +318,15 @@ mark_hidden(struct carry *c, struct new_volume *v, struct smd_error *err)
 static int
 copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_error *err)
 {
-	double share = c->data ? (PROGRESS_COPY_TO - PROGRESS_COPY_FROM) / (double)c->data : 0;
+	uint64_t times = c->verify ? 2 : 1;	/* the worker counts what it reads back, too */
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = {
 		.request = request,
 		.task_ref = c->task_ref,
-		.progress_from = PROGRESS_COPY_FROM + share * (double)done,
-		.progress_to = PROGRESS_COPY_FROM + share * (double)(done + node->data),
+		.progress_from = PROGRESS_COPY_FROM,
+		.progress_to = PROGRESS_COPY_TO,
+		.bytes_before = times * done,
+		.bytes_after = times * (c->data - done - node->data),
 	};
 	CLEANUP_JSON json *result = NULL;
 
@@ -372,6 +374,8 @@ carry_run(struct carry *c, char **ret_ref, struct smd_error *err)
 		return -1;
 	for (size_t i = 0; i < c->n; i++) {
 		op_refresh(c->daemon, "VDI", c->nodes[i].ref);
+		if (c->nodes[i].left)
+			op_refresh(c->daemon, "VDI", c->nodes[i].left);
 		if (c->nodes[i].gone)
 			records_forget(c->from, c->nodes[i].disk.location);
 	}
@@ -387,6 +391,7 @@ carry_done(struct carry *c)
 
 		new_volume_done(&node->v);
 		disk_done(&node->disk);
+		free(node->left);
 		free(node->ref);
 	}
 	free(c->nodes);
