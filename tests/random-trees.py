@@ -169,7 +169,9 @@ class Story:
         try:
             self.step()
         except ApiError as e:
-            assert e.code == "JOB_WORKER_FAILED", e     # and then it did not happen
+            # Then it did not happen; a resize may have, just before its answer.
+            assert e.code == "JOB_WORKER_FAILED", e
+            self.learn_size()
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             assert daemon
         else:
@@ -202,14 +204,18 @@ class Story:
         elif kind == "destroy" and self.pending[1].uuid not in records:
             self.forget(self.pending[1])
         elif kind == "resize":
-            disk, size = self.pending[1:]
-            if int(records[disk.uuid]["virtual_size"]) == size:
-                disk.size = size
+            self.learn_size()
         elif kind == "revert":
             of, snapshot = self.pending[1:]
             if self.content(of) == snapshot.digest():
                 of.size, of.units = snapshot.size, dict(snapshot.units)
         self.pending = None
+
+    def learn_size(self):
+        if self.pending and self.pending[0] == "resize":
+            disk, size = self.pending[1:]
+            if int(self.smd.call("VDI.get_virtual_size", self.ref(disk))) == size:
+                disk.size = size
 
     # -- looking --
 
