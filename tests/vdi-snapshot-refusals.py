@@ -36,6 +36,7 @@ with Smd() as smd:
     # A sharable disk is not snapshotted; a clone of it is its user's business.
     vdi = smd.make_vdi(sr, MIB)
     smd.call("VDI.set_sharable", vdi, True)
+    assert "snapshot" not in smd.call("VDI.get_allowed_operations", vdi)
     refuse("VDI_IS_SHARABLE", "VDI.snapshot", vdi, params=[vdi])
     smd.call("VDI.clone", vdi)
 

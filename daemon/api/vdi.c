@@ -738,8 +738,11 @@ static int
 vdi_set_sharable(struct call *call, json **ret, struct smd_error *err)
 {
 	(void)ret;
-	return db_set_bool(call->daemon->db, "VDI", call_str(call, 0), "sharable",
-			   call_bool(call, 1), err);
+	if (db_set_bool(call->daemon->db, "VDI", call_str(call, 0), "sharable", call_bool(call, 1),
+			err) < 0)
+		return -1;
+	op_refresh(call->daemon, "VDI", call_str(call, 0));
+	return 0;
 }
 
 static int
