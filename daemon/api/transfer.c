@@ -69,6 +69,7 @@ transfer_check_session(struct http_request *request, const char *what, const cha
 		       char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const char *vdi = http_query(request, "vdi"), *sr = http_query(request, "sr");
 	struct daemon *daemon = http_daemon(request);
 	CLEANUP_FREE char *session = NULL;
 	unsigned status = http_authenticate(request, &session, &err);
@@ -76,7 +77,7 @@ transfer_check_session(struct http_request *request, const char *what, const cha
 	if (status == 0) {
 		bool may = session_may(daemon->sessions, session, api_message_find(message), &err) == 0;
 
-		audit_log(daemon, http_peer(request), session, what, http_query(request, "vdi"),
+		audit_log(daemon, http_peer(request), session, what, vdi ? vdi : sr,
 			  http_query(request, "task_id"), may ? NULL : &err);
 		if (may)
 			return 0;
