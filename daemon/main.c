@@ -334,6 +334,7 @@ start_http(struct server *s, struct smd_error *err)
 		{ "POST", "/", rpc_xml, NULL },
 		{ "POST", "/json", rpc_json, NULL },
 		{ "GET", "/export_raw_vdi", NULL, &api_export_raw_vdi },
+		{ "HEAD", "/export_raw_vdi", NULL, &api_head_raw_vdi },
 		{ "PUT", "/import_raw_vdi", NULL, &api_import_raw_vdi },
 		{ "GET", "/export_image", NULL, &api_export_image },
 		{ "PUT", "/import_image", NULL, &api_import_image },

@@ -40,6 +40,7 @@ int vbd_devices_used(struct db *db, const char *vm, bool used[VBD_DEVICES_MAX],
 
 /* GET /export_raw_vdi, PUT /import_raw_vdi. */
 extern const struct http_stream api_export_raw_vdi;
+extern const struct http_stream api_head_raw_vdi;	/* HEAD of the same */
 extern const struct http_stream api_import_raw_vdi;
 /* GET /export_image, PUT /import_image. */
 extern const struct http_stream api_export_image;

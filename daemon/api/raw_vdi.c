@@ -107,14 +107,89 @@ export_base(struct raw_vdi *t, const char *base, struct smd_error *err)
 	return 0;
 }
 
+/* A part of a disk: "bytes=FIRST-LAST", "bytes=FIRST-" or "bytes=-LENGTH". */
+struct range {
+	uint64_t offset, count;
+};
+
+static bool
+parse_number(const char **text, uint64_t *ret)
+{
+	char *end;
+
+	if (**text < '0' || **text > '9')
+		return false;
+	errno = 0;
+	*ret = strtoull(*text, &end, 10);
+	*text = end;
+	return errno == 0;
+}
+
+/* 206 and the part of a disk of this size, 416, or 200 where there is no range or one
+ * that may be left aside: of several parts, or with a condition (RFC 9110). */
+static unsigned
+parse_range(struct http_request *request, uint64_t size, struct range *ret)
+{
+	const char *text = http_header(request, "Range");
+	uint64_t first = 0, last = UINT64_MAX;
+	bool has_first;
+
+	if (!text || strncmp(text, "bytes=", 6) != 0 || http_header(request, "If-Range"))
+		return 200;
+	text += 6;
+	has_first = parse_number(&text, &first);
+	if (*text++ != '-' || (!parse_number(&text, &last) && !has_first) || *text != '\0' ||
+	    (has_first && last < first))
+		return 200;
+	if (!has_first) {
+		uint64_t length = last < size ? last : size;
+
+		*ret = (struct range){ size - length, length };
+		return length > 0 ? 206 : 416;
+	}
+	if (first >= size)
+		return 416;
+	*ret = (struct range){ first, (last < size ? last + 1 : size) - first };
+	return 206;
+}
+
+/* What the reply says of a range; returns the status. */
+static unsigned
+reply_range(struct raw_vdi *t, struct http_request *request, struct range *ret)
+{
+	uint64_t size = t->io.disk.virtual_size;
+	unsigned status = parse_range(request, size, ret);
+	CLEANUP_FREE char *text = NULL;
+
+	http_reply_header(request, "Accept-Ranges", "bytes");
+	if (status == 206)
+		text = smd_asprintf("bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, ret->offset,
+				    ret->offset + ret->count - 1, size);
+	else if (status == 416)
+		text = smd_asprintf("bytes */%" PRIu64, size);
+	if (text)
+		http_reply_header(request, "Content-Range", text);
+	http_reply_status(request, status);
+	return status;
+}
+
 static int
-export_start(struct raw_vdi *t, struct http_request *request, struct smd_error *err)
+export_start(struct raw_vdi *t, struct http_request *request, unsigned *ret_status,
+	     struct smd_error *err)
 {
 	const char *base = http_query(request, "base");
+	struct range range;
 	json *source;
 
 	if (raw_vdi_open(t, "copy", false, err) < 0)
 		return -1;
+	*ret_status = strcmp(t->format, RAW) == 0 ? reply_range(t, request, &range) : 200;
+	if (*ret_status == 416)
+		return 0;
+	if (*ret_status == 206) {
+		smd_json_set_int(t->io.request, "offset", (int64_t)range.offset);
+		smd_json_set_int(t->io.request, "count", (int64_t)range.count);
+	}
 	source = disk_source(&t->io.disk, &t->io.job, false, err);
 	if (!source)
 		return -1;
@@ -146,22 +221,35 @@ content_type(const char *format)
 	return "application/octet-stream";
 }
 
+static void
+reply_headers(struct raw_vdi *t, struct http_request *request)
+{
+	CLEANUP_FREE char *disposition = smd_asprintf("attachment; filename=\"%s.%s\"",
+						      t->io.disk.uuid, t->format);
+
+	http_reply_header(request, "Content-Type", content_type(t->format));
+	http_reply_header(request, "Content-Disposition", disposition);
+	http_reply_header(request, "Cache-Control", "no-cache, no-store");
+}
+
 static unsigned
 export_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = raw_vdi_new(request);
-	CLEANUP_FREE char *disposition = NULL;
 	unsigned status = transfer_check_session(request, "export_raw_vdi", "VDI.copy", ret_text);
 
 	if (status != 0)
 		return status;
-	if (transfer_take_task(&t->io, &err) < 0 || export_start(t, request, &err) < 0)
+	if (transfer_take_task(&t->io, &err) < 0 || export_start(t, request, &status, &err) < 0)
 		return transfer_answer_error(&t->io, &err, ret_text);
-	disposition = smd_asprintf("attachment; filename=\"%s.%s\"", t->io.disk.uuid, t->format);
-	http_reply_header(request, "Content-Type", content_type(t->format));
-	http_reply_header(request, "Content-Disposition", disposition);
-	http_reply_header(request, "Cache-Control", "no-cache, no-store");
+	if (status == 416) {
+		smd_fail_INVALID_VALUE(&err, "Range", http_header(request, "Range"),
+				       "the disk ends before this range");
+		transfer_answer_error(&t->io, &err, ret_text);
+		return status;
+	}
+	reply_headers(t, request);
 	transfer_name_task(&t->io);
 	http_reply_size(request, t->io.size);
 	*ret_state = TAKE_PTR(t);
@@ -189,6 +277,54 @@ const struct http_stream api_export_raw_vdi = {
 	.begin = export_begin,
 	.read = export_read,
 	.end = export_end,
+};
+
+/* HEAD: the same look at who asks and for what, and the length where it needs no look
+ * into the disk. */
+static unsigned
+head_begin(struct http_request *request, void **ret_state, char **ret_text)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = raw_vdi_new(request);
+	unsigned status = transfer_check_session(request, "export_raw_vdi", "VDI.copy", ret_text);
+
+	if (status != 0)
+		return status;
+	if (raw_vdi_open(t, "copy", false, &err) < 0)
+		return transfer_answer_error(&t->io, &err, ret_text);
+	if (strcmp(t->format, RAW) == 0) {
+		http_reply_header(request, "Accept-Ranges", "bytes");
+		http_reply_size(request, t->io.disk.virtual_size);
+	}
+	reply_headers(t, request);
+	*ret_state = TAKE_PTR(t);
+	return 0;
+}
+
+static int64_t
+head_read(void *state, void *buf, size_t len)
+{
+	(void)state;
+	(void)buf;
+	(void)len;
+	return 0;
+}
+
+static unsigned
+head_end(void *state, bool complete, char **ret_text)
+{
+	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = state;
+
+	(void)complete;
+	(void)ret_text;
+	(void)t;
+	return 200;
+}
+
+const struct http_stream api_head_raw_vdi = {
+	.begin = head_begin,
+	.read = head_read,
+	.end = head_end,
 };
 
 /* ---- Import ---- */

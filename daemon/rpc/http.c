@@ -64,6 +64,7 @@ struct http_request {
 	bool begun, ended, broken;
 	bool answered;		/* before the body */
 	uint64_t reply_size;
+	unsigned reply_status;
 	struct {
 		char *name, *value;
 	} headers[REPLY_HEADERS_MAX];
@@ -140,6 +141,12 @@ void
 http_reply_size(struct http_request *request, uint64_t size)
 {
 	request->reply_size = size;
+}
+
+void
+http_reply_status(struct http_request *request, unsigned status)
+{
+	request->reply_status = status;
 }
 
 /* The thread of the connection wakes up, whatever it waits for, and ends the stream. */
@@ -369,7 +376,7 @@ stream_reply(struct http_request *request)
 
 	if (!sized)
 		MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
-	return queue(request, MHD_HTTP_OK, response);
+	return queue(request, request->reply_status, response);
 }
 
 /* NULL: the connection has no TLS. */
@@ -562,6 +569,7 @@ request_new(struct http *http, struct MHD_Connection *connection)
 	request->connection = connection;
 	request->peer = info->socket_context;
 	request->reply_size = UNKNOWN_LENGTH;
+	request->reply_status = MHD_HTTP_OK;
 	LOCK_SCOPE(&http->lock);
 	http->n_active++;
 	return request;

@@ -32,7 +32,8 @@ struct http_stream {
 	/* PUT: the body in pieces; non-zero stops reading. One that declares 1 PiB or more
 	 * has been answered 200 by then, and is complete when the client hangs up. */
 	int (*write)(void *state, const void *data, size_t len);
-	/* GET: the next piece, 0 at the end, -1 to break the connection. */
+	/* GET: the next piece, 0 at the end, -1 to break the connection. HEAD: never called,
+	 * but there. */
 	int64_t (*read)(void *state, void *buf, size_t len);
 	/* Always last, also when the client went away (complete = false). A PUT
 	 * answers with the status returned and *ret_text. */
@@ -65,6 +66,7 @@ uint64_t http_content_length(struct http_request *request);
 /* Headers of the reply to come; size UINT64_MAX: until the connection closes. */
 void http_reply_header(struct http_request *request, const char *name, const char *value);
 void http_reply_size(struct http_request *request, uint64_t size);
+void http_reply_status(struct http_request *request, unsigned status);	/* instead of 200 */
 /* From any thread, before end() returns: as if the client had gone away. */
 void http_hang_up(struct http_request *request);
 /* The session of a request: session_id in query or cookie, else HTTP Basic (a

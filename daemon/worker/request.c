@@ -19,6 +19,7 @@
 #define IMPORT_MEMORY_MAX (256ull << 20)	/* an archive says what its compression takes */
 #define PROGRESS_INTERVAL_MS 100
 #define PROGRESS_STEPS 50
+#define RANGE_WINDOW (1u << 20)
 #define ZERO_GRANULE (64u << 10)	/* what import looks for zeroes in */
 
 int
@@ -385,6 +386,35 @@ open_base(json *request, struct smd_chain **ret, struct smd_error *err)
 	return smd_source_open(&source, ret, err);
 }
 
+/* Bytes of the disk itself: what a raw image of it has there. */
+static int
+export_range(struct smd_chain *chain, int fd, uint64_t offset, uint64_t count,
+	     struct smd_error *err)
+{
+	CLEANUP_FREE uint8_t *buf = smd_malloc(RANGE_WINDOW);
+
+	if (!smd_range_ok(offset, count, smd_chain_size(chain)))
+		return smd_fail_INTERNAL_ERROR(err, "range", "the range passes the disk's end");
+	if (print_begin(NULL, count, err) != 0)
+		return -1;
+	while (count > 0) {
+		size_t n = smd_min_u64(RANGE_WINDOW, count);
+
+		if (smd_chain_pread(chain, buf, n, offset, err) != 0)
+			return -1;
+		for (size_t done = 0; done < n;) {
+			ssize_t w = write(fd, buf + done, n - done);
+
+			if (w < 0 && errno != EINTR)
+				return smd_fail_IMAGE_IO(err, "stream", "writing the stream: %m");
+			done += w > 0 ? (size_t)w : 0;
+		}
+		offset += n;
+		count -= n;
+	}
+	return 0;
+}
+
 static int
 run_export(json *request, json **ret, struct smd_error *err)
 {
@@ -404,6 +434,9 @@ run_export(json *request, json **ret, struct smd_error *err)
 	    smd_source_open(&source, &chain, err) != 0 ||
 	    open_base(request, &base, err) != 0)
 		return -1;
+	if (smd_json_member(request, "count"))
+		return export_range(chain, fd, (uint64_t)smd_json_int(request, "offset", 0),
+				    (uint64_t)smd_json_int(request, "count", 0), err);
 	params.virtual_size = smd_chain_size(chain);
 	params.timestamp_unix = (uint32_t)time(NULL);
 	if (!smd_uuid_to_bytes(smd_json_str(request, "uuid", ""), params.uuid))
