@@ -476,8 +476,9 @@ begin_task(struct run *run)
 static int
 merge(struct run *run, struct coalesce *c, uint64_t after, struct smd_error *err)
 {
+	/* It never stands in the queue that others wait in: collect_tick keeps merges few. */
 	struct worker_job job = {
-		.task_ref = run->task, .progress_to = 1.0,
+		.task_ref = run->task, .progress_to = 1.0, .urgent = true,
 		.bytes_before = run->bytes, .bytes_after = after,
 	};
 
@@ -766,7 +767,7 @@ collect_tick(struct daemon *daemon)
 		heed_switch(collector, json_object_get_string(json_object_array_get_idx(refs, i)));
 	LOCK_SCOPE(&collector->lock);
 	for (struct place *p = collector->places; p && !collector->stopping; p = p->next) {
-		/* Half of the workers at most: the rest is for those who wait. */
+		/* So many beside those that max_workers allows. */
 		if (collector->n_running >= (max ? max : 1))
 			return;
 		if (!p->running && !p->leaving && p->due_ms && p->due_ms <= now_ms())
