@@ -43,7 +43,8 @@ reader_fail(struct archive_reader *r, struct smd_error *err)
 
 	if (reason == SMD_N_REASONS)
 		reason = e == ENOMEM ? SMD_REASON_SIZE_LIMIT :
-			 r->at_end ? SMD_REASON_TRUNCATED : SMD_REASON_DECOMPRESS;
+			 r->at_end ? SMD_REASON_TRUNCATED :
+			 r->members ? SMD_REASON_BAD_HEADER : SMD_REASON_DECOMPRESS;
 	return smd_image_fail(err, reason, r->name, "%s", text ? text :
 			      e == ENOMEM ? "it takes more memory to read than is allowed" :
 			      "it cannot be read");
