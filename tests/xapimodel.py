@@ -17,9 +17,11 @@ def read_xapi():
                 continue
             kind, name, *rest = line.rstrip("\n").split("\t")
             if kind == "class":
-                cls = classes[name] = {"enums": {}, "fields": {}, "methods": {}}
+                cls = classes[name] = {"enums": {}, "fields": {}, "methods": {}, "roles": {}}
             elif kind == "enum":
                 cls["enums"][name] = rest[0].split(" ")
+            elif kind == "role":
+                cls["roles"][name] = rest[0]
             elif kind == "field":
                 access, type_, default, state = rest
                 cls["fields"][name] = {"access": access, "type": type_, "default": default,
@@ -174,6 +176,17 @@ def diff_methods(name, theirs, ours):
             yield what, "result %s, not %s" % (ours[m]["result"], x["result"])
 
 
+def diff_roles(name, theirs, cls):
+    for m in cls["methods"]:
+        want = theirs["roles"].get(m["name"], theirs["roles"].get("*"))
+        if m["name"] not in theirs["roles"] and m.get("read_only"):
+            want = "read-only"
+        have = m.get("role") or (m.get("read_only") and "read-only") or cls.get("role") \
+            or "pool-admin"
+        if want and have != want:
+            yield "role %s.%s" % (name, m["name"]), "%s, not %s" % (have, want)
+
+
 def diff():
     """[(what, how)]: everything a client of xapi could see that is not the same."""
     api = read_ours()
@@ -191,6 +204,7 @@ def diff():
                              None if plain else bool(create.get("constructor")))
         if cls:
             found += diff_methods(name, theirs, methods_of(cls))
+            found += diff_roles(name, theirs, cls)
             known = set(theirs["methods"]) | set(implied(cls))
             found += [("method %s.%s" % (name, m["name"]), "extra") for m in cls["methods"]
                       if m["name"] not in known and not m.get("hidden")]
