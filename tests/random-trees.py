@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Random trees of disks: create, write, snapshot, clone, revert, resize, destroy, the
+"""Random trees of disks: create, write, snapshot, clone, revert, resize, migrate, destroy, the
 collector at work all the while, the daemon or a worker killed now and then. Every disk
 reads as the model says at all times, and in the end no tree is deeper than it must be
 and no volume is kept that no disk needs.
@@ -29,6 +29,7 @@ class Disk:
     def __init__(self, uuid, size, units=None, snapshot_of=None):
         self.uuid, self.size, self.snapshot_of = uuid, size, snapshot_of
         self.units = dict(units or {})
+        self.label = None
 
     def digest(self):
         digest = hashlib.sha256()
@@ -41,7 +42,7 @@ class Disk:
 class Story:
     def __init__(self, smd):
         self.smd = smd
-        self.sr = smd.make_sr("trees")
+        self.srs = [smd.make_sr("trees"), smd.make_sr("woods")]
         self.disks = {}
         self.kills = 0
 
@@ -51,6 +52,12 @@ class Story:
     def note(self, vdi, size, units, snapshot_of=None):
         uuid = self.smd.call("VDI.get_uuid", vdi)
         self.disks[uuid] = Disk(uuid, size, units, snapshot_of)
+        self.name(self.disks[uuid])
+
+    def name(self, disk):
+        """A label of its own, by which it is known when it has moved."""
+        disk.label = disk.uuid
+        self.smd.call("VDI.set_name_label", self.ref(disk), disk.label)
 
     # -- the steps; each says what the model is afterwards only when it was acknowledged --
 
@@ -58,7 +65,7 @@ class Story:
         size = rng.choice(SIZES)
         fmt = rng.choice(["raw", "vhd", "qcow2"])
         self.pending = ("new", size, {}, None)
-        self.note(self.smd.make_vdi(self.sr, size, fmt), size, {})
+        self.note(self.smd.make_vdi(rng.choice(self.srs), size, fmt), size, {})
 
     def snapshot(self, disk):
         self.pending = ("new", disk.size, disk.units, disk.uuid)
@@ -80,6 +87,37 @@ class Story:
         self.smd.call("VDI.resize", self.ref(disk), str(size))
         disk.size = size
 
+    def migrate(self, disk):
+        """The disk alone, or with the snapshots that are in its SR, anywhere."""
+        along = rng.random() < 0.7
+        ref = self.ref(disk)
+        options = {"snapshots": "true" if along else "false",
+                   "dest-img-format": rng.choice(["raw", "vhd", "qcow2"])}
+        sr = self.smd.call("VDI.get_SR", ref)
+        self.pending = ("migrate", [disk] + [d for d in self.disks.values()
+                        if along and d.snapshot_of == disk.uuid and
+                        self.smd.call("VDI.get_SR", self.ref(d)) == sr])
+        self.smd.call("VDI.pool_migrate", ref, rng.choice(self.srs), options)
+        self.migrated()
+
+    def migrated(self):
+        """They have new uuids: found by what they hold and are snapshots of."""
+        records = self.managed()
+        gone = self.pending[1]
+        new = {uuid: r for uuid, r in records.items() if uuid not in self.disks}
+        expect_eq(len(new), len(gone), "disks that came")
+        for disk in gone:
+            assert disk.uuid not in records, "the source is still there"
+            del self.disks[disk.uuid]
+        for disk in gone:
+            now = [u for u, r in new.items() if r["name_label"] == disk.label]
+            expect_eq(len(now), 1, "disks with the label " + disk.label)
+            for other in list(self.disks.values()) + gone:
+                if other.snapshot_of == disk.uuid:
+                    other.snapshot_of = now[0]
+            disk.uuid = now[0]
+            self.disks[disk.uuid] = disk
+
     def destroy(self, disk):
         self.pending = ("destroy", disk)
         self.smd.call("VDI.destroy", self.ref(disk))
@@ -93,10 +131,11 @@ class Story:
 
     def chain(self, disk):
         """Its files and their formats, leaf first, as the records have them now."""
+        records = {r["uuid"]: r for r in self.smd.call("VDI.get_all_records").values()}
         chain, uuid = [], disk.uuid
         while uuid:
-            record = self.smd.call("VDI.get_record", self.smd.call("VDI.get_by_uuid", uuid))
-            chain += [os.path.join(self.smd.sr_path(self.sr), record["location"]),
+            record = records[uuid]
+            chain += [os.path.join(self.smd.sr_path(record["SR"]), record["location"]),
                       record["sm_config"]["image-format"]]
             uuid = record["sm_config"].get("vhd-parent")
         return chain
@@ -128,6 +167,12 @@ class Story:
             time.sleep(0.02)
         raise AssertionError("no way to write to %s: its images stay locked" % disk.uuid)
 
+    def revertible(self, disk):
+        """A snapshot of a disk that is in the same SR."""
+        of = self.disks.get(disk.snapshot_of)
+        return of and (self.smd.call("VDI.get_SR", self.ref(of)) ==
+                       self.smd.call("VDI.get_SR", self.ref(disk)))
+
     def step(self):
         disks = list(self.disks.values())
         self.pending = None
@@ -137,8 +182,8 @@ class Story:
         if len(disks) > DISKS_MAX:
             return self.destroy(disk)
         what = rng.choice(["snapshot", "snapshot", "clone", "revert", "resize", "destroy",
-                           "destroy", "write", "write", "write"])
-        if what == "revert" and not (disk.snapshot_of in self.disks):
+                           "destroy", "write", "write", "write", "migrate"])
+        if what == "revert" and not self.revertible(disk):
             what = "snapshot"
         if what in ("write", "resize") and (disk.snapshot_of or disk.size >= GROWN_MAX):
             what = "clone"
@@ -197,10 +242,19 @@ class Story:
         """What became of the call that was cut off: all of it or nothing."""
         records = self.managed()
         new = [uuid for uuid in records if uuid not in self.disks]
+        for uuid, disk in self.disks.items():
+            if uuid in records and records[uuid]["name_label"] != disk.label:
+                self.name(disk)         # the kill came between it and its label
         kind = self.pending[0] if self.pending else None
+        if kind == "migrate":
+            if new:
+                self.migrated()
+            self.pending = None
+            return
         assert len(new) <= (kind == "new"), "disks that nobody asked for: %r" % new
         if new:
             self.disks[new[0]] = Disk(new[0], *self.pending[1:])
+            self.name(self.disks[new[0]])
         elif kind == "destroy" and self.pending[1].uuid not in records:
             self.forget(self.pending[1])
         elif kind == "resize":
@@ -225,8 +279,15 @@ class Story:
 
     def content(self, disk):
         path = os.path.join(self.smd.dir, "content")
-        self.smd.export_vdi(self.ref(disk), path)
-        return sha256_of_file(path)
+        for last in range(100, -1, -1):
+            try:
+                self.smd.export_vdi(self.ref(disk), path)
+                return sha256_of_file(path)
+            except HttpError as e:
+                # A worker of a daemon that was killed dies with it, but not amid a sync.
+                if b"VDI_IN_USE" not in e.body or not last:
+                    raise
+                time.sleep(0.1)
 
     def compare(self):
         records = self.managed()
@@ -247,7 +308,8 @@ class Story:
             children.setdefault(r["sm_config"].get("vhd-parent"), []).append(r["uuid"])
         bases = [r["uuid"] for r in records
                  if not r["managed"] and len(children.get(r["uuid"], [])) < 2]
-        volumes = [n for n in os.listdir(self.smd.sr_path(self.sr)) if not n.startswith(".")]
+        volumes = [n for sr in self.srs for n in os.listdir(self.smd.sr_path(sr))
+                   if not n.startswith(".")]
         rows = {r["location"] for r in records}
         return bases + [v for v in volumes if v not in rows]
 
