@@ -407,7 +407,9 @@ commit_rows(struct coalesce *c, const char *job, struct smd_error *err)
 	return r;
 }
 
-/* The images that name one that goes away name the other from now on. */
+/* The images that name one that goes away name the other from now on, and a base that
+ * becomes somebody's disk is hidden no more. A kill after that leaves a base that only
+ * looks like a disk to other programs. */
 static int
 link_images(struct coalesce *c, struct smd_error *err)
 {
@@ -422,7 +424,9 @@ link_images(struct coalesce *c, struct smd_error *err)
 				      c->parent.location, c->parent.format, err) < 0)
 			return -1;
 	}
-	return 0;
+	if (!c->child.sr || !smd_json_bool(c->child.record, "managed", true))
+		return 0;
+	return volume_set_hidden(c->parent.sr, c->parent.location, c->parent.format, false, err);
 }
 
 /* Undo: the images name what they named. Redo: the image that nobody needs is gone. */

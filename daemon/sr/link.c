@@ -49,3 +49,26 @@ volume_set_parent(struct sr *sr, const char *volume, const char *format, const c
 	}
 	return worker_run(sr->daemon, &job, &result, err);
 }
+
+int
+volume_set_hidden(struct sr *sr, const char *volume, const char *format, bool hidden,
+		  struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct worker_job job = { .request = request, .urgent = true };
+	CLEANUP_JSON json *result = NULL;
+	CLEANUP_CLOSE int fd = -1;
+	json *source;
+
+	if (!storage_format_can(sr->daemon, format, "hidden"))
+		return 0;
+	if (sr->driver->volume_open(sr->handle, volume, SMD_SR_OPEN_WRITE, &fd, err) < 0)
+		return -1;
+	source = source_of_fd(fd, volume, format, true, false, &job, err);
+	if (!source)
+		return -1;
+	smd_json_set_str(request, "op", "hide");
+	smd_json_set(request, "source", source);
+	smd_json_set_bool(request, "hidden", hidden);
+	return worker_run(sr->daemon, &job, &result, err);
+}

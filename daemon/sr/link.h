@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Which parent an image itself names, so that other programs see the chain that the
- * tree (daemon/sr/tree.h) knows.
+ * What an image says of its own place in a chain, so that other programs see the chain
+ * that the tree (daemon/sr/tree.h) knows: which parent it names, and whether it is a
+ * hidden base.
  *
  * Threads: any. The image is nobody else's meanwhile: its lock is the caller's, or the
  * SR is just being attached.
@@ -16,5 +17,9 @@
  * same. One atomic step, durable on return; to do it again changes nothing. */
 int volume_set_parent(struct sr *sr, const char *volume, const char *format, const char *parent,
 		      const char *parent_format, struct smd_error *err);
+/* The mark of a base that is no disk of anybody's. A format that has no such mark is left
+ * alone. */
+int volume_set_hidden(struct sr *sr, const char *volume, const char *format, bool hidden,
+		      struct smd_error *err);
 
 #endif

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/sr/link.h"
 #include "daemon/sr/tree.h"
 
 /* ---- driver_params: the format's options; SM's `type` where it says what is done ---- */
@@ -192,14 +193,9 @@ overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err)
 /* ---- Afterwards ---- */
 
 static int
-hide(struct overlay *o, const char *name, const char *format, struct smd_error *err)
+hide(struct sr *sr, const char *name, const char *format, struct smd_error *err)
 {
-	struct sr *sr = o->disk->sr;
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
-	CLEANUP_JSON json *result = NULL;
 	CLEANUP_CLOSE int fd = -1;
-	json *source;
 	int r;
 
 	if (sr_get_driver(sr)->volume_open(sr_handle(sr), name, SMD_SR_OPEN_WRITE, &fd, err) < 0)
@@ -207,15 +203,9 @@ hide(struct overlay *o, const char *name, const char *format, struct smd_error *
 	r = smd_image_lock(fd, true, name, err);
 	if (r != 0)
 		return r < 0 ? -1 : 0;	/* read by others: it stays as it is */
-	source = source_of_fd(fd, name, format, true, false, &job, err);
-	if (source) {
-		smd_json_set_str(request, "op", "hide");
-		smd_json_set(request, "source", source);
-		smd_json_set_bool(request, "hidden", true);
-		r = worker_run(o->daemon, &job, &result, err);
-	}
+	r = volume_set_hidden(sr, name, format, true, err);
 	smd_image_unlock(fd);
-	return source ? r : -1;
+	return r;
 }
 
 void
@@ -226,10 +216,10 @@ overlay_hide(struct overlay *o)
 	CLEANUP_FREE char *format = smd_strdup(o->disk->format);
 
 	disk_unlock(o->disk);
-	if (o->empty || !storage_format_can(o->daemon, format, "hidden"))
+	if (o->empty)
 		return;
 	/* Only other programs go by it. */
-	if (hide(o, name, format, &err) < 0)
+	if (hide(o->disk->sr, name, format, &err) < 0)
 		smd_log(SMD_LOG_WARNING, "%s of SR %s could not be marked hidden: %s", name,
 			sr_uuid(o->disk->sr), err.message);
 }
