@@ -325,7 +325,7 @@ class Story:
         self.compare()
         for record in self.managed().values():
             info = run("smd-img", "info", "-u", "--json", "-f", record["sm_config"]["image-format"],
-                       os.path.join(self.smd.sr_path(self.sr), record["location"]))
+                       os.path.join(self.smd.sr_path(record["SR"]), record["location"]))
             expect_eq(json.loads(info)["hidden"], False, "hidden of " + record["uuid"])
 
 
