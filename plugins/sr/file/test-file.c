@@ -352,13 +352,14 @@ static void
 test_stat(void **state)
 {
 	struct smd_error err = { 0, 0 };
-	struct smd_sr_stat st = { 0, 0 };
+	struct smd_sr_stat st = { 0 };
 	void *sr = create_attach();
 
 	(void)state;
 	assert_int_equal(driver->stat(sr, &st, &err), 0);
 	assert_true(st.total > 0);
 	assert_true(st.free <= st.total);
+	assert_true(st.used <= st.total);
 	driver->detach(sr);
 }
 
