@@ -23,6 +23,21 @@ TOO_DEEP = "SR_BACKEND_FAILURE_109"
 rng = random.Random(SEED)
 
 
+def holders(directory):
+    """Who has which file of a directory open: its pid, name, state, parent; the file."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for fd in os.listdir("/proc/%s/fd" % pid):
+                path = os.readlink("/proc/%s/fd/%s" % (pid, fd))
+                if path.startswith(directory):
+                    with open("/proc/%s/stat" % pid) as f:
+                        found.append((f.read().split()[:4], os.path.basename(path)))
+        except OSError:
+            pass
+    return found
+
+
 class Disk:
     """What a disk must be: its size, and the units that are not zeroes."""
 
@@ -154,16 +169,18 @@ class Story:
         for _ in range(400):
             try:
                 chain = self.chain(disk)
-            except ApiError as e:       # the collector was faster
-                assert e.code in ("UUID_INVALID", "HANDLE_INVALID"), e
+            except (ApiError, KeyError):    # the collector was faster
                 continue
             guest = subprocess.Popen([EDIT] + chain + ["--"] + edits, stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, text=True)
-            ready = guest.stdout.readline() == "ready\n"
+            go = ""
             try:
-                guest.communicate("\n" if ready and self.chain(disk) == chain else "")
-            except (BrokenPipeError, ApiError):
-                guest.communicate()
+                if guest.stdout.readline() == "ready\n" and self.chain(disk) == chain:
+                    go = "\n"
+            except (ApiError, KeyError):    # and faster again
+                pass
+            finally:                        # also when the daemon is killed meanwhile
+                guest.communicate(go)
             if guest.returncode == 0:
                 disk.units = units
                 return
@@ -290,6 +307,8 @@ class Story:
             except HttpError as e:
                 # A worker of a daemon that was killed dies with it, but not amid a sync.
                 if b"VDI_IN_USE" not in e.body or not last:
+                    print("open by:", holders(self.smd.sr_path(self.srs[0])),
+                          holders(self.smd.sr_path(self.srs[1])))
                     raise
                 time.sleep(0.1)
 
