@@ -15,7 +15,7 @@
 
 struct bytes {
 	uint8_t *data;
-	size_t len;
+	size_t len, room;
 };
 
 static int
@@ -23,7 +23,10 @@ collect(void *opaque, const void *data, size_t len)
 {
 	struct bytes *b = opaque;
 
-	b->data = smd_reallocarray(b->data, b->len + len, 1);
+	if (b->len + len >= b->room) {
+		b->room = 2 * (b->len + len) + 1;
+		b->data = smd_reallocarray(b->data, b->room, 1);
+	}
 	memcpy(b->data + b->len, data, len);
 	b->len += len;
 	return 0;
