@@ -17,7 +17,9 @@ void parse_copy_options(json *request, struct smd_copy_options *ret);
 int print_progress(void *opaque, uint64_t done, uint64_t total);
 int print_begin(void *opaque, uint64_t size, struct smd_error *err);
 
-/* import.c and export.c. */
+/* disk.c, import.c and export.c. */
+int run_export(json *request, json **ret, struct smd_error *err);
+int run_import_raw(json *request, json **ret, struct smd_error *err);
 int run_import_image(json *request, json **ret, struct smd_error *err);
 int run_export_image(json *request, json **ret, struct smd_error *err);
 

@@ -3,6 +3,7 @@ libexec_PROGRAMS += smd-worker
 smd_worker_SOURCES = \
 	worker/archive.c \
 	worker/archive.h \
+	worker/disk.c \
 	worker/export.c \
 	worker/gzip.c \
 	worker/gzip.h \
