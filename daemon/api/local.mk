@@ -11,6 +11,8 @@ libapi_la_SOURCES = \
 	api/pbd.c \
 	api/pool.c \
 	api/raw_vdi.c \
+	api/raw_vdi.h \
+	api/raw_vdi_import.c \
 	api/session.c \
 	api/sm.c \
 	api/sr.c \
