@@ -722,6 +722,9 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)
-		*ret_stats = (struct smd_copy_stats){ c.plan.total, c.written, c.shared, c.zero };
+		*ret_stats = (struct smd_copy_stats){
+			.bytes_data = c.plan.total, .bytes_written = c.written,
+			.bytes_shared = c.shared, .bytes_zero = c.zero,
+		};
 	return 0;
 }

@@ -12,6 +12,9 @@
 
 #include "common/error.h"
 #include "common/image/chain.h"
+#include "common/image/control.h"
+#include "common/image/digest.h"
+#include "common/image/marks.h"
 
 /* Bytes of data done and to do; total is fixed from the first call on. Called
  * from one thread at a time, every 100 ms or 2% and at the end. Return
@@ -32,6 +35,13 @@ struct smd_copy_options {
 	struct smd_chain *base;
 	smd_progress_fn *progress;	/* NULL: none */
 	void *opaque;
+	struct smd_copy_control *control;	/* NULL: none; its rate counts, not the one above */
+	/* smd_copy only. Marks are made about once a second, none in the first. Where
+	 * there are marks of this very copy it goes on from the last: dst is then what
+	 * the earlier run left, and target_is_zero does not count. */
+	struct smd_marks *marks;	/* NULL: none */
+	/* After each mark: the bytes done that need not be done again. */
+	void (*marked)(void *opaque, uint64_t done);
 };
 
 struct smd_copy_stats {
@@ -39,7 +49,17 @@ struct smd_copy_stats {
 	uint64_t bytes_written;
 	uint64_t bytes_shared;		/* by reflink */
 	uint64_t bytes_zero;		/* found to be zeroes while reading */
+	uint64_t resumed_at;		/* of the disk: what lies before it an earlier run copied */
+	/* Of src's content as it was read; not of a delta, nor where extents were shared:
+	 * then the disk has not passed by. */
+	struct smd_digest digest;
+	bool has_digest;
 };
+
+/* What a copy's marks are told by: the sizes and files of both disks, dst's format,
+ * what options ask for. */
+void smd_copy_identity(struct smd_chain *src, struct smd_chain *dst,
+		       const struct smd_copy_options *options, uint8_t ret[16]);
 
 /* Make dst's view equal src's; dst is at least as large. Flushed on return. Of a
  * delta only the range that src has is looked at. */

@@ -302,7 +302,10 @@ static void
 merge_stats(const struct merge *m, struct smd_copy_stats *ret)
 {
 	if (ret)
-		*ret = (struct smd_copy_stats){ m->runs.total, m->written, m->shared, m->zero };
+		*ret = (struct smd_copy_stats){
+			.bytes_data = m->runs.total, .bytes_written = m->written,
+			.bytes_shared = m->shared, .bytes_zero = m->zero,
+		};
 }
 
 /* ---- The ways ---- */

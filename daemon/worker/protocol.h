@@ -11,12 +11,23 @@
  *
  *   {"progress":{"done":N,"total":N}}	ten a second, or one for each 2%
  *   {"begin":{"size":N}}		export only: the bytes that will come
+ *   {"mark":{"done":N}}		convert with marks: so many of progress's bytes need
+ *				not be done again, whatever happens
  *   {"result":{…}}			once, last
  *   {"error":{"code","params","message","errno"}}	once, last
  *
  * and exits 0 after either of the last two. Any other end is
  * JOB_WORKER_FAILED. A line is at most WORKER_LINE_MAX bytes. The daemon cancels
  * by killing the process; the worker has nothing to clean up.
+ *
+ * While an operation that moves data runs, more lines on standard input change how.
+ * Each may come at any time, before the first byte too, and as often as wanted. Their
+ * end (EOF) means nothing.
+ *
+ *   {"bytes_per_second":N}	from now on; 0: no limit
+ *   {"pause":true|false}	what is begun is finished and marked, then nothing moves
+ *   {"stop":true}		the same, then the end: {"error":{"code":"JOB_STOPPED"…}}. Those
+ *				that make no marks stop as well, to be begun again
  *
  * Requests ("fd" is a descriptor number the worker was given):
  *   {"op":"formats"}
@@ -27,22 +38,34 @@
  *   {"op":"own",     "source":S}		of the first layer alone
  *   {"op":"hide",    "source":S, "hidden":b}	the same
  *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
- *    "compress":b}
+ *    "compress":b, "marks":{"fd":N}}
+ *	marks: an open regular file of the job's own, read and write, empty at first. After
+ *	any end but a result the same request goes on from its last mark, with the same
+ *	target file, not emptied, and the same marks; where that cannot be, it makes the target
+ *	anew and says why in "started_over". ENOSPC and JOB_STOPPED leave a mark, too.
+ *	{"virtual-size","data","written","shared","zero","seconds":…, "resumed_at":N,
+ *	 "digest":"xxh3-pages:…", "source_digest":…, "started_over":"…"}: resumed_at is
+ *	where on the disk this run began, 0: at its start. digest is the target disk's
+ *	content, the same as smd-img checksum's; source_digest is another one only where the disks
+ *	have different sizes. Both are absent for a delta, and where extents were shared.
+ *	Verified with verify: VDI_COPY_FAILED, whose message names the first byte that differs
  *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows
  *				what base shows, is to show what source shows
  *   {"op":"resize",  "source":S, "size":N}
  *   {"op":"measure-merge", "source":S}	what "merge" would write, either way
  *   {"op":"merge",   "source":S, "into":"parent|child", "bytes_per_second":N, "threads":N}
- *	S is the child with all its parents; the layer that is written was opened so
+ *	S is the child with all its parents; the layer that is written was opened so.
+ *	update and merge make no marks: begun again, they write what is not there yet
  *   {"op":"set-parent", "source":S, "name":…}	S: the image, and its new parent alone; or
  *	the image and no name, for none
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
  *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}
  *   {"op":"export",  "source":S, "format":F, "fd":N, "uuid":U, "base":S, "base_uuid":U}
  *	to a pipe; U: of the image. With base an overlay that names <base_uuid>.F as its
- *	parent: what differs from base
+ *	parent: what differs from base. {"digest":…}, but for ranges and overlays
  *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F}
- *	from a pipe into S; F, where given, is what the bytes must not contradict
+ *	from a pipe into S; F, where given, is what the bytes must not contradict. {"bytes":N,
+ *	"digest":…}
  *   {"op":"import-image", "fd":N, "filename":…, "format":F, "size":N, "room":N,
  *    "volumes":[{"fd":N,"stem":…}…]}	an archive or image, from a pipe: what came is
  *	in the volumes, leaf first; format is what a filename that does not say is
