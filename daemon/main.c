@@ -27,6 +27,7 @@
 #include "daemon/daemon.h"
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
+#include "daemon/job/control.h"
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
@@ -486,6 +487,7 @@ tick(struct server *s, uint64_t second)
 	if (second % 10 == 0)
 		tasks_collect(d->tasks);
 	collect_tick(d);
+	control_tick(d);
 	if (second % TRIM_S == 0)
 		malloc_trim(0);
 	if (second % POOL_TOUCH_S == 0 && db_touch(d->db, "pool", d->pool_ref, &err) != 0)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +17,8 @@
 
 #include "common/mem.h"
 #include "daemon/config.h"
+#include "daemon/db/db.h"
+#include "daemon/job/control.h"
 #include "daemon/job/task.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/sr.h"
@@ -38,8 +41,35 @@ int64_t
 config_int(const struct config *config, const char *key)
 {
 	(void)config;
+	if (strcmp(key, "sr_bytes_per_second") == 0)
+		return 1000;
 	assert_string_equal(key, "max_workers");
 	return 1;
+}
+
+int
+db_map_get(struct db *db, const char *cls, const char *ref, const char *field, const char *key,
+	   char **ret, struct smd_error *err)
+{
+	(void)db;
+	(void)err;
+	assert_string_equal(cls, "SR");
+	assert_string_equal(field, "other_config");
+	assert_string_equal(key, "bytes-per-second");
+	*ret = strcmp(ref, "sr with its own") == 0 ? smd_strdup("77") : NULL;
+	return 0;
+}
+
+int
+db_get_str(struct db *db, const char *cls, const char *ref, const char *field, char **ret,
+	   struct smd_error *err)
+{
+	(void)db;
+	(void)err;
+	assert_string_equal(cls, "task");
+	assert_string_equal(field, "status");
+	*ret = smd_strdup(strcmp(ref, "the task") == 0 ? "pending" : "success");
+	return 0;
 }
 
 const char *
@@ -352,6 +382,114 @@ test_hangs(void **state)
 	assert_null(result);
 }
 
+/* What a worker was told; "": nothing. */
+static const char *
+told(int from)
+{
+	static char buf[256];
+	ssize_t n = recv(from, buf, sizeof buf - 1, MSG_DONTWAIT);
+
+	buf[n > 0 ? n : 0] = '\0';
+	return buf;
+}
+
+struct tube {
+	struct control control;
+	int end;
+};
+
+static void
+tube_open(struct tube *t, const char *task_ref, const char *sr, const char *other_sr)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	t->control = (struct control){ .task_ref = task_ref, .srs = { sr, other_sr },
+				       .fd = pair[0] };
+	t->end = pair[1];
+	control_enter(&daemon_, &t->control);
+}
+
+static void
+tube_close(struct tube *t)
+{
+	control_leave(&t->control);
+	close(t->control.fd);
+	close(t->end);
+}
+
+#define assert_told(t, line) assert_string_equal(told((t)->end), line)
+#define SPEED(n) "{\"bytes_per_second\":" n "}\n"
+
+/* An SR bears 1000, "sr with its own" 77. */
+static void
+test_speed(void **state)
+{
+	struct tube a, b, c;
+
+	(void)state;
+	tube_open(&a, "the task", "sr", NULL);
+	assert_told(&a, SPEED("1000"));
+	tube_open(&b, "another task", "sr", NULL);
+	assert_told(&a, SPEED("500"));
+	assert_told(&b, SPEED("500"));
+	control_set_speed(&daemon_, "the task", 100);
+	assert_told(&a, SPEED("100"));
+	assert_told(&b, SPEED("900"));
+	/* What another SR holds it back by is free for the rest. */
+	tube_open(&c, NULL, "sr", "sr with its own");
+	assert_told(&c, SPEED("77"));
+	assert_told(&b, SPEED("823"));
+	assert_told(&a, "");
+	tube_close(&c);
+	assert_told(&b, SPEED("900"));
+	control_set_speed(&daemon_, "the task", 0);
+	assert_told(&a, SPEED("500"));
+	assert_told(&b, SPEED("500"));
+	/* One that stands leaves all to the other. */
+	control_pause(&daemon_, "another task", true);
+	assert_told(&a, SPEED("1000"));
+	tube_close(&b);
+	tube_close(&a);
+	control_tick(&daemon_);
+	assert_false(control_paused("another task"));
+}
+
+/* Also a worker that begins later. */
+static void
+test_pause(void **state)
+{
+	struct tube a;
+
+	(void)state;
+	control_pause(&daemon_, "the task", true);
+	tube_open(&a, "the task", NULL, NULL);
+	assert_told(&a, "{\"pause\":true}\n");
+	control_tick(&daemon_);
+	assert_true(control_paused("the task"));
+	control_pause(&daemon_, "the task", false);
+	assert_told(&a, "{\"pause\":false}\n");
+	control_stop(&daemon_, "another task");
+	assert_told(&a, "");
+	control_stop(&daemon_, "the task");
+	assert_told(&a, "{\"stop\":true}\n");
+	tube_close(&a);
+}
+
+/* It reads what it is told after its request. */
+static void
+test_told(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct worker_job job = { .urgent = true, .srs = { "sr with its own" } };
+	CLEANUP_JSON json *result = NULL;
+
+	(void)state;
+	write_script("read line; test \"$line\" = '{\"bytes_per_second\":77}' &&\n"
+		     "echo '{\"result\":{}}'");
+	assert_int_equal(run(&job, &result, &err), 0);
+}
+
 int
 main(void)
 {
@@ -365,6 +503,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
+		cmocka_unit_test(test_speed),
+		cmocka_unit_test(test_pause),
+		cmocka_unit_test_setup_teardown(test_told, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);

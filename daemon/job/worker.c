@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/config.h"
+#include "daemon/job/control.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/sr.h"
 #include "daemon/worker/protocol.h"
@@ -50,6 +51,7 @@ struct run {
 	size_t tail_len;
 	json *result;
 	struct smd_error error;		/* what it answered */
+	struct control control;
 };
 
 int
@@ -135,10 +137,17 @@ cancel_waiter(void *opaque)
 	pthread_cond_broadcast(&queue_moved);
 }
 
+static bool
+queue_must_wait(const struct waiter *waiter, const char *task_ref, int64_t max)
+{
+	return n_running >= max || TAILQ_FIRST(&queue) != waiter || control_paused(task_ref);
+}
+
 static int
 queue_enter(struct run *run, struct smd_error *err)
 {
 	int64_t max = config_int(run->daemon->config, "max_workers");
+	const char *task_ref = run->job->task_ref;
 	struct waiter waiter = { .cancelled = false };
 	bool cancelled;
 
@@ -149,16 +158,24 @@ queue_enter(struct run *run, struct smd_error *err)
 	pthread_mutex_unlock(&queue_lock);
 	set_hook(run, cancel_waiter, &waiter);
 	pthread_mutex_lock(&queue_lock);
-	while (!waiter.cancelled && (n_running >= max || TAILQ_FIRST(&queue) != &waiter))
+	while (!waiter.cancelled && !control_stopped(task_ref) &&
+	       queue_must_wait(&waiter, task_ref, max))
 		pthread_cond_wait(&queue_moved, &queue_lock);
-	cancelled = waiter.cancelled;
+	cancelled = waiter.cancelled || control_stopped(task_ref);
 	TAILQ_REMOVE(&queue, &waiter, link);
 	if (!cancelled)
 		n_running++;
 	pthread_cond_broadcast(&queue_moved);
 	pthread_mutex_unlock(&queue_lock);
 	set_hook(run, NULL, NULL);
-	return cancelled ? fail_cancelled(run->job->task_ref, err) : 0;
+	return cancelled ? fail_cancelled(task_ref, err) : 0;
+}
+
+void
+worker_queue_kick(void)
+{
+	LOCK_SCOPE(&queue_lock);
+	pthread_cond_broadcast(&queue_moved);
 }
 
 static void
@@ -457,6 +474,18 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 					  run->tail_len ? ": " : "", run->tail);
 }
 
+static struct control
+control_of(const struct run *run)
+{
+	const struct worker_job *job = run->job;
+	int64_t speed = smd_json_int(job->request, "bytes_per_second", 0);
+
+	return (struct control){
+		.task_ref = job->task_ref, .srs = { job->srs[0], job->srs[1] },
+		.bytes_per_second = speed > 0 ? (uint64_t)speed : 0, .fd = run->in,
+	};
+}
+
 static int
 run_process(struct run *run, json **ret, struct smd_error *err)
 {
@@ -466,7 +495,10 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 		return -1;
 	set_hook(run, cancel_run, run);
 	send_request(run);
+	run->control = control_of(run);
+	control_enter(run->daemon, &run->control);
 	listen_to(run);
+	control_leave(&run->control);
 	/* One that ended has closed them by that; one that only pretends shall end too. */
 	kill(run->pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */

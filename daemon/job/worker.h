@@ -43,6 +43,9 @@ struct worker_job {
 	double progress_from, progress_to;	/* this worker's share of the task */
 	uint64_t bytes_before, bytes_after;	/* of the task's other workers */
 	struct worker_stop *stop;		/* NULL: none; borrowed */
+	/* Refs of the SRs it loads, whose limits hold for it (daemon/job/control.h);
+	 * NULL: none (more). Borrowed. */
+	const char *srs[2];
 	/* export: called when the size is known; NULL otherwise. */
 	void (*begin)(void *opaque, uint64_t size);
 	void *opaque;
@@ -59,5 +62,8 @@ void worker_job_done(struct worker_job *job);
 /* *ret: the result object, new reference. Errors: the worker's, TASK_CANCELLED,
  * JOB_WORKER_FAILED with how it ended and the last lines of its stderr. */
 int worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err);
+
+/* Something that those wait for who queue may have changed. */
+void worker_queue_kick(void);
 
 #endif
