@@ -199,29 +199,38 @@ layer_set_parent(const struct smd_layer *layer, const struct smd_layer *parent, 
 	return rc;
 }
 
-int
-smd_op_set_parent(struct smd_source *source, const char *name, struct smd_error *err)
+/* The image, and the parent-to-be where it gets one. */
+static int
+set_parent_once(struct smd_source *source, const char *name, struct smd_error *err)
 {
-	CLEANUP(source_close) struct smd_source again;
 	struct smd_layer layers[SMD_CHAIN_MAX];
 	int rc;
 
 	source->write = true;
+	if (smd_source_layers(source, layers, err) != 0)
+		return -1;
+	rc = layer_set_parent(&layers[0], source->n > 1 ? &layers[1] : NULL, name, err);
+	for (size_t i = 0; i < source->n; i++)
+		smd_io_close(layers[i].io);
+	return rc;
+}
+
+int
+smd_op_set_parent(struct smd_source *source, const char *name, struct smd_error *err)
+{
+	CLEANUP(source_close) struct smd_source again;
+	int rc;
+
 	if (source_copy(source, 0, &again, err) != 0) {
 		source_close(source);
 		return -1;
 	}
-	if (smd_source_layers(source, layers, err) != 0)
+	rc = set_parent_once(source, name, err);
+	if (rc == 0 || !needs_repair(err))
+		return rc;
+	smd_error_clear(err);
+	/* Opened anew: what mends it may cut it off. */
+	if (leaf_repair(&again, err) != 0)
 		return -1;
-	rc = layer_set_parent(&layers[0], source->n > 1 ? &layers[1] : NULL, name, err);
-	if (rc != 0 && needs_repair(err)) {
-		smd_error_clear(err);
-		rc = leaf_repair(&again, err);
-		if (rc == 0)
-			rc = layer_set_parent(&layers[0], source->n > 1 ? &layers[1] : NULL, name,
-					      err);
-	}
-	for (size_t i = 0; i < source->n; i++)
-		smd_io_close(layers[i].io);
-	return rc;
+	return set_parent_once(&again, name, err);
 }

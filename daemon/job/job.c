@@ -10,6 +10,8 @@
 #include "daemon/sr/link.h"
 #include "daemon/sr/sr.h"
 
+#define LINK_TRIES 5
+
 /* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…]}. */
 
 struct jobs {
@@ -161,16 +163,32 @@ delete_volume(struct sr *sr, const char *volume, struct smd_error *err)
 	return sr_get_driver(sr)->volume_delete(sr_handle(sr), volume, err);
 }
 
+/* Nobody can read a disk whose image names the wrong parent: a worker that was killed
+ * has a successor. */
+static int
+link_volume(struct sr *sr, const char *volume, const char *format, json *entry,
+	    struct smd_error *err)
+{
+	int r = -1;
+
+	for (int tries = 0; tries < LINK_TRIES && r < 0; tries++) {
+		smd_error_clear(err);
+		r = volume_set_parent(sr, volume, format, smd_json_str(entry, "parent", NULL),
+				      smd_json_str(entry, "parent-format", ""), err);
+		if (r < 0 && !smd_error_is(err, SMD_E_JOB_WORKER_FAILED))
+			break;
+	}
+	return r;
+}
+
 static int
 do_entry(struct sr *sr, json *entry, struct smd_error *err)
 {
 	const char *volume = smd_json_str(entry, "volume", "");
 	const char *format = smd_json_str(entry, "format", NULL);
 
-	if (!format)
-		return delete_volume(sr, volume, err);
-	return volume_set_parent(sr, volume, format, smd_json_str(entry, "parent", NULL),
-				 smd_json_str(entry, "parent-format", ""), err);
+	return format ? link_volume(sr, volume, format, entry, err)
+		      : delete_volume(sr, volume, err);
 }
 
 /* What one entry wants; sr: the only SR that counts now, NULL: any that is attached.
