@@ -15,6 +15,7 @@
 #define PROGRESS_COPY_FROM 0.01
 #define PROGRESS_COPY_TO 0.98
 #define OPERATION "mirror"
+#define OPEN_TRIES 16	/* the collector takes one node a step */
 
 /* ---- What goes ---- */
 
@@ -126,18 +127,19 @@ open_nodes(struct carry *c, struct smd_error *err)
 	return 0;
 }
 
-/* The rows may have changed until the last image was locked; from then on they do not. */
-static int
-check_unchanged(struct carry *c, struct smd_error *err)
+/* Whether the rows name other nodes or volumes by now than those that are open. */
+static bool
+nodes_moved(const struct carry *c)
 {
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct carry now CLEANUP_CARRY = *c;
 	bool same;
 
 	now.n = 0;
 	now.nodes = NULL;
 	now.job_id = NULL;
-	if (find_nodes(&now, err) < 0)
-		return -1;
+	if (find_nodes(&now, &err) < 0)
+		return true;
 	same = now.n == c->n;
 	for (size_t i = 0; same && i < c->n; i++) {
 		const struct carry_node *a = &c->nodes[i], *b = &now.nodes[i];
@@ -145,10 +147,44 @@ check_unchanged(struct carry *c, struct smd_error *err)
 		same = strcmp(a->disk.vdi_ref, b->disk.vdi_ref) == 0 && a->parent == b->parent &&
 		       strcmp(a->disk.location, b->disk.location) == 0;
 	}
-	if (same)
-		return 0;
+	return !same;
+}
+
+static void
+nodes_free(struct carry *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct carry_node *node = &c->nodes[i];
+
+		new_volume_done(&node->v);
+		disk_done(&node->disk);
+		free(node->left);
+		free(node->ref);
+	}
+	free(c->nodes);
+	c->n = 0;
+	c->nodes = NULL;
+}
+
+/* The collector may merge nodes away between the look at the rows and the last lock;
+ * from then on it does not. */
+static int
+take_nodes(struct carry *c, struct smd_error *err)
+{
+	for (int tries = 0; tries < OPEN_TRIES; tries++) {
+		smd_error_clear(err);
+		nodes_free(c);
+		if (find_nodes(c, err) < 0)
+			return -1;
+		if (open_nodes(c, err) == 0 && !nodes_moved(c))
+			return 0;
+		if (err->code && !nodes_moved(c))
+			return -1;
+	}
+	if (err->code)
+		return -1;
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(c->vdi_ref, OPERATION),
-				   "the chain of VDI %s has just changed", c->vdi_ref);
+				   "the chain of VDI %s keeps changing", c->vdi_ref);
 }
 
 /* ---- What it becomes ---- */
@@ -277,8 +313,7 @@ carry_plan(struct carry *c, struct smd_error *err)
 {
 	uint64_t required = 0;
 
-	if (find_nodes(c, err) < 0 || open_nodes(c, err) < 0 || check_unchanged(c, err) < 0 ||
-	    choose_formats(c, err) < 0)
+	if (take_nodes(c, err) < 0 || choose_formats(c, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->n; i++) {
 		uint64_t needs;
@@ -386,19 +421,9 @@ carry_run(struct carry *c, char **ret_ref, struct smd_error *err)
 void
 carry_done(struct carry *c)
 {
-	for (size_t i = 0; i < c->n; i++) {
-		struct carry_node *node = &c->nodes[i];
-
-		new_volume_done(&node->v);
-		disk_done(&node->disk);
-		free(node->left);
-		free(node->ref);
-	}
-	free(c->nodes);
+	nodes_free(c);
 	if (c->job_id)
 		job_end(c->daemon, c->job_id);
 	free(c->job_id);
-	c->n = 0;
-	c->nodes = NULL;
 	c->job_id = NULL;
 }
