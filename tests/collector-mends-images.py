@@ -5,12 +5,21 @@ where workers are killed again and again while images are given new parents, eve
 still be read, and its chain gets short later."""
 from smdtest import *
 
-# A worker that dies before it gives an image another parent, as often as the flag says.
+# A worker that gives an image another parent and dies before it says so, as often as the
+# first number says, and then before it does, as often as the second.
 WORKER = """#!/bin/sh
 IFS= read -r line
-n=$(cat %(flag)s)
+read -r after before <%(flag)s
 case $line in
-*'"set-parent"'*) if [ "$n" -gt 0 ]; then echo $((n - 1)) >%(flag)s; kill -9 $$; fi ;;
+*'"set-parent"'*)
+	if [ "$after" -gt 0 ]; then
+		echo $((after - 1)) $before >%(flag)s
+		printf '%%s\\n' "$line" | %(worker)s "$@" >%(flag)s.out
+		kill -9 $$
+	elif [ "$before" -gt 0 ]; then
+		echo $after $((before - 1)) >%(flag)s
+		kill -9 $$
+	fi ;;
 esac
 printf '%%s\\n' "$line" | exec %(worker)s "$@"
 """
@@ -39,7 +48,7 @@ worker = os.path.join(work, "worker")
 with open(worker, "w") as f:
     f.write(WORKER % {"flag": flag, "worker": os.environ["SMD_WORKER"]})
 with open(flag, "w") as f:
-    f.write("0\n")
+    f.write("0 0\n")
 os.chmod(worker, 0o755)
 try:
     with Smd(env={"SMD_WORKER": worker}) as smd:
@@ -54,14 +63,14 @@ try:
         smd.check_chains(sr)
 
         for fmt in "vhd", "qcow2", "raw":
-            for kills in 1, 2, 3:
-                sr, vdi, (old, new) = three_in_a_row(smd, "%s-%d" % (fmt, kills), fmt)
+            for after, before in (0, 1), (1, 0), (1, 2):
+                sr, vdi, (old, new) = three_in_a_row(smd, "%s-%d-%d" % (fmt, after, before), fmt)
                 want = contents(smd, [vdi, new])
                 smd.call("VDI.destroy", old)
                 with open(flag, "w") as f:
-                    f.write("%d\n" % kills)
+                    f.write("%d %d\n" % (after, before))
                 smd.let_collect(sr)
-                while open(flag).read() != "0\n":
+                while open(flag).read() != "0 0\n":
                     time.sleep(0.05)
                 expect_eq(contents(smd, [vdi, new]), want, "content after the kills")
                 smd.call("SR.scan", sr)
