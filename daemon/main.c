@@ -390,9 +390,9 @@ start(struct server *s, struct smd_error *err)
 	if (api_host_start(d, err) != 0 || api_pool_start(d, err) != 0 ||
 	    api_network_start(d, err) != 0)
 		return -1;
+	d->jobs = jobs_new(d);
 	d->tasks = tasks_new(d);
 	d->sessions = sessions_new(d);
-	d->jobs = jobs_new(d);
 	d->collector = collector_new(d);
 	sd_notify(0, "STATUS=Attaching storage");
 	if (start_storage(s, err) != 0 || start_handlers(err) != 0)
@@ -410,7 +410,7 @@ stop(struct server *s)
 	if (!d->db || !db_failure(d->db))
 		sd_notify(0, "STATUS=Ending jobs");
 	if (d->tasks)
-		tasks_cancel_all(d->tasks);
+		tasks_stop_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
 	call_wait_background(d);
 	collector_stop(d->collector);

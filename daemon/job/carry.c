@@ -389,8 +389,8 @@ begin_job(struct carry *c, struct smd_error *err)
 		new_volume_plan(&c->nodes[i].v, &undo);
 		job_plan_add(&redo, sr_uuid(c->from), c->nodes[i].disk.location);
 	}
-	return job_begin(c->daemon, &(struct job_plan){ "VDI.pool_migrate", undo, redo }, &c->job_id,
-			 err);
+	return job_begin(c->daemon, &(struct job_plan){ "VDI.pool_migrate", undo, redo, NULL },
+			 &c->job_id, err);
 }
 
 int

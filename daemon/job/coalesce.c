@@ -443,7 +443,7 @@ begin_job(struct coalesce *c, char **ret_job, struct smd_error *err)
 		job_plan_add_link(&undo, sr, c->above[i].location, c->above[i].format,
 				  c->child.location, c->child.format);
 	job_plan_add(&redo, sr, c->into_parent ? c->child.location : c->parent.location);
-	return job_begin(c->daemon, &(struct job_plan){ JOB_KIND, undo, redo }, ret_job, err);
+	return job_begin(c->daemon, &(struct job_plan){ JOB_KIND, undo, redo, NULL }, ret_job, err);
 }
 
 int

@@ -1,25 +1,119 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/job/job.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "common/cleanup.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/uuid.h"
+#include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/sr/link.h"
 #include "daemon/sr/sr.h"
 
 #define LINK_TRIES 5
+#define MARKS_DIR "jobs"
 
-/* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…]}. */
+/* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…],
+ * "resume":{…}}. */
 
 struct jobs {
 	struct daemon *daemon;
-	pthread_mutex_t lock;	/* guards live */
+	pthread_mutex_t lock;	/* guards live and left */
 	json *live;		/* {id: plan} of the jobs of this run, and what is left of
 				 * those that have ended: {"over":true, "undo":[…]} */
+	json *left;		/* {id: plan} to be taken up again, as the start found them */
 };
+
+static json *
+copy_of(json *value)
+{
+	json *copy = NULL;
+
+	if (json_object_deep_copy(value, &copy, NULL) < 0)
+		return json_object_new_object();
+	return copy;
+}
+
+/* ---- Files of marks ---- */
+
+static char *
+marks_dir(struct daemon *daemon)
+{
+	CLEANUP_FREE char *state = config_str(daemon->config, "state_dir");
+
+	return smd_asprintf("%s/" MARKS_DIR, state);
+}
+
+/* Those of a job, "<id>.<n>"; without an id those of no job that is known. */
+static void
+marks_remove(struct jobs *jobs, const char *id)
+{
+	CLEANUP_FREE char *path = marks_dir(jobs->daemon);
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		size_t len = strcspn(entry->d_name, ".");
+		CLEANUP_FREE char *owner = smd_strndup(entry->d_name, len);
+
+		if (len == 0 || (id ? strcmp(owner, id) != 0 : smd_json_member(jobs->left, owner) != NULL))
+			continue;
+		if (unlinkat(dirfd(dir), entry->d_name, 0) < 0)
+			smd_log(SMD_LOG_WARNING, "%s/%s: %s", path, entry->d_name, strerror(errno));
+	}
+	if (dir)
+		closedir(dir);
+}
+
+int
+job_marks_open(struct daemon *daemon, const char *id, size_t n, int *ret_fd, struct smd_error *err)
+{
+	CLEANUP_FREE char *dir = marks_dir(daemon);
+	CLEANUP_FREE char *path = smd_asprintf("%s/%s.%zu", dir, id, n);
+	int fd;
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return smd_fail_INTERNAL_ERROR(err, dir, "cannot make %s: %s", dir, strerror(errno));
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return smd_fail_INTERNAL_ERROR(err, path, "cannot open %s: %s", path, strerror(errno));
+	*ret_fd = fd;
+	return 0;
+}
+
+/* ---- Those of the run before ---- */
+
+static bool
+goes_on(json *plan)
+{
+	return smd_json_member(plan, "resume") && !smd_json_bool(plan, "committed", false);
+}
+
+/* They are live from now on: what they have made stays. */
+static void
+find_left(struct jobs *jobs)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *all = NULL;
+
+	if (db_jobs(jobs->daemon->db, &all, &err) < 0) {
+		smd_log(SMD_LOG_ERR, "the journal cannot be read: %s", err.message);
+		return;
+	}
+	json_object_object_foreach(all, id, plan) {
+		if (!goes_on(plan))
+			continue;
+		smd_json_set(jobs->live, id, copy_of(plan));
+		smd_json_set(jobs->left, id, json_object_get(plan));
+	}
+	marks_remove(jobs, NULL);
+}
 
 struct jobs *
 jobs_new(struct daemon *daemon)
@@ -29,6 +123,8 @@ jobs_new(struct daemon *daemon)
 	jobs->daemon = daemon;
 	pthread_mutex_init(&jobs->lock, NULL);
 	jobs->live = json_object_new_object();
+	jobs->left = json_object_new_object();
+	find_left(jobs);
 	return jobs;
 }
 
@@ -38,9 +134,31 @@ jobs_free(struct jobs *jobs)
 	if (!jobs)
 		return;
 	json_object_put(jobs->live);
+	json_object_put(jobs->left);
 	pthread_mutex_destroy(&jobs->lock);
 	free(jobs);
 }
+
+json *
+jobs_left(struct jobs *jobs)
+{
+	LOCK_SCOPE(&jobs->lock);
+	return copy_of(jobs->left);
+}
+
+bool
+jobs_left_task(struct jobs *jobs, const char *task_ref)
+{
+	LOCK_SCOPE(&jobs->lock);
+	json_object_object_foreach(jobs->left, id, plan) {
+		(void)id;
+		if (strcmp(smd_json_str(smd_json_member(plan, "resume"), "task", ""), task_ref) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* ---- Plans ---- */
 
 static json *
 add_entry(json **list, const char *sr_uuid, const char *volume)
@@ -94,6 +212,8 @@ plan_new(const struct job_plan *plan)
 	smd_json_set_bool(j, "committed", false);
 	smd_json_set(j, "undo", copy_list(plan->undo));
 	smd_json_set(j, "redo", copy_list(plan->redo));
+	if (plan->resume)
+		smd_json_set(j, "resume", copy_of(plan->resume));
 	return j;
 }
 
@@ -139,6 +259,19 @@ commit_plan(struct daemon *daemon, const char *id, json *redo, struct smd_error 
 	smd_json_set_bool(plan, "committed", true);
 	if (redo)
 		smd_json_set(plan, "redo", copy_list(redo));
+	return db_job_put(daemon->db, id, plan, err);
+}
+
+int
+job_note(struct daemon *daemon, const char *id, json *resume, struct smd_error *err)
+{
+	CLEANUP_JSON json *plan = stored_plan(daemon, id, err);
+
+	if (err->code)
+		return -1;
+	if (!plan)
+		return smd_fail_INTERNAL_ERROR(err, id, "the journal has no job %s", id);
+	smd_json_set(plan, "resume", copy_of(resume));
 	return db_job_put(daemon->db, id, plan, err);
 }
 
@@ -262,6 +395,7 @@ finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
 	}
 	if (left)
 		smd_json_set(plan, key, left);
+	json_object_object_del(plan, "resume");
 	if (db_begin(daemon->db, DB_RELAXED, &err) < 0)
 		goto out;
 	r = left ? db_job_put(daemon->db, id, plan, &err) : db_job_delete(daemon->db, id, &err);
@@ -273,6 +407,7 @@ out:
 	if (err.code)
 		smd_log(SMD_LOG_ERR, "job %s stays in the journal: %s", id, err.message);
 	note_left(daemon->jobs, id, left);
+	marks_remove(daemon->jobs, id);
 }
 
 void

@@ -4,7 +4,8 @@
  * either nothing new or the whole of it. A job's plan is written, durably,
  * before its first effect; its last step deletes it. On start every plan that is
  * left is undone (before its commit) or finished (after it), as soon as its SRs
- * are attached and before anyone else may use them.
+ * are attached and before anyone else may use them. A plan that says how to go on
+ * ("resume") is not undone but taken up again (daemon/job/lasting.h).
  *
  * Threads: any.
  */
@@ -17,7 +18,7 @@
 #include "common/json.h"
 #include "daemon/daemon.h"
 
-struct jobs *jobs_new(struct daemon *daemon);
+struct jobs *jobs_new(struct daemon *daemon);	/* reads what is to be taken up again */
 void jobs_free(struct jobs *jobs);
 
 /* What is left to do when the job is undone ("undo"), and once it is committed ("redo"):
@@ -28,6 +29,8 @@ struct job_plan {
 	const char *kind;	/* "VDI.create", "VDI.pool_migrate", … */
 	json *undo;		/* borrowed */
 	json *redo;		/* borrowed */
+	json *resume;		/* borrowed; NULL: a kill before the commit undoes it. Else what
+				 * the kind needs to go on; "task" is its task's ref */
 };
 int job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
 	      struct smd_error *err);
@@ -38,10 +41,24 @@ int job_committed_to(struct daemon *daemon, const char *id, json *redo, struct s
 /* Do what the journal says is left (undo or redo) and forget the job. Where the
  * database's disk failed nobody knows which: nothing is done, the next start does it. */
 void job_end(struct daemon *daemon, const char *id);
+/* Change what its plan says of going on. */
+int job_note(struct daemon *daemon, const char *id, json *resume, struct smd_error *err);
 /* The same for what jobs of an earlier run left to do in this SR, which is being
  * attached and which nobody else can use yet. */
 struct sr;
 void job_recover(struct daemon *daemon, struct sr *sr);
+
+/* {id: plan} of the jobs of an earlier run that are to be taken up again: a new
+ * reference. Until they end they are jobs of this run. */
+json *jobs_left(struct jobs *jobs);
+/* Whether one of them is a task's. */
+bool jobs_left_task(struct jobs *jobs, const char *task_ref);
+
+/* The file in which the worker of a job's n-th copy notes how far it is: state_dir's
+ * jobs/<id>.<n>, which is made where there is none and goes when the job ends. Nobody
+ * else reads it. *ret_fd: the caller's. */
+int job_marks_open(struct daemon *daemon, const char *id, size_t n, int *ret_fd,
+		   struct smd_error *err);
 
 /* Whether a job that runs has the volume in its plan, or one that has ended could not
  * delete it yet: SR.scan leaves it alone. */

@@ -10,12 +10,14 @@
 #include "common/uuid.h"
 #include "daemon/config.h"
 #include "daemon/db/db.h"
+#include "daemon/job/job.h"
 #include "schema/api.h"
 
 #define PROGRESS_STEP 0.01
 #define PROGRESS_INTERVAL_MS 1000
 #define PENDING_MAX_S 86400		/* a client's task that nobody moves */
-#define STOP_WAIT_S 10
+#define STOP_WAIT_S 5			/* for a mark, at the daemon's end */
+#define KILL_WAIT_S 5
 #define OWNERS_MAX 2000			/* kept before those of gone tasks are looked for */
 
 /* What a pending task has beside its row. The row is never touched under the
@@ -27,8 +29,13 @@ struct running {
 	bool cancelled;
 	bool destroy;			/* remove the row at the end */
 	void (*cancel)(void *opaque);	/* NULL: not ours to stop now */
+	void (*stop)(void *opaque);	/* at a mark; NULL: it cannot */
 	void *opaque;
 	bool had_hook;
+	bool stopped;			/* stop was called; cancel may follow */
+	bool paused;			/* somebody asked for it, or its work waits */
+	void (*pause)(void *opaque, bool on);	/* NULL: not now */
+	void *pause_opaque;
 	bool in_hook;
 	pthread_t hook_thread;		/* while in_hook */
 	double progress, shown;
@@ -184,6 +191,14 @@ task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error)
 	finish(tasks, ref, "failure", NULL, info, error->message);
 }
 
+void
+task_leave(struct tasks *tasks, const char *ref)
+{
+	bool destroy;
+
+	running_remove(tasks, ref, &destroy);
+}
+
 /* ---- Making -------------------------------------------------------------------- */
 
 static int
@@ -197,6 +212,8 @@ fail_pending(struct tasks *tasks, struct smd_error *err)
 	for (size_t i = 0; i < json_object_array_length(refs); i++) {
 		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));
 
+		if (jobs_left_task(tasks->daemon->jobs, ref))
+			continue;
 		if (row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref), NULL,
 			       err) != 0)
 			return -1;
@@ -257,6 +274,22 @@ owners_prune(struct tasks *tasks)
 	}
 }
 
+static struct running *
+running_add(struct tasks *tasks, const char *ref, const char *owner)
+{
+	struct running *r = smd_calloc(1, sizeof *r);
+
+	r->ref = smd_strdup(ref);
+	if (owner)
+		owners_prune(tasks);
+	LOCK_SCOPE(&tasks->lock);
+	if (owner)
+		smd_json_set_str(tasks->owners, ref, owner);
+	r->next = tasks->running;
+	tasks->running = r;
+	return r;
+}
+
 int
 task_create(struct tasks *tasks, const char *name, const char *description,
 	    const char *owner, char **ret_ref, struct smd_error *err)
@@ -264,7 +297,6 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 	CLEANUP_JSON json *record = json_object_new_object();
 	CLEANUP_FREE char *ref = db_new_ref();
 	CLEANUP_FREE char *now = db_now();
-	struct running *r;
 
 	smd_json_set_str(record, "uuid", smd_uuid_new().text);
 	smd_json_set_str(record, "name_label", name);
@@ -281,16 +313,8 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 	}
 	if (db_commit(tasks->daemon->db, err) != 0)
 		return -1;
-	r = smd_calloc(1, sizeof *r);
-	r->ref = smd_strdup(ref);
+	running_add(tasks, ref, owner);
 	*ret_ref = TAKE_PTR(ref);
-	if (owner)
-		owners_prune(tasks);
-	LOCK_SCOPE(&tasks->lock);
-	if (owner)
-		smd_json_set_str(tasks->owners, *ret_ref, owner);
-	r->next = tasks->running;
-	tasks->running = r;
 	return 0;
 }
 
@@ -418,18 +442,42 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 		log_trouble(ref, &err);
 }
 
+static int
+row_note(struct db *db, const char *ref, const char *const *pairs, struct smd_error *err)
+{
+	int r = 0;
+
+	if (db_begin(db, DB_RELAXED, err) != 0)
+		return -1;
+	for (; r == 0 && pairs[0]; pairs += 2)
+		r = *pairs[1] ? db_map_set(db, "task", ref, "other_config", pairs[0], pairs[1], err)
+			      : db_map_remove(db, "task", ref, "other_config", pairs[0], err);
+	if (r == 0)
+		return db_commit(db, err);
+	db_rollback(db);
+	return -1;
+}
+
+void
+task_note(struct tasks *tasks, const char *ref, const char *const *pairs)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (ref && row_note(tasks->daemon->db, ref, pairs, &err) != 0)
+		log_trouble(ref, &err);
+}
+
 /* ---- Cancelling ------------------------------------------------------------------ */
 
 static void
-row_operations(struct tasks *tasks, const char *ref, const char *allowed, const char *current)
+row_operations(struct tasks *tasks, const char *ref, const char *const *allowed,
+	       const char *current)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_JSON json *set = json_object_new_array();
+	CLEANUP_JSON json *set = string_array(allowed);
 	CLEANUP_JSON json *map = json_object_new_object();
 	struct db *db = tasks->daemon->db;
 
-	if (allowed)
-		json_object_array_add(set, json_object_new_string(allowed));
 	if (current)
 		smd_json_set_str(map, ref, current);
 	if (db_begin(db, DB_RELAXED, &err) != 0) {
@@ -445,27 +493,75 @@ row_operations(struct tasks *tasks, const char *ref, const char *allowed, const 
 	}
 }
 
-/* Call the hook, once, without the lock. */
+/* What may be asked of a task that works and was not told to stop. */
 static void
-run_hook(struct tasks *tasks, struct running *r)
+show_operations(struct tasks *tasks, const char *ref)
 {
-	void (*cancel)(void *opaque) = r->cancel;
+	const char *allowed[3] = { "cancel", NULL, NULL };
+
+	{
+		LOCK_SCOPE(&tasks->lock);
+		struct running *r = running_find(tasks, ref);
+
+		if (!r || r->cancelled)
+			return;
+		if (r->pause)
+			allowed[1] = r->paused ? "resume" : "pause";
+	}
+	row_operations(tasks, ref, allowed, NULL);
+}
+
+/* Without the lock, while nobody takes the hooks away. */
+static void
+call_hook(struct tasks *tasks, struct running *r, void (*hook)(void *opaque))
+{
 	void *opaque = r->opaque;
 
-	if (!cancel || r->in_hook)
-		return;
-	r->cancel = NULL;
 	r->in_hook = true;
 	r->hook_thread = pthread_self();
 	pthread_mutex_unlock(&tasks->lock);
-	cancel(opaque);
+	hook(opaque);
 	pthread_mutex_lock(&tasks->lock);
 	r->in_hook = false;
 	pthread_cond_broadcast(&tasks->changed);
 }
 
+/* Call the hook, once. */
+static void
+run_hook(struct tasks *tasks, struct running *r)
+{
+	void (*cancel)(void *opaque) = r->cancel;
+
+	if (!cancel || r->in_hook)
+		return;
+	r->cancel = NULL;
+	call_hook(tasks, r, cancel);
+}
+
+/* The daemon ends: at a mark, where the work can. */
+static void
+run_stop(struct tasks *tasks, struct running *r)
+{
+	r->stopped = true;
+	if (r->stop && !r->cancelled) {
+		call_hook(tasks, r, r->stop);
+		return;
+	}
+	r->cancelled = true;
+	run_hook(tasks, r);
+}
+
+/* With the lock: until nobody is in a hook. */
+static void
+wait_hook(struct tasks *tasks, struct running *r)
+{
+	while (r->in_hook && !pthread_equal(r->hook_thread, pthread_self()))
+		pthread_cond_wait(&tasks->changed, &tasks->lock);
+}
+
 void
-task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque), void *opaque)
+task_set_stop(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque),
+	      void (*stop)(void *opaque), void *opaque)
 {
 	struct running *r;
 	bool first;
@@ -475,19 +571,26 @@ task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *opaqu
 		r = running_find(tasks, ref);
 		if (!r)
 			return;
-		while (r->in_hook && !pthread_equal(r->hook_thread, pthread_self()))
-			pthread_cond_wait(&tasks->changed, &tasks->lock);
+		wait_hook(tasks, r);
 		r->cancel = cancel;
+		r->stop = stop;
 		r->opaque = opaque;
+		r->stopped = false;
 		first = cancel && !r->had_hook;
 		r->had_hook |= cancel != NULL;
-		if (cancel && (r->cancelled || tasks->stopping)) {
-			r->cancelled = true;
+		if (cancel && r->cancelled)
 			run_hook(tasks, r);
-		}
+		else if (cancel && tasks->stopping)
+			run_stop(tasks, r);
 	}
 	if (first)
-		row_operations(tasks, ref, "cancel", NULL);
+		show_operations(tasks, ref);
+}
+
+void
+task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque), void *opaque)
+{
+	task_set_stop(tasks, ref, cancel, NULL, opaque);
 }
 
 bool
@@ -540,7 +643,7 @@ task_destroy(struct tasks *tasks, const char *ref, struct smd_error *err)
 			r->destroy = pending = true;
 	}
 	if (pending) {
-		row_operations(tasks, ref, "cancel", "destroy");
+		row_operations(tasks, ref, SMD_PARAMS("cancel"), "destroy");
 		return 0;
 	}
 	/* Ended, or a client's own that nothing of ours works for. */
@@ -556,13 +659,13 @@ task_forget(struct tasks *tasks, const char *ref)
 	running_remove(tasks, ref, &destroy);
 }
 
-/* With the lock: one that works and was not told to stop yet. */
+/* With the lock: one that works and was not told to stop yet; again: or to give up. */
 static struct running *
-running_to_stop(struct tasks *tasks)
+running_to_stop(struct tasks *tasks, bool again)
 {
 	struct running *r = tasks->running;
 
-	while (r && (!r->cancel || r->in_hook))
+	while (r && (!r->cancel || r->in_hook || (r->stopped && !again)))
 		r = r->next;
 	return r;
 }
@@ -577,24 +680,107 @@ any_working(struct tasks *tasks)
 	return false;
 }
 
-void
-tasks_cancel_all(struct tasks *tasks)
+/* With the lock. */
+static void
+wait_idle(struct tasks *tasks, time_t seconds)
 {
 	struct timespec until;
-	struct running *r;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STOP_WAIT_S;
-	LOCK_SCOPE(&tasks->lock);
-	tasks->stopping = true;
-	while ((r = running_to_stop(tasks))) {
-		r->cancelled = true;
-		run_hook(tasks, r);
-	}
+	until.tv_sec += seconds;
 	while (any_working(tasks)) {
 		if (pthread_cond_timedwait(&tasks->changed, &tasks->lock, &until) != 0)
 			return;
 	}
+}
+
+void
+tasks_stop_all(struct tasks *tasks)
+{
+	struct running *r;
+
+	LOCK_SCOPE(&tasks->lock);
+	tasks->stopping = true;
+	while ((r = running_to_stop(tasks, false)))
+		run_stop(tasks, r);
+	wait_idle(tasks, STOP_WAIT_S);
+	while ((r = running_to_stop(tasks, true)))
+		run_hook(tasks, r);
+	wait_idle(tasks, KILL_WAIT_S);
+}
+
+void
+task_adopt(struct tasks *tasks, const char *ref, const char *owner)
+{
+	running_add(tasks, ref, owner)->taken = true;
+	show_operations(tasks, ref);
+}
+
+/* ---- Pausing ------------------------------------------------------------------- */
+
+void
+task_set_pause(struct tasks *tasks, const char *ref, void (*pause)(void *opaque, bool on),
+	       void *opaque)
+{
+	struct running *r;
+	bool changed;
+
+	{
+		LOCK_SCOPE(&tasks->lock);
+		r = running_find(tasks, ref);
+		if (!r)
+			return;
+		wait_hook(tasks, r);
+		changed = (r->pause != NULL) != (pause != NULL);
+		r->pause = pause;
+		r->pause_opaque = opaque;
+	}
+	if (changed && pause)
+		show_operations(tasks, ref);
+}
+
+void
+task_show_paused(struct tasks *tasks, const char *ref, bool paused)
+{
+	struct running *r;
+
+	{
+		LOCK_SCOPE(&tasks->lock);
+		r = running_find(tasks, ref);
+		if (!r || r->paused == paused)
+			return;
+		r->paused = paused;
+	}
+	show_operations(tasks, ref);
+}
+
+int
+task_pause(struct tasks *tasks, const char *ref, bool on, struct smd_error *err)
+{
+	struct running *r;
+
+	if (!db_exists(tasks->daemon->db, "task", ref))
+		return smd_fail_HANDLE_INVALID(err, "task", ref, "there is no task %s", ref);
+	{
+		LOCK_SCOPE(&tasks->lock);
+		while ((r = running_find(tasks, ref)) && r->in_hook)
+			pthread_cond_wait(&tasks->changed, &tasks->lock);
+		if (!r || !r->pause || r->cancelled)
+			return smd_fail_OPERATION_NOT_ALLOWED(err, ref, "task %s is nothing that "
+							      "can be paused now", ref);
+		if (r->paused == on)
+			return 0;
+		r->paused = on;
+		r->in_hook = true;
+		r->hook_thread = pthread_self();
+		pthread_mutex_unlock(&tasks->lock);
+		r->pause(r->pause_opaque, on);
+		pthread_mutex_lock(&tasks->lock);
+		r->in_hook = false;
+		pthread_cond_broadcast(&tasks->changed);
+	}
+	show_operations(tasks, ref);
+	return 0;
 }
 
 /* ---- Collection ------------------------------------------------------------------ */

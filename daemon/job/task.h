@@ -14,7 +14,8 @@
 #include "common/error.h"
 #include "daemon/daemon.h"
 
-struct tasks *tasks_new(struct daemon *daemon);	/* fails the pending ones of an earlier run */
+struct tasks *tasks_new(struct daemon *daemon);	/* fails the pending ones of an earlier run
+							 * that no job goes on with */
 void tasks_free(struct tasks *tasks);
 
 /* A pending task; the caller frees *ret_ref. name as xapi's: "Async.VDI.copy".
@@ -36,11 +37,21 @@ void task_progress(struct tasks *tasks, const char *ref, double progress);
 void task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 		   uint64_t done, uint64_t total);
 
+/* What other_config says of the work: key, value, … NULL; a value "" removes its key.
+ * Keys: "state" (as QEMU's jobs have them: "created", "running", "paused", "concluded"),
+ * "phase" ("plan", "reserve", "copy", "verify", "switch", "clean-up"), "waits_for", and
+ * of what made it wait, "error" and "error_message". ref may be NULL: nothing. */
+void task_note(struct tasks *tasks, const char *ref, const char *const *pairs);
+
 /* End it. result_xml: "<value>…</value>" or "". TASK_CANCELLED makes it cancelled. A
  * failure's message, which xapi's errors have no room for, is other_config's
  * "error_message". */
 void task_succeed(struct tasks *tasks, const char *ref, const char *result_xml);
 void task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error);
+/* Nothing works for it until smd has been started again: it stays pending. */
+void task_leave(struct tasks *tasks, const char *ref);
+/* Work for a task of the run before, which is pending. owner: as task_owner says it. */
+void task_adopt(struct tasks *tasks, const char *ref, const char *owner);
 
 /* Cancelling. While set, cancel(opaque) is called once when somebody asks (from
  * another thread, under no lock of the caller's), and the task shows
@@ -48,14 +59,30 @@ void task_fail(struct tasks *tasks, const char *ref, const struct smd_error *err
  * away, and returns only when a running one has ended. */
 void task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque),
 		     void *opaque);
+/* The same for work that can end at a mark, to go on later: at the daemon's end stop is
+ * called in the place of cancel; cancel follows for what has not ended in time, without
+ * task_cancelled. */
+void task_set_stop(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque),
+		   void (*stop)(void *opaque), void *opaque);
 bool task_cancelled(struct tasks *tasks, const char *ref);
+
+/* Pausing. While set, pause(opaque, whether) is called as cancel is, and the task shows
+ * allowed_operations pause, or resume. At once if it is paused already. NULL: takes the
+ * hook away, as task_set_cancel does. */
+void task_set_pause(struct tasks *tasks, const char *ref, void (*pause)(void *opaque, bool on),
+		    void *opaque);
+/* Its work waits by itself, or goes on: what is allowed follows. */
+void task_show_paused(struct tasks *tasks, const char *ref, bool paused);
+/* OPERATION_NOT_ALLOWED: nothing of it can be paused (resumed) now. */
+int task_pause(struct tasks *tasks, const char *ref, bool on, struct smd_error *err);
+
 int task_cancel(struct tasks *tasks, const char *ref, struct smd_error *err);
 /* Remove a task: at once when it has ended or is a client's own, else when it ends. */
 int task_destroy(struct tasks *tasks, const char *ref, struct smd_error *err);
 /* The client that made the task has ended it: nothing is pending any more. */
 void task_forget(struct tasks *tasks, const char *ref);
-/* Cancel all and wait for their ends (at shutdown). */
-void tasks_cancel_all(struct tasks *tasks);
+/* Stop or cancel all and wait for their ends (at shutdown), five seconds at most. */
+void tasks_stop_all(struct tasks *tasks);
 
 /* Remove finished tasks past their age or number; called now and then. */
 void tasks_collect(struct tasks *tasks);

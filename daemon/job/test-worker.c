@@ -85,15 +85,26 @@ static void *cancel_opaque;
 static bool cancel_asked;
 
 void
-task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque), void *opaque)
+task_set_stop(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque),
+	      void (*stop)(void *opaque), void *opaque)
 {
 	LOCK_SCOPE(&cancel_lock);
 	(void)tasks;
+	(void)stop;
 	assert_string_equal(ref, "the task");
 	cancel_hook = cancel;
 	cancel_opaque = opaque;
 	if (cancel && cancel_asked)
 		cancel(opaque);
+}
+
+bool
+task_cancelled(struct tasks *tasks, const char *ref)
+{
+	LOCK_SCOPE(&cancel_lock);
+	(void)tasks;
+	(void)ref;
+	return cancel_asked;
 }
 
 void

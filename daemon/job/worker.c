@@ -70,9 +70,14 @@ worker_job_done(struct worker_job *job)
 	job->n_fds = 0;
 }
 
+/* Whoever stopped it wants it given up, or to go on with it later. */
 static int
-fail_cancelled(const char *task_ref, struct smd_error *err)
+fail_ended(const struct run *run, struct smd_error *err)
 {
+	const char *task_ref = run->job->task_ref;
+
+	if (run->job->stoppable && !task_cancelled(run->daemon->tasks, task_ref))
+		return smd_fail_JOB_STOPPED(err, "%s was stopped, to go on later", run->op);
 	return smd_fail_TASK_CANCELLED(err, task_ref ? task_ref : "", "the task was cancelled");
 }
 
@@ -110,12 +115,13 @@ worker_stopped(struct worker_stop *stop)
 /* What stops the job from now on: its task's owner and others. NULL: nothing, and
  * nobody is in the hook any more. */
 static void
-set_hook(struct run *run, void (*hook)(void *opaque), void *opaque)
+set_hooks(struct run *run, void (*hook)(void *opaque), void (*stop)(void *opaque), void *opaque)
 {
 	struct worker_job *job = run->job;
 
 	if (job->task_ref)
-		task_set_cancel(run->daemon->tasks, job->task_ref, hook, opaque);
+		task_set_stop(run->daemon->tasks, job->task_ref, hook, job->stoppable ? stop : NULL,
+			      opaque);
 	if (!job->stop)
 		return;
 	LOCK_SCOPE(&job->stop->lock);
@@ -156,7 +162,7 @@ queue_enter(struct run *run, struct smd_error *err)
 	pthread_mutex_lock(&queue_lock);
 	TAILQ_INSERT_TAIL(&queue, &waiter, link);
 	pthread_mutex_unlock(&queue_lock);
-	set_hook(run, cancel_waiter, &waiter);
+	set_hooks(run, cancel_waiter, cancel_waiter, &waiter);
 	pthread_mutex_lock(&queue_lock);
 	while (!waiter.cancelled && !control_stopped(task_ref) &&
 	       queue_must_wait(&waiter, task_ref, max))
@@ -167,8 +173,8 @@ queue_enter(struct run *run, struct smd_error *err)
 		n_running++;
 	pthread_cond_broadcast(&queue_moved);
 	pthread_mutex_unlock(&queue_lock);
-	set_hook(run, NULL, NULL);
-	return cancelled ? fail_cancelled(task_ref, err) : 0;
+	set_hooks(run, NULL, NULL, NULL);
+	return cancelled ? fail_ended(run, err) : 0;
 }
 
 void
@@ -291,6 +297,15 @@ send_request(struct run *run)
 	}
 }
 
+/* The daemon is about to end. */
+static void
+stop_run(void *opaque)
+{
+	struct run *run = opaque;
+
+	control_stop(run->daemon, run->job->task_ref);
+}
+
 static void
 cancel_run(void *opaque)
 {
@@ -320,6 +335,8 @@ take_line(struct run *run, const char *text, size_t len)
 			      job->bytes_before + (uint64_t)smd_json_int(member, "done", 0),
 			      job->bytes_before + (uint64_t)smd_json_int(member, "total", 0) +
 			      job->bytes_after);
+	} else if ((member = smd_json_member(line, "mark"))) {
+		job->marked = (uint64_t)smd_json_int(member, "done", 0);
 	} else if ((member = smd_json_member(line, "begin"))) {
 		if (job->begin)
 			job->begin(job->opaque, (uint64_t)smd_json_int(member, "size", 0));
@@ -452,7 +469,7 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 	CLEANUP_FREE char *how = NULL;
 
 	if (run->cancelled)
-		return fail_cancelled(run->job->task_ref, err);
+		return fail_ended(run, err);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
 		if (run->error.code) {
 			smd_error_move(err, &run->error);
@@ -493,7 +510,7 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 
 	if (start(run, err) < 0)
 		return -1;
-	set_hook(run, cancel_run, run);
+	set_hooks(run, cancel_run, stop_run, run);
 	send_request(run);
 	run->control = control_of(run);
 	control_enter(run->daemon, &run->control);
@@ -502,7 +519,7 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 	/* One that ended has closed them by that; one that only pretends shall end too. */
 	kill(run->pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */
-	set_hook(run, NULL, NULL);
+	set_hooks(run, NULL, NULL, NULL);
 	while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	return conclude(run, status, ret, err);

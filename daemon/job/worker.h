@@ -50,6 +50,9 @@ struct worker_job {
 	void (*begin)(void *opaque, uint64_t size);
 	void *opaque;
 	bool urgent;		/* does not queue: a short question, or paced by a client */
+	bool stoppable;		/* at the daemon's end it stops at a mark, or is killed after some
+				 * seconds: worker_run fails with JOB_STOPPED */
+	uint64_t marked;	/* out: bytes that its last mark has; 0: it made none */
 	unsigned seconds;	/* until it is killed; 0: it may take as long as it takes */
 };
 
@@ -59,7 +62,7 @@ int worker_fd(struct worker_job *job, int fd);
 /* Close the descriptors of a job that will not run. */
 void worker_job_done(struct worker_job *job);
 
-/* *ret: the result object, new reference. Errors: the worker's, TASK_CANCELLED,
+/* *ret: the result object, new reference. Errors: the worker's, TASK_CANCELLED, JOB_STOPPED,
  * JOB_WORKER_FAILED with how it ended and the last lines of its stderr. */
 int worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err);
 

@@ -42,7 +42,7 @@ staging_begin(struct daemon *daemon, const char *kind, struct sr *sr, size_t n,
 		v->tmp = smd_asprintf(VOLUME_TMP_PREFIX "%s." STAGING_SUFFIX, v->uuid.text);
 		job_plan_add(&undo, sr_uuid(sr), v->tmp);
 	}
-	if (job_begin(daemon, &(struct job_plan){ kind, undo, NULL }, &s.job_id, err) < 0 ||
+	if (job_begin(daemon, &(struct job_plan){ kind, undo, NULL, NULL }, &s.job_id, err) < 0 ||
 	    make_volumes(&s, err) < 0)
 		return -1;
 	*ret = s;
@@ -74,7 +74,7 @@ staging_publish(struct staging *s, struct smd_error *err)
 			return smd_fail_IMAGE_IO(err, v->name, "%s: fsync: %s", v->name,
 						 strerror(errno));
 	}
-	if (job_begin(s->daemon, &(struct job_plan){ "staging", undo, NULL }, &s->publish_id,
+	if (job_begin(s->daemon, &(struct job_plan){ "staging", undo, NULL, NULL }, &s->publish_id,
 		      err) < 0)
 		return -1;
 	for (size_t i = 0; i < s->n; i++) {

@@ -207,7 +207,7 @@ sr_open(struct daemon *daemon, json *pbd, const char *pbd_ref, struct sr **ret,
 	if (r < 0)
 		return -1;
 	job_recover(daemon, sr);
-	volumes_reap(sr);
+	volumes_reap(daemon, sr);
 	*ret = TAKE_PTR(sr);
 	return 0;
 }

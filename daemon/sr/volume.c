@@ -576,6 +576,8 @@ volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *ro
 }
 
 struct reaping {
+	struct jobs *jobs;
+	struct sr *sr;
 	size_t n;
 	char **names;
 };
@@ -586,7 +588,8 @@ reap_note(void *opaque, const struct smd_sr_volume *volume, struct smd_error *er
 	struct reaping *reaping = opaque;
 
 	(void)err;
-	if (!volume_is_temporary(volume->name))
+	if (!volume_is_temporary(volume->name) ||
+	    job_has_volume(reaping->jobs, sr_uuid(reaping->sr), volume->name))
 		return 0;
 	reaping->names = smd_reallocarray(reaping->names, reaping->n + 1, sizeof(char *));
 	reaping->names[reaping->n++] = smd_strdup(volume->name);
@@ -594,10 +597,10 @@ reap_note(void *opaque, const struct smd_sr_volume *volume, struct smd_error *er
 }
 
 void
-volumes_reap(struct sr *sr)
+volumes_reap(struct daemon *daemon, struct sr *sr)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct reaping reaping = { 0, NULL };
+	struct reaping reaping = { daemon->jobs, sr, 0, NULL };
 	int r = sr_get_driver(sr)->scan(sr_handle(sr), reap_note, &reaping, &err);
 
 	for (size_t i = 0; i < reaping.n; i++) {
@@ -691,7 +694,7 @@ new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const 
 	}
 	if (old)
 		job_plan_add(&redo, sr_uuid(old_sr), old);
-	r = job_begin(daemon, &(struct job_plan){ kind, undo, redo }, &ret[0].job_id, err);
+	r = job_begin(daemon, &(struct job_plan){ kind, undo, redo, NULL }, &ret[0].job_id, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = new_volume_make(&ret[i], err);
 	for (size_t i = n; r < 0 && i-- > 0;)
@@ -759,5 +762,5 @@ volume_delete_begin(struct daemon *daemon, const char *kind, struct sr *sr, cons
 	CLEANUP_JSON json *redo = NULL;
 
 	job_plan_add(&redo, sr_uuid(sr), name);
-	return job_begin(daemon, &(struct job_plan){ kind, NULL, redo }, ret_job, err);
+	return job_begin(daemon, &(struct job_plan){ kind, NULL, redo, NULL }, ret_job, err);
 }

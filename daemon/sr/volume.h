@@ -95,8 +95,9 @@ bool volume_is_temporary(const char *name);
  * there or a job is at work on it, UUID_INVALID where the uuid is taken. */
 int volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
 		     struct smd_error *err);
-/* Delete what a crash left under temporary names; the SR is nobody's else. */
-void volumes_reap(struct sr *sr);
+/* Delete what a crash left under temporary names and no job goes on with; the SR is
+ * nobody's else. */
+void volumes_reap(struct daemon *daemon, struct sr *sr);
 uint64_t volume_allocated(struct sr *sr, const char *name);
 /* A worker's error that began with a full file system says so: SR_FULL is known
  * before the work, SR_BACKEND_FAILURE_44 when it happens in its middle. Returns -1. */
