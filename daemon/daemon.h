@@ -15,6 +15,7 @@ struct tasks;		/* daemon/job/task.h */
 struct jobs;		/* daemon/job/job.h */
 struct collector;	/* daemon/job/collect.h */
 struct storage;		/* daemon/sr/sr.h */
+struct recorder;	/* daemon/rpc/record.h */
 
 struct daemon {
 	const struct config *config;
@@ -24,6 +25,7 @@ struct daemon {
 	struct jobs *jobs;
 	struct collector *collector;
 	struct storage *storage;
+	struct recorder *recorder;	/* NULL: calls are not recorded */
 	char *host_ref;		/* the record of this host */
 	char *pool_ref;
 };

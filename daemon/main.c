@@ -31,6 +31,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
+#include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/session.h"
 #include "daemon/rpc/tls.h"
@@ -395,7 +396,8 @@ start(struct server *s, struct smd_error *err)
 	d->sessions = sessions_new(d);
 	d->collector = collector_new(d);
 	sd_notify(0, "STATUS=Attaching storage");
-	if (start_storage(s, err) != 0 || start_handlers(err) != 0)
+	if (start_storage(s, err) != 0 || start_handlers(err) != 0 ||
+	    recorder_new(d, &d->recorder, err) != 0)
 		return -1;
 	return start_http(s, err);
 }
@@ -419,6 +421,7 @@ stop(struct server *s)
 	collector_free(d->collector);
 	jobs_free(d->jobs);
 	sessions_free(d->sessions);
+	recorder_free(d->recorder);
 	tasks_free(d->tasks);
 	db_close(d->db);
 	free(d->host_ref);

@@ -15,6 +15,7 @@
 #include "daemon/job/task.h"
 #include "daemon/rpc/audit.h"
 #include "daemon/rpc/call.h"
+#include "daemon/rpc/record.h"
 #include "daemon/rpc/session.h"
 
 /* ---- Handlers ---- */
@@ -278,10 +279,12 @@ run_async(void *opaque)
 	CLEANUP_JSON json *result = NULL;
 
 	if (run_handler(r, &result, &err) < 0) {
+		record_call(r->call.daemon, "async", r->call.message->name, &err, "", 0);
 		task_fail(tasks, r->task_ref, &err);
 	} else {
 		CLEANUP_FREE char *xml = call_result_xml(r->call.message->result, result);
 
+		record_call(r->call.daemon, "async", r->call.message->name, NULL, xml, strlen(xml));
 		task_succeed(tasks, r->task_ref, xml);
 	}
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/wire.h"
 
@@ -132,6 +133,7 @@ rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_
 	reply = r == 0 ? reply_success(&request, result) : reply_failure(&request, &err);
 	*ret_body = smd_json_print(reply);
 	*ret_len = strlen(*ret_body);
+	record_call(daemon, "json", request.method, &err, *ret_body, *ret_len);
 	*ret_type = "application/json";
 	return 200;
 }

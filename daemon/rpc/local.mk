@@ -13,6 +13,8 @@ librpc_la_SOURCES = \
 	rpc/jsonrpc.c \
 	rpc/listen.c \
 	rpc/listen.h \
+	rpc/record.c \
+	rpc/record.h \
 	rpc/rpc.h \
 	rpc/session.c \
 	rpc/session.h \

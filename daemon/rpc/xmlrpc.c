@@ -7,6 +7,7 @@
 #include <xmlrpc-c/base.h>
 
 #include "common/mem.h"
+#include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/wire.h"
 #include "daemon/rpc/xml-print.h"
@@ -218,6 +219,7 @@ rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t
 	else
 		print_failure(out, &err);
 	fclose(out);
+	record_call(daemon, "xml", name, &err, *ret_body, *ret_len);
 	*ret_type = "text/xml";
 	return 200;
 }
