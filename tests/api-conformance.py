@@ -35,9 +35,17 @@ def example(t):
 
 
 def code_of(smd, name, *params):
-    """The code and parameters a call fails with; None: it succeeds."""
+    """The code and parameters a call fails with, on both wires; None: it succeeds."""
     reply = smd.json_raw(name, *params)
-    return (reply["error"]["message"], reply["error"]["data"]) if "error" in reply else None
+    if "error" not in reply:
+        return None
+    failure = reply["error"]["message"], reply["error"]["data"]
+    try:
+        smd.raw_call(name, *params)
+    except ApiError as e:
+        expect_eq((e.code, e.params), failure, name + " on the two wires")
+        return failure
+    raise AssertionError("%s%s fails in JSON only: %s" % (name, params, failure))
 
 
 # ---- Records ----
@@ -78,6 +86,100 @@ def check_records(smd, name):
         for field, t in want.items():
             check_kind(name + "." + field, JSON_KINDS, t, as_json[field])
             check_kind(name + "." + field, XML_KINDS, t, as_xml[field])
+
+
+# ---- Messages of every class ----
+
+def check_getters(smd, cls, ref):
+    """Each field by its getter, and the ways to find the object."""
+    name = cls["name"]
+    record, as_xml = smd.json_call(name + ".get_record", ref), smd.call(name + ".get_record", ref)
+    for field in (f["name"] for f in cls["fields"]):
+        full = "%s.get_%s" % (name, field)
+        # What passes by itself: a clock, and who was here last.
+        if full in ("session.get_last_active", "host_metrics.get_last_updated"):
+            smd.json_call(full, ref)
+            continue
+        expect_eq(smd.json_call(full, ref), record[field], full)
+        expect_eq(smd.call(full, ref), as_xml[field], full + " in XML")
+    expect_eq(smd.json_call(name + ".get_by_uuid", record["uuid"]), ref, name)
+    if "name_label" in record:
+        assert ref in smd.json_call(name + ".get_by_name_label", record["name_label"]), name
+    if cls.get("no_get_all"):
+        return
+    where = 'field "uuid" = "%s"' % record["uuid"]
+    expect_eq(smd.json_call(name + ".get_all_where", where), [ref], name)
+    expect_eq(list(smd.json_call(name + ".get_all_records_where", where)), [ref], name)
+    assert ref in smd.json_call(name + ".get_all_records"), name
+
+
+def other_value(t, value):
+    """A value of the type that is not this one; for references, the same."""
+    if t["kind"] in ("string", "datetime"):
+        return "20250102T03:04:05Z" if t["kind"] == "datetime" else value + "x"
+    if t["kind"] in ("int", "int32", "float"):
+        return value + 1
+    if t["kind"] == "bool":
+        return not value
+    if t["kind"] == "enum":
+        return next(v for v in t["values"] if v != value)
+    if t["kind"] == "map":
+        return dict(value, more=example(t["elem"])) if t["key"]["kind"] == "string" else value
+    return value
+
+
+def check_map(smd, full, ref, uuid, t):
+    name, field = full.split(".")
+    add, remove = name + ".add_to_" + field, name + ".remove_from_" + field
+    key = {"int": "77", "enum": t["key"].get("values", [""])[-1]}.get(t["key"]["kind"], "the key")
+    value = example(t["elem"])
+    smd.json_call(add, ref, key, value)
+    expect_eq(smd.json_call("%s.get_%s" % (name, field), ref)[key], value, full)
+    expect_error("MAP_DUPLICATE_KEY", smd.json_call, add, ref, key, value,
+                 params=[name, field, uuid, key])
+    smd.call(remove, ref, key)
+    smd.call(remove, ref, key)
+    assert key not in smd.json_call("%s.get_%s" % (name, field), ref), full
+
+
+def check_set(smd, full, ref, elem):
+    name, field = full.split(".")
+    for method, want in ("add_", 1), ("add_", 1), ("remove_", 0), ("remove_", 0):
+        smd.json_call(name + "." + method + field, ref, example(elem))
+        have = smd.json_call("%s.get_%s" % (name, field), ref)
+        expect_eq(have.count(example(elem)), want, full)
+
+
+def check_setters(smd, cls, ref):
+    """What a client may write is read back; nothing else has a setter."""
+    name, declared = cls["name"], {m["name"] for m in cls["methods"]}
+    known = xapimodel.methods_of(cls)
+    uuid = smd.json_call(name + ".get_uuid", ref)
+    for f in cls["fields"]:
+        full, t = "%s.%s" % (name, f["name"]), f["type"]
+        setter = "%s.set_%s" % (name, f["name"])
+        if "set_" + f["name"] not in known:
+            expect_eq(code_of(smd, setter, smd.login(), ref, "x"),
+                      ("MESSAGE_METHOD_UNKNOWN", [setter]))
+            continue
+        if "set_" + f["name"] in declared:
+            continue        # it does more than that: it has tests of its own
+        old = smd.json_call("%s.get_%s" % (name, f["name"]), ref)
+        for value in other_value(t, old), old:
+            smd.json_call(setter, ref, value)
+            expect_eq(smd.json_call(name + ".get_record", ref)[f["name"]], value, setter)
+        if "add_to_" + f["name"] in known:
+            check_map(smd, full, ref, uuid, t)
+        elif "add_" + f["name"] in known and "add_" + f["name"] not in declared:
+            check_set(smd, full, ref, t["elem"])
+
+
+def check_messages(smd, name):
+    refs = [smd.login()] if name == "session" else smd.json_call(name + ".get_all")
+    for ref in refs[:2]:
+        check_getters(smd, OURS[name], ref)
+    if refs:
+        check_setters(smd, OURS[name], refs[0])
 
 
 # ---- Methods ----
@@ -134,6 +236,18 @@ def check_refs(smd, full, params):
         expect_eq(code_of(smd, full, smd.login(), "nothing"), ("UUID_INVALID", [me, "nothing"]))
 
 
+def check_names(smd, full, params):
+    """Class_method is the same method; a session that is none comes before the values."""
+    args = [example(TYPES[t]) for t, _ in params]
+    none = "OpaqueRef:no-session"
+    for form in full, full.replace(".", "_", 1):
+        expect_eq(code_of(smd, form, none, *args), ("SESSION_INVALID", [none]), form)
+    if args:
+        args[0] = WRONG_KIND[TYPES[params[0][0]]["kind"]]
+        expect_eq(code_of(smd, full.replace(".", "_", 1), smd.login(), *args),
+                  code_of(smd, full, smd.login(), *args), full + " by its other name")
+
+
 def check_async(smd, full, flags):
     if flags.get("async"):
         return
@@ -155,6 +269,7 @@ def check_methods(smd, name):
             continue
         check_count(smd, full, m["params"])
         check_values(smd, full, m["params"])
+        check_names(smd, full, m["params"])
         check_refs(smd, full, m["params"])
         check_async(smd, full, flags)
 
@@ -190,6 +305,17 @@ def check_constructor(smd, name):
     for field in required:
         args = {k: v for k, v in good.items() if k != field}
         expect_eq(code_of(smd, name + ".create", smd.login(), args)[0], "INTERNAL_ERROR", field)
+    for field in OURS[name]["fields"]:
+        if field["access"] == "dynamic_ro":
+            continue
+        kind = field["type"]["kind"]
+        wrong = dict(good, **{field["name"]: WRONG_KIND[kind]})
+        expect_eq(code_of(smd, name + ".create", smd.login(), wrong)[0], "INTERNAL_ERROR",
+                  field["name"])
+        if kind in WRONG_TEXT:
+            wrong[field["name"]] = WRONG_TEXT[kind]
+            error = code_of(smd, name + ".create", smd.login(), wrong)
+            expect_eq((error[0], error[1][1:]), ("INVALID_VALUE", [WRONG_TEXT[kind]]), field["name"])
     ref = smd.json_call(name + ".create", dict(good, surplus="ignored"))
     record = smd.json_call(name + ".get_record", ref)
     for field in OURS[name]["fields"]:
@@ -214,6 +340,7 @@ with Smd() as smd:
     for name, cls in OURS.items():
         if not cls.get("no_records"):
             check_records(smd, name)
+            check_messages(smd, name)
         if name in XAPI:
             check_listed(smd, name)
         check_methods(smd, name)

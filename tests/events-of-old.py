@@ -8,6 +8,9 @@ with Smd() as smd:
     pool = smd.call("pool.get_all")[0]
     expect_error("SESSION_NOT_REGISTERED", smd.call, "event.next", params=[smd.login()])
     expect_error("EVENT_SUBSCRIPTION_PARSE_FAILURE", smd.call, "event.register", ["a/b/c"])
+    before = smd.json_call("event.get_current_id")
+    smd.call("pool.add_tags", pool, "changed")
+    assert smd.json_call("event.get_current_id") > before, "a change has a later number"
     smd.call("event.register", ["pool"])
     smd.call("event.register", ["SR"])
 

@@ -66,6 +66,9 @@ def check_messages(smd, sr, vdi):
     expect_eq(smd.call("message.get_all"), [first], "all or none")
     smd.call("message.destroy_many", [first])
     expect_error("HANDLE_INVALID", smd.call, "message.destroy", first, params=["message", first])
+    second = smd.call("message.create", "X", "1", "SR", uuid, "")
+    smd.call("message.destroy", second)
+    expect_eq(smd.call("message.get_all"), [], "one by one")
 
 
 def check_probe(smd, sr):

@@ -44,6 +44,13 @@ with Smd() as smd:
                                               "other_config": {}})
         expect_error("SR_DEVICE_IN_USE", other.call, "PBD.plug", their_pbd)
 
+    smd.call("SR.set_name_description", sr, "another text")
+    expect_eq(smd.call("SR.get_name_description", sr), "another text", "described anew")
+    smd.call("SR.set_shared", sr, True)
+    expect_eq(smd.call("SR.get_shared", sr), True, "shared")
+    smd.call("SR.set_shared", sr, False)
+    expect_eq(smd.call("SR.get_shared", sr), False, "its own again: one PBD")
+
     # Disks come and go behind our back; what is no disk is left alone.
     vdi = smd.make_vdi(sr, MIB, "raw")
     gone = smd.make_vdi(sr, MIB, "raw")
@@ -76,6 +83,19 @@ with Smd() as smd:
     expect_error("SR_NOT_EMPTY", smd.call, "SR.destroy", sr, params=[])
     smd.call("PBD.plug", pbd)
     smd.call("PBD.plug", pbd)
+
+    # The storage has moved: the next plug looks where it is told to.
+    smd.call("PBD.unplug", pbd)
+    os.rename(path, path + "-moved")
+    path += "-moved"
+    smd.call("PBD.set_device_config", pbd, {"location": path})
+    smd.call("PBD.plug", pbd)
+    broken_file = os.path.join(path, "0badbeef-0000-4000-8000-000000000002.qcow2")
+    expect_eq(smd.vdi_file(smd.call("VDI.get_by_uuid", broken["uuid"])), broken_file, "moved")
+
+    # Sizes of the SR are read afresh.
+    smd.call("SR.update", sr)
+    expect_eq(smd.call("SR.get_virtual_allocation", sr), str(5 * MIB), "after the update")
 
     # It is attached again after a restart, kill or not.
     smd.restart()

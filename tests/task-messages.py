@@ -21,6 +21,8 @@ with Smd() as smd:
     expect_error("MAP_DUPLICATE_KEY", smd.call, "task.add_to_other_config", task, "k", "v")
     smd.call("task.set_result", task, "<value>anything</value>")
     smd.call("task.set_error_info", task, ["CODE", "param"])
+    smd.call("task.set_resident_on", task, NULL_REF)
+    expect_eq(smd.call("task.get_resident_on", task), NULL_REF, "where it runs")
     smd.call("task.set_status", task, "success")
     record = smd.call("task.get_record", task)
     expect_eq((record["status"], record["result"], record["error_info"]),

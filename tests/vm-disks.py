@@ -116,6 +116,8 @@ def check_end(smd, vm, sr):
     expect_error("OPERATION_BLOCKED", smd.call, "VM.destroy", vm, params=[vm, "KEEP_IT"])
     expect_error("INVALID_VALUE", smd.call, "VM.add_to_blocked_operations", vm, "fly", "x")
     smd.call("VM.remove_from_blocked_operations", vm, "destroy")
+    smd.call("VM.update_allowed_operations", vm)
+    assert "destroy" in smd.call("VM.get_allowed_operations", vm)
     metrics, disks = smd.call("VM.get_metrics", vm), len(smd.call("SR.get_VDIs", sr))
     smd.call("VM_metrics.get_record", metrics)
     smd.call("VM.destroy", vm)
