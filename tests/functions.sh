@@ -11,6 +11,13 @@ if [ -z "${SMD_SRC:-}" ]; then
 fi
 set -euo pipefail
 
+# make check: where daemons record their calls, for every-method-is-called.py.
+if [ -n "${SMD_CALLS:-}" ] && [ -z "${SMD_CALLS_HERE:-}" ]; then
+	export SMD_CALLS_HERE=$SMD_CALLS/${0##*/}
+	rm -rf "$SMD_CALLS_HERE"
+	mkdir -p "$SMD_CALLS_HERE"
+fi
+
 t=$(mktemp -d "${TMPDIR:-/tmp}/smd-test.XXXXXX")
 cleanup_hooks=()
 smd_pid=
@@ -114,6 +121,7 @@ start_smd()
 	export SMD_SOCKET=$t/smd.sock
 	mkdir -p "$t/state"
 	[ -e "$t/smd.conf" ] || : >"$t/smd.conf"
+	[ -z "${SMD_CALLS_HERE:-}" ] || printf '\nrecord_calls = %s\n' "$SMD_CALLS_HERE/smd" >>"$t/smd.conf"
 	smd_launch
 }
 

@@ -30,6 +30,13 @@ if "SMD_SRC" not in os.environ:     # started by hand: go under ./run
 
 SRC = os.environ["SMD_SRC"]
 BUILD = os.environ["SMD_BUILD"]
+# make check: where daemons record their calls, for every-method-is-called.py; a directory a
+# test. One by hand has none.
+if "SMD_CALLS" in os.environ and "SMD_CALLS_HERE" not in os.environ:
+    os.environ["SMD_CALLS_HERE"] = os.path.join(os.environ["SMD_CALLS"],
+                                                os.path.basename(sys.argv[0]))
+    shutil.rmtree(os.environ["SMD_CALLS_HERE"], ignore_errors=True)
+    os.makedirs(os.environ["SMD_CALLS_HERE"])
 NULL_REF = "OpaqueRef:NULL"
 MIB = 1 << 20
 GIB = 1 << 30
@@ -105,6 +112,9 @@ class Smd:
         os.mkdir(self.state)
         with open(self.conf, "w") as f:
             f.write(config)
+            if "SMD_CALLS_HERE" in os.environ:
+                f.write("\nrecord_calls = %s\n" % os.path.join(
+                    os.environ["SMD_CALLS_HERE"], os.path.basename(self.dir)))
         self.tcp = tcp
         self.port = free_port() if tcp else None
         self.args = list(args)
