@@ -314,6 +314,15 @@ count_moving(struct qcow2_image *img, uint64_t first, uint64_t end, uint64_t *re
 	return 0;
 }
 
+/* The store must reach the end of every cluster that has data: readers are told so, and
+ * the last bytes of a zeroed place need not be written. Nobody writes past its end
+ * meanwhile: the places of others were reserved before, and are in it. */
+static int
+reach(struct qcow2_image *img, uint64_t end, struct smd_error *err)
+{
+	return end <= img->io->size ? 0 : img->io->ops->truncate(img->io, end, err);
+}
+
 static int
 reserve_moving(struct reserving *r, uint64_t first, uint64_t want, uint64_t *ret_n,
 	       struct smd_error *err)
@@ -327,6 +336,8 @@ reserve_moving(struct reserving *r, uint64_t first, uint64_t want, uint64_t *ret
 		qcow2_refcount_add(img, host >> img->g.cluster_bits, n, -1, err);
 		return -1;
 	}
+	if (reach(img, host + (n << img->g.cluster_bits), err) < 0)
+		return -1;
 	for (uint64_t i = 0; i < n; i++)
 		if (pending_add(img, first + i, host + (i << img->g.cluster_bits), err) < 0 ||
 		    reserve_moved(r, first + i, host + (i << img->g.cluster_bits), true, err) < 0)
@@ -393,22 +404,6 @@ fail:
 
 /* ---- Commit and abandon ------------------------------------------------------------ */
 
-/* The store must reach the end of every cluster that has data: readers are told
- * so. The last bytes of a zeroed place may not have been written. */
-static int
-reach_end(struct qcow2_image *img, const struct qcow2_reservation *res, struct smd_error *err)
-{
-	static const uint8_t zeroes[SMD_SECTOR];
-	uint64_t end = 0;
-
-	for (size_t i = 0; i < res->n_items; i++)
-		end = smd_max_u64(end, res->items[i].host +
-				  (res->items[i].n << img->g.cluster_bits));
-	if (end <= img->io->size)
-		return 0;
-	return img->io->ops->pwrite(img->io, zeroes, sizeof zeroes, end - sizeof zeroes, err);
-}
-
 static int
 publish(struct qcow2_image *img, const struct qcow2_reservation *res, uint64_t guest_cluster,
 	uint64_t host, struct smd_error *err)
@@ -451,7 +446,7 @@ qcow2_commit(struct qcow2_image *img, struct qcow2_reservation *res, struct smd_
 {
 	uint64_t n = 0;
 	size_t i = 0;
-	int r = reach_end(img, res, err);
+	int r = 0;
 
 	for (; r == 0 && i < res->n_items; i++)
 		for (n = 0; r == 0 && n < res->items[i].n; n++) {
