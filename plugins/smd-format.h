@@ -14,6 +14,7 @@
  *
  * History of the ABI
  *   1  (0.1)  first release
+ *   1  (0.2)  appended: usage, taken
  * Members are appended, never reordered or removed; the loader copies the
  * smaller of the two struct sizes over zeroes. SMD_FORMAT_ABI changes only when
  * an old module could no longer be served.
@@ -278,6 +279,27 @@ struct smd_measure {
 	uint64_t fully_allocated;	/* bytes of file when every byte is written */
 };
 
+/* A store gives space in pages: what is in one of them takes all of it. */
+#define SMD_PAGE 4096u
+
+/* How the space of an image goes with what its disk holds. */
+struct smd_usage {
+	/* The module says, of an image made with such params: */
+	uint64_t write_unit, alloc_unit;	/* what info would say */
+	uint64_t table;		/* the bytes of the disk that a table is for which is made with
+				 * the first unit in them; 0: there are none */
+	bool zero_takes_unit;	/* zeroes over a parent's data are written as data */
+	/* The host has counted, of what is to be written: */
+	uint64_t pages;		/* of SMD_PAGE bytes of the disk, that are not zero */
+	uint64_t units;		/* alloc_units with any */
+	uint64_t tables;
+	uint64_t start, end;	/* the disk's range that all of it lies in */
+};
+struct smd_taken {
+	uint64_t size;		/* bytes of the file */
+	uint64_t allocated;	/* of its pages, where holes take nothing */
+};
+
 /* One piece of a stream, in the order of the bytes of the result. */
 enum smd_piece_kind { SMD_PIECE_BYTES, SMD_PIECE_GUEST, SMD_PIECE_ZERO };
 struct smd_piece {
@@ -479,6 +501,16 @@ struct smd_format {
 	 * a crash before that leaks the space at most. CAP_ENCODE. Errors: IO. */
 	int (*write_encoded)(void *img, uint64_t offset, const void *data, size_t len,
 			     struct smd_error *err);
+
+	/* What an image of exactly this content takes, in two steps: usage sets its
+	 * members of *ret; taken gets them back with what the host has counted by
+	 * them. Of an image that is written once, from its beginning to its end.
+	 * Both or none: without them the host goes by measure, a bound. CAP_CREATE.
+	 * Errors: as of create. */
+	int (*usage)(const struct smd_create *params, struct smd_usage *ret,
+		     struct smd_error *err);
+	int (*taken)(const struct smd_create *params, const struct smd_usage *usage,
+		     struct smd_taken *ret, struct smd_error *err);
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

@@ -270,22 +270,45 @@ smd_op_map(struct smd_source *source, json **ret, struct smd_error *err)
 
 /* ---- measure --------------------------------------------------------------------------- */
 
+/* What the target says of the image: with upper layers it is an overlay, whose parent
+ * need not be there yet. */
+static void
+measure_params(const struct smd_target *target, struct smd_create *ret)
+{
+	smd_target_params(target, ret);
+	if (target->upper > 0 && !ret->parent_name) {
+		ret->parent_name = target->name;
+		ret->parent_format = target->format;
+	}
+}
+
+static json *
+measure_result(const struct smd_measured *m, uint64_t virtual_size)
+{
+	json *o = json_object_new_object();
+
+	smd_json_set_int(o, "required", (int64_t)m->size);
+	smd_json_set_int(o, "fully-allocated", (int64_t)m->fully_allocated);
+	smd_json_set_int(o, "allocated", (int64_t)m->allocated);
+	smd_json_set_int(o, "virtual-size", (int64_t)virtual_size);
+	smd_json_set_int(o, "data", (int64_t)m->data);
+	return o;
+}
+
 int
 smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_target *target,
-	       json **ret, struct smd_error *err)
+	       struct smd_measure_options *options, json **ret, struct smd_error *err)
 {
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
 	CLEANUP_CHAIN struct smd_chain *base = NULL;
-	uint64_t bytes = 0, runs = 0;
 	const struct smd_format *format;
-	struct smd_measure measure;
+	struct smd_measured measured;
 	struct smd_create params;
 
 	if (source) {
 		if (smd_source_open(source, &chain, err) != 0 ||
 		    (target->parents && !target->upper &&
-		     smd_source_open(target->parents, &base, err) != 0) ||
-		    smd_count_delta(chain, target->upper, base, &bytes, &runs, err) != 0)
+		     smd_source_open(target->parents, &base, err) != 0))
 			return -1;
 		virtual_size = smd_chain_size(chain);
 	}
@@ -297,14 +320,12 @@ smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_targ
 	target->virtual_size = virtual_size;
 	if (smd_target_round(target, err) != 0)
 		return -1;
-	smd_target_params(target, &params);
-	if (format->measure(&params, bytes, runs, &measure, err) != 0)
+	measure_params(target, &params);
+	options->upper = target->upper;
+	options->base = base;
+	if (smd_measure(chain, format, &params, options, &measured, err) != 0)
 		return -1;
-	*ret = json_object_new_object();
-	smd_json_set_int(*ret, "required", (int64_t)measure.required);
-	smd_json_set_int(*ret, "fully-allocated", (int64_t)measure.fully_allocated);
-	smd_json_set_int(*ret, "virtual-size", (int64_t)target->virtual_size);
-	smd_json_set_int(*ret, "data", (int64_t)bytes);
+	*ret = measure_result(&measured, target->virtual_size);
 	return 0;
 }
 

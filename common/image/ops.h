@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/image/copy.h"
 #include "common/image/format.h"
+#include "common/image/measure.h"
 #include "common/json.h"
 
 /* An image to open: a chain of descriptors, leaf first. */
@@ -101,8 +102,11 @@ int smd_op_info(struct smd_source *source, json **ret, struct smd_error *err);
 int smd_op_check(int fd, const char *name, const char *format, uint32_t repair,
 		 json **ret, int *ret_exit, struct smd_error *err);
 int smd_op_map(struct smd_source *source, json **ret, struct smd_error *err);
+/* {"required": bytes of the file, "fully-allocated", "allocated": what its pages take,
+ * "virtual-size", "data"}. source NULL: an empty disk of this size. options: exact and
+ * progress; the rest is the target's. */
 int smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_target *target,
-		   json **ret, struct smd_error *err);
+		   struct smd_measure_options *options, json **ret, struct smd_error *err);
 int smd_op_resize(struct smd_source *source, uint64_t size, bool shrink, struct smd_error *err);
 
 /* See common/image/merge.h. The source is the child with all its parents; the descriptor

@@ -304,7 +304,7 @@ measure_node(struct carry *c, struct carry_node *node, uint64_t *ret_required,
 				"changed to another size: SR.scan takes that over", node->disk.uuid,
 				node->disk.virtual_size);
 	node->data = (uint64_t)smd_json_int(result, "data", 0);
-	*ret_required = (uint64_t)smd_json_int(result, "required", 0);
+	*ret_required = (uint64_t)smd_json_int(result, "allocated", 0);
 	return 0;
 }
 

@@ -201,7 +201,7 @@ land_measure(const struct land *land, struct smd_error *err)
 
 		if (land_work(land, i, "measure", &job, &result, err) < 0)
 			return -1;
-		required += (uint64_t)smd_json_int(result, "required", 0);
+		required += (uint64_t)smd_json_int(result, "allocated", 0);
 	}
 	return sr_check_room(land->l->staging->sr, required, err);
 }

@@ -62,7 +62,7 @@ move_check(const struct move *move, struct smd_error *err)
 	if (check_source_size(move, (uint64_t)smd_json_int(result, "virtual-size", 0), err) < 0)
 		return -1;
 	task_progress(move->daemon->tasks, move->task_ref, PROGRESS_COPY_FROM);
-	return sr_check_room(move->sr, (uint64_t)smd_json_int(result, "required", 0), err);
+	return sr_check_room(move->sr, (uint64_t)smd_json_int(result, "allocated", 0), err);
 }
 
 int

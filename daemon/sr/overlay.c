@@ -110,7 +110,7 @@ check_room(struct overlay *o, struct smd_error *err)
 	smd_json_set(request, "target", overlay_target(o, -1, "the new image", &job, err));
 	if (worker_run(o->daemon, &job, &result, err) < 0)
 		return -1;
-	return sr_check_room(o->disk->sr, (uint64_t)smd_json_int(result, "required", 0) * o->n, err);
+	return sr_check_room(o->disk->sr, (uint64_t)smd_json_int(result, "allocated", 0) * o->n, err);
 }
 
 int

@@ -59,7 +59,7 @@
  *   {"op":"set-parent", "source":S, "name":…}	S: the image, and its new parent alone; or
  *	the image and no name, for none
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
- *   {"op":"measure", "source":S|null, "size":N, "target":T without fd}
+ *   {"op":"measure", "source":S|null, "size":N, "target":T without fd, "exact":b}
  *   {"op":"export",  "source":S, "format":F, "fd":N, "uuid":U, "base":S, "base_uuid":U}
  *	to a pipe; U: of the image. With base an overlay that names <base_uuid>.F as its
  *	parent: what differs from base. {"digest":…}, but for ranges and overlays

@@ -343,6 +343,7 @@ static int
 run_measure(json *request, json **ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
+	struct smd_measure_options options = { .progress = print_progress };
 	json *obj = smd_json_member(request, "source");
 	struct smd_source source;
 	uint64_t size = 0;
@@ -353,7 +354,8 @@ run_measure(json *request, json **ret, struct smd_error *err)
 		return -1;
 	if (parse_target(smd_json_member(request, "target"), false, &target, err) != 0)
 		return -1;
-	return smd_op_measure(obj ? &source : NULL, size, &target, ret, err);
+	options.exact = smd_json_bool(request, "exact", false);
+	return smd_op_measure(obj ? &source : NULL, size, &target, &options, ret, err);
 }
 
 int
@@ -411,13 +413,14 @@ file_size(const char *op, json *request)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
+	struct smd_measure_options options = { .exact = false };
 	CLEANUP_JSON json *measured = NULL;
 	uint64_t most;
 
 	if ((strcmp(op, "create") != 0 && strcmp(op, "convert") != 0) ||
 	    parse_target(smd_json_member(request, "target"), false, &target, &err) != 0 ||
 	    target.virtual_size == 0 ||
-	    smd_op_measure(NULL, target.virtual_size, &target, &measured, &err) != 0)
+	    smd_op_measure(NULL, target.virtual_size, &target, &options, &measured, &err) != 0)
 		return UINT64_MAX;
 	most = (uint64_t)smd_json_int(measured, "fully-allocated", INT64_MAX);
 	return most + most / 8 + FILE_SLACK;

@@ -37,6 +37,7 @@ struct img_options {
 	bool progress;			/* -p */
 	bool quiet;			/* -q */
 	bool strict;			/* -s */
+	bool exact;			/* --exact */
 	bool shrink;			/* --shrink */
 	bool share;			/* -U: without locks */
 	bool chain;			/* --chain: ours, with their parents */

@@ -151,6 +151,7 @@ img_measure(struct img_options *o, struct smd_error *err)
 	CLEANUP(cleanup_source) struct smd_source source = { 0 };
 	CLEANUP_JSON json *result = NULL;
 	struct smd_target target = { .fd = -1, .name = "target" };
+	struct smd_measure_options options = { .exact = o->exact };
 	const struct smd_format *format;
 	uint64_t size = 0;
 	int rc = 0;
@@ -168,16 +169,18 @@ img_measure(struct img_options *o, struct smd_error *err)
 		rc = smd_options_add(&target.options, format, o->create[i].name,
 				     o->create[i].value, err);
 	if (rc == 0)
-		rc = smd_op_measure(o->size ? NULL : &source, size, &target, &result, err);
+		rc = smd_op_measure(o->size ? NULL : &source, size, &target, &options, &result,
+				    err);
 	smd_options_free(&target.options);
 	if (rc != 0)
 		return -1;
 	if (o->json)
 		img_print_json(result);
 	else
-		printf("required size: %" PRId64 "\nfully allocated size: %" PRId64 "\n",
-		       smd_json_int(result, "required", 0),
-		       smd_json_int(result, "fully-allocated", 0));
+		printf("required size: %" PRId64 "\nfully allocated size: %" PRId64
+		       "\nallocated size: %" PRId64 "\n", smd_json_int(result, "required", 0),
+		       smd_json_int(result, "fully-allocated", 0),
+		       smd_json_int(result, "allocated", 0));
 	return IMG_OK;
 }
 

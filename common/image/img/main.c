@@ -27,8 +27,8 @@ const struct img_verb img_verbs[] = {
 	  "Make an empty image, or an overlay over PARENT.", 1, 2, NULL, img_create },
 	{ "info", "[-u] " READ_OPTIONS " FILE", "Say what an image is.", 1, 1, NULL, img_info },
 	{ "map", READ_OPTIONS " FILE", "Say where each range of the disk lies.", 1, 1, NULL, img_map },
-	{ "measure", "[-O FORMAT] [-o OPTION=VALUE,...] [-f FORMAT] [--output=json|human]\n"
-	  "         --size SIZE | FILE",
+	{ "measure", "[-O FORMAT] [-o OPTION=VALUE,...] [-f FORMAT] [--chain] [-U] [--exact]\n"
+	  "         [--output=json|human] --size SIZE | FILE",
 	  "Say how large an image would be.", 0, 1, NULL, img_measure },
 	{ "rebase", "[-f FORMAT] [-u] [-p] [-m THREADS] [--rate BYTES] -b PARENT -F FORMAT FILE",
 	  "Give an overlay another parent (-b \"\": none), copying what differs; with -u only\n"
@@ -45,13 +45,14 @@ const struct img_verb img_verbs[] = {
 };
 
 enum {
-	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_HELP, OPT_JSON, OPT_OUTPUT, OPT_PLUGIN_DIR, OPT_RATE,
-	OPT_SHRINK, OPT_SIZE, OPT_VERIFY, OPT_VERSION,
+	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_EXACT, OPT_HELP, OPT_JSON, OPT_OUTPUT, OPT_PLUGIN_DIR,
+	OPT_RATE, OPT_SHRINK, OPT_SIZE, OPT_VERIFY, OPT_VERSION,
 };
 
 static const struct option long_options[] = {
 	{ "chain", no_argument, NULL, OPT_CHAIN },
 	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
+	{ "exact", no_argument, NULL, OPT_EXACT },
 	{ "force-share", no_argument, NULL, 'U' },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "json", no_argument, NULL, OPT_JSON },
@@ -96,6 +97,7 @@ usage(FILE *to)
 	      "  --chain          the image is ours: take its format at its word and follow its\n"
 	      "                   parents, plain names in its own directory\n"
 	      "  --dry-run        say what a repair would do\n"
+	      "  --exact          measure: read all data, to find what is zeroes\n"
 	      "  --json           the same as --output=json\n"
 	      "  --output FORM    human or json\n"
 	      "  --plugin-dir DIR find format modules here (separated by colons)\n"
@@ -202,6 +204,7 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 		o->snapshot[1] = arg;
 		return 0;
 	case OPT_CHAIN: o->chain = true; return 0;
+	case OPT_EXACT: o->exact = true; return 0;
 	case OPT_DRY_RUN: o->dry_run = true; return 0;
 	case OPT_PLUGIN_DIR: *plugins = arg; return 0;
 	case OPT_RATE: return smd_size_parse(arg, &o->rate, err);

@@ -344,3 +344,59 @@ qcow2_measure(const struct smd_create *params, uint64_t data_size, uint64_t n_ex
 	ret->fully_allocated = (fixed + all + plan.l1_size + blocks) << plan.g.cluster_bits;
 	return 0;
 }
+
+int
+qcow2_usage(const struct smd_create *params, struct smd_usage *ret, struct smd_error *err)
+{
+	struct qcow2_plan plan;
+
+	if (qcow2_plan_init(&plan, params, 0, "measure", err) < 0)
+		return -1;
+	*ret = (struct smd_usage){
+		.write_unit = plan.g.sub_size, .alloc_unit = plan.g.cluster_size,
+		.table = plan.g.l2_span,
+	};
+	return 0;
+}
+
+/* Of the tables that are not written whole: the pages of entries [first, end). */
+static uint64_t
+entry_pages(uint64_t first, uint64_t end)
+{
+	if (first >= end)
+		return 0;
+	return smd_div_round_up_u64(end * 8, SMD_PAGE) - first * 8 / SMD_PAGE;
+}
+
+/* The header's cluster, the refcount blocks and L2 tables are written whole; of the
+ * refcount table and L1 only what has entries. */
+int
+qcow2_taken(const struct smd_create *params, const struct smd_usage *usage,
+	    struct smd_taken *ret, struct smd_error *err)
+{
+	uint64_t clusters, blocks, rest, units = usage->units, l2 = usage->tables;
+	uint64_t pages = usage->pages, first = 0, end = 0;
+	struct qcow2_plan plan;
+
+	if (qcow2_plan_init(&plan, params, 0, "measure", err) < 0)
+		return -1;
+	if (l2 > 0) {
+		first = usage->start / plan.g.l2_span;
+		end = smd_div_round_up_u64(usage->end, plan.g.l2_span);
+	}
+	if (strcmp(plan.preallocation, "off") != 0) {
+		units = smd_div_round_up_u64(plan.virtual_size, plan.g.cluster_size);
+		l2 = end = plan.l1_size;
+		if (strcmp(plan.preallocation, "metadata") != 0)
+			pages = smd_div_round_up_u64(plan.virtual_size, SMD_PAGE);
+	}
+	clusters = 1 + plan.rt_clusters + plan.l1_clusters + units + l2;
+	for (blocks = plan.rb_clusters; (rest = smd_div_round_up_u64(clusters + blocks,
+								      plan.g.rb_entries)) > blocks;)
+		blocks = rest;
+	ret->size = ret->allocated = (clusters + blocks) << plan.g.cluster_bits;
+	if (plan.g.cluster_size >= SMD_PAGE)
+		ret->allocated = ((1 + blocks + l2) << plan.g.cluster_bits) +
+			(entry_pages(0, blocks) + entry_pages(first, end) + pages) * SMD_PAGE;
+	return 0;
+}

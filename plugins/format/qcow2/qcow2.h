@@ -477,6 +477,9 @@ int qcow2_plan_header(const struct qcow2_plan *plan, const struct smd_create *pa
 int qcow2_create(struct smd_io *io, const struct smd_create *params, struct smd_error *err);
 int qcow2_measure(const struct smd_create *params, uint64_t data_size, uint64_t n_extents,
 		  struct smd_measure *ret, struct smd_error *err);
+int qcow2_usage(const struct smd_create *params, struct smd_usage *ret, struct smd_error *err);
+int qcow2_taken(const struct smd_create *params, const struct smd_usage *usage,
+		struct smd_taken *ret, struct smd_error *err);
 int qcow2_stream(const struct smd_create *params, const struct smd_extent *data, size_t n_data,
 		 smd_piece_fn *emit, void *opaque, struct smd_error *err);
 

@@ -91,6 +91,28 @@ raw_measure(const struct smd_create *params, uint64_t data_size, uint64_t n_exte
 }
 
 static int
+raw_usage(const struct smd_create *params, struct smd_usage *ret, struct smd_error *err)
+{
+	(void)params;
+	(void)err;
+	*ret = (struct smd_usage){ .write_unit = SMD_SECTOR, .alloc_unit = RAW_PAGE };
+	return 0;
+}
+
+static int
+raw_taken(const struct smd_create *params, const struct smd_usage *usage, struct smd_taken *ret,
+	  struct smd_error *err)
+{
+	uint64_t all = smd_div_round_up_u64(params->virtual_size, SMD_PAGE);
+	bool sparse = strcmp(raw_option(params, "preallocation", "off"), "off") == 0;
+
+	(void)err;
+	ret->size = params->virtual_size;
+	ret->allocated = (sparse ? smd_min_u64(usage->pages, all) : all) * SMD_PAGE;
+	return 0;
+}
+
+static int
 raw_open(struct smd_io *io, uint32_t flags, void **ret_img, struct smd_error *err)
 {
 	struct raw *raw;
@@ -239,6 +261,8 @@ static const struct smd_format raw_format = {
 	.options = raw_options,
 	.create = raw_create,
 	.measure = raw_measure,
+	.usage = raw_usage,
+	.taken = raw_taken,
 	.open = raw_open,
 	.close = raw_close,
 	.info = raw_info,

@@ -212,3 +212,42 @@ vhd_measure(const struct smd_create *params, uint64_t data_size, uint64_t n_exte
 	ret->fully_allocated = fixed_part + l.n_entries * each;
 	return 0;
 }
+
+int
+vhd_usage(const struct smd_create *params, struct smd_usage *ret, struct smd_error *err)
+{
+	(void)err;
+	*ret = (struct smd_usage){
+		.write_unit = VHD_SECTOR, .alloc_unit = VHD_BLOCK_SIZE,
+		.zero_takes_unit = params->parent_name != NULL,
+	};
+	return 0;
+}
+
+/* Whole pages: the tables up to the first block's data, its bitmap among them; the data
+ * that is not zero; the other blocks' bitmaps, each in a page before its data; the
+ * footer, behind the last. */
+int
+vhd_taken(const struct smd_create *params, const struct smd_usage *usage, struct smd_taken *ret,
+	  struct smd_error *err)
+{
+	struct vhd_layout l;
+	uint64_t first;
+
+	if (vhd_layout(params, NULL, &l, err) < 0)
+		return -1;
+	if (l.subformat == VHD_FIXED) {
+		ret->size = params->virtual_size + VHD_FOOTER_SIZE;
+		ret->allocated = usage->pages * SMD_PAGE + VHD_PAGE;
+		return 0;
+	}
+	if (usage->units == 0) {
+		ret->size = l.meta_end + VHD_FOOTER_SIZE;
+		ret->allocated = smd_div_round_up_u64(ret->size, SMD_PAGE) * SMD_PAGE;
+		return 0;
+	}
+	first = smd_div_round_up_u64(l.meta_end + VHD_SECTOR, VHD_PAGE) * VHD_PAGE;
+	ret->size = first + usage->units * (VHD_BLOCK_SIZE + VHD_PAGE) - VHD_PAGE + VHD_FOOTER_SIZE;
+	ret->allocated = first + (usage->units - 1) * VHD_PAGE + usage->pages * SMD_PAGE + VHD_PAGE;
+	return 0;
+}

@@ -479,6 +479,9 @@ int vhd_probe(const uint8_t *head, size_t head_len, const uint8_t *tail, size_t 
 int vhd_create(struct smd_io *io, const struct smd_create *params, struct smd_error *err);
 int vhd_measure(const struct smd_create *params, uint64_t data_size, uint64_t n_extents,
 		struct smd_measure *ret, struct smd_error *err);
+int vhd_usage(const struct smd_create *params, struct smd_usage *ret, struct smd_error *err);
+int vhd_taken(const struct smd_create *params, const struct smd_usage *usage,
+	      struct smd_taken *ret, struct smd_error *err);
 int vhd_open(struct smd_io *io, uint32_t flags, void **ret_img, struct smd_error *err);
 void vhd_close(void *img);
 int vhd_info(void *img, struct smd_image_info *ret, struct smd_error *err);
