@@ -221,6 +221,7 @@ spool_check(struct raw_vdi *t, struct smd_error *err)
 		return -1;
 	smd_json_set_str(request, "op", "check");
 	smd_json_set(request, "source", source);
+	worker_loads(&job, sr_ref(t->io.disk.sr));
 	if (worker_run(t->io.daemon, &job, &result, err) < 0)
 		return -1;
 	if (smd_json_int(result, "corruptions", 0) == 0)
@@ -251,6 +252,7 @@ convert_spool(struct raw_vdi *t, struct smd_error *err)
 		return -1;
 	}
 	smd_json_set(request, "target", target);
+	worker_loads(&job, sr_ref(t->io.disk.sr));
 	return worker_run(t->io.daemon, &job, &result, err);
 }
 

@@ -264,6 +264,8 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	t->pipe = ends[0];
 	smd_json_set_int(t->request, "fd", worker_fd(&t->job, ends[1]));
 	t->job.task_ref = t->task_ref;
+	if (t->disk.sr)
+		worker_loads(&t->job, sr_ref(t->disk.sr));
 	t->job.begin = transfer_begun;
 	t->job.urgent = true;	/* as fast as its client: it must not hold up the others */
 	t->job.progress_from = 0.01;

@@ -370,6 +370,8 @@ copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_er
 	smd_json_set_int(request, "bytes_per_second", (int64_t)c->bytes_per_second);
 	if (new_volume_make(&node->v, err) < 0 || add_sides(c, node, &job, err) < 0)
 		return -1;
+	worker_loads(&job, sr_ref(c->to));
+	worker_loads(&job, sr_ref(c->from));
 	if (worker_run(c->daemon, &job, &result, err) < 0) {
 		smd_error_prefix(err, "VDI %s", node->disk.uuid);
 		return volume_fail(c->to, err);

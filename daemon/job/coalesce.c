@@ -337,6 +337,8 @@ coalesce_merge(struct coalesce *c, const struct worker_job *from, struct smd_err
 	struct worker_job job = *from;
 	CLEANUP_JSON json *result = NULL;
 
+	job.background = true;
+	worker_loads(&job, sr_ref(c->parent.sr));
 	if (run(c, "merge", c->into_parent ? "parent" : "child", &job, &result, err) == 0)
 		return 0;
 	return volume_fail(c->parent.sr, err);

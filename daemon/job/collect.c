@@ -476,9 +476,8 @@ begin_task(struct run *run)
 static int
 merge(struct run *run, struct coalesce *c, uint64_t after, struct smd_error *err)
 {
-	/* It never stands in the queue that others wait in: collect_tick keeps merges few. */
 	struct worker_job job = {
-		.task_ref = run->task, .progress_to = 1.0, .urgent = true,
+		.task_ref = run->task, .progress_to = 1.0,
 		.bytes_before = run->bytes, .bytes_after = after,
 	};
 

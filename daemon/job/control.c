@@ -11,7 +11,7 @@
 #include "common/mem.h"
 #include "daemon/config.h"
 #include "daemon/db/db.h"
-#include "daemon/job/worker.h"
+#include "daemon/job/queue.h"
 
 /* What was said of a task. */
 struct wish {
@@ -235,7 +235,7 @@ control_pause(struct daemon *daemon, const char *task_ref, bool paused)
 		tell_task(task_ref, paused ? "{\"pause\":true}\n" : "{\"pause\":false}\n");
 		divide();
 	}
-	worker_queue_kick();
+	queue_kick();
 }
 
 void
@@ -247,7 +247,7 @@ control_stop(struct daemon *daemon, const char *task_ref)
 		wish_get(task_ref)->stopped = true;
 		tell_task(task_ref, "{\"stop\":true}\n");
 	}
-	worker_queue_kick();
+	queue_kick();
 }
 
 void

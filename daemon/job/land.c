@@ -183,6 +183,7 @@ land_work(const struct land *land, size_t i, const char *op, struct worker_job *
 		smd_json_set(target, "parents", parents);
 		smd_json_set_str(target, "parent_name", land->images[i + 1].volume.name);
 	}
+	worker_loads(job, sr_ref(land->l->staging->sr));
 	return worker_run(land->l->daemon, job, ret, err);
 fail:
 	worker_job_done(job);

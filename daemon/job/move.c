@@ -92,6 +92,8 @@ move_copy(const struct move *move, struct new_volume *v, struct smd_error *err)
 	smd_json_set_bool(request, "verify", move->verify);
 	smd_json_set_int(request, "bytes_per_second", (int64_t)move->bytes_per_second);
 	smd_json_set_int(request, "threads", 0);
+	worker_loads(&job, sr_ref(move->sr));
+	worker_loads(&job, sr_ref(move->source->sr));
 	if (worker_run(move->daemon, &job, &result, err) < 0) {
 		smd_error_prefix(err, "VDI %s", move->source->uuid);
 		return volume_fail(move->sr, err);
@@ -115,6 +117,8 @@ move_difference(const struct move *move, json *target, struct worker_job *job,
 	if (add_source(request, "source", move->source, job, err) < 0 ||
 	    add_source(request, "base", move->base, job, err) < 0)
 		return -1;
+	worker_loads(job, sr_ref(move->sr));
+	worker_loads(job, sr_ref(move->source->sr));
 	if (worker_run(move->daemon, job, &result, err) < 0) {
 		smd_error_prefix(err, "VDI %s", move->source->uuid);
 		return volume_fail(move->sr, err);

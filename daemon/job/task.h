@@ -38,9 +38,9 @@ void task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 		   uint64_t done, uint64_t total);
 
 /* What other_config says of the work: key, value, … NULL; a value "" removes its key.
- * Keys: "state" (as QEMU's jobs have them: "created", "running", "paused", "concluded"),
- * "phase" ("plan", "reserve", "copy", "verify", "switch", "clean-up"), "waits_for", and
- * of what made it wait, "error" and "error_message". ref may be NULL: nothing. */
+ * Keys: "state" (as QEMU's jobs have them: "created", "running", "paused", "concluded";
+ * and "queued"), "phase" ("plan", "reserve", "copy", "verify", "switch", "clean-up"),
+ * "waits_for", and of what made it wait, "error" and "error_message". ref may be NULL: nothing. */
 void task_note(struct tasks *tasks, const char *ref, const char *const *pairs);
 
 /* End it. result_xml: "<value>…</value>" or "". TASK_CANCELLED makes it cancelled. A

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <fcntl.h>
+#include <semaphore.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -19,12 +21,14 @@
 #include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/job/control.h"
+#include "daemon/job/queue.h"
 #include "daemon/job/task.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/sr.h"
 
 static char script[64];
 static struct daemon daemon_ = { 0 };
+static int64_t at_once = 1, per_sr = 1;
 static uint64_t seen_done, seen_total, seen_begin;
 
 /* ---- What worker.c needs of the daemon ---- */
@@ -43,8 +47,10 @@ config_int(const struct config *config, const char *key)
 	(void)config;
 	if (strcmp(key, "sr_bytes_per_second") == 0)
 		return 1000;
+	if (strcmp(key, "max_workers_per_sr") == 0)
+		return per_sr;
 	assert_string_equal(key, "max_workers");
-	return 1;
+	return at_once;
 }
 
 int
@@ -55,7 +61,8 @@ db_map_get(struct db *db, const char *cls, const char *ref, const char *field, c
 	(void)err;
 	assert_string_equal(cls, "SR");
 	assert_string_equal(field, "other_config");
-	assert_string_equal(key, "bytes-per-second");
+	if (strcmp(key, "bytes-per-second") != 0)
+		assert_string_equal(key, "max-workers");
 	*ret = strcmp(ref, "sr with its own") == 0 ? smd_strdup("77") : NULL;
 	return 0;
 }
@@ -66,6 +73,11 @@ db_get_str(struct db *db, const char *cls, const char *ref, const char *field, c
 {
 	(void)db;
 	(void)err;
+	if (strcmp(cls, "SR") == 0) {
+		assert_string_equal(field, "uuid");
+		*ret = smd_strdup("<uuid>");
+		return 0;
+	}
 	assert_string_equal(cls, "task");
 	assert_string_equal(field, "status");
 	*ret = smd_strdup(strcmp(ref, "the task") == 0 ? "pending" : "success");
@@ -117,6 +129,35 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to, uint
 	(void)to;
 	seen_done = done;
 	seen_total = total;
+}
+
+/* What the task "watched" says that it waits for; "": nothing. */
+static char waits_for[200];
+static pthread_mutex_t noted_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void
+task_note(struct tasks *tasks, const char *ref, const char *const *pairs)
+{
+	(void)tasks;
+	if (strcmp(ref, "watched") != 0)
+		return;
+	LOCK_SCOPE(&noted_lock);
+	for (; pairs[0]; pairs += 2) {
+		if (strcmp(pairs[0], "waits_for") == 0)
+			snprintf(waits_for, sizeof waits_for, "%s", pairs[1]);
+	}
+}
+
+static void
+wait_noted(const char *what)
+{
+	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+
+	for (bool found = false; !found;) {
+		nanosleep(&pause, NULL);
+		LOCK_SCOPE(&noted_lock);
+		found = *what ? strstr(waits_for, what) != NULL : !*waits_for;
+	}
 }
 
 static void
@@ -393,6 +434,158 @@ test_hangs(void **state)
 	assert_null(result);
 }
 
+/* ---- Whose turn it is ---- */
+
+struct queued {
+	struct queue_entry entry;
+	pthread_t thread;
+	sem_t in;
+	bool mine;
+};
+
+static void *
+queue_thread(void *opaque)
+{
+	struct queued *q = opaque;
+
+	q->mine = queue_enter(&daemon_, &q->entry);
+	sem_post(&q->in);
+	return NULL;
+}
+
+/* It waits when this returns, or has its place. */
+static void
+queue_up(struct queued *q, const char *task_ref, const char *sr, const char *other_sr)
+{
+	static const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+
+	*q = (struct queued){ .entry = { .task_ref = task_ref, .srs = { sr, other_sr } } };
+	sem_init(&q->in, 0, 0);
+	assert_int_equal(pthread_create(&q->thread, NULL, queue_thread, q), 0);
+	nanosleep(&pause, NULL);
+}
+
+static bool
+is_in(struct queued *q)
+{
+	return sem_trywait(&q->in) == 0;
+}
+
+/* The one whose turn it is now. */
+static void
+assert_next(struct queued *q)
+{
+	sem_wait(&q->in);
+	pthread_join(q->thread, NULL);
+	assert_true(q->mine);
+}
+
+static void
+test_turns(void **state)
+{
+	struct queued a1, a2, a3, b1, ab;
+
+	(void)state;
+	at_once = 1;
+	queue_up(&a1, NULL, "a", NULL);
+	assert_next(&a1);
+	queue_up(&a2, NULL, "a", NULL);
+	queue_up(&a3, NULL, "a", NULL);
+	queue_up(&b1, "watched", "b", NULL);
+	wait_noted("a worker: 1 work");
+	queue_leave(&a1.entry);
+	assert_next(&b1);	/* b has waited for longer than a */
+	wait_noted("");
+	assert_false(is_in(&a2));
+	queue_leave(&b1.entry);
+	assert_next(&a2);
+	queue_up(&ab, NULL, "a", "b");
+	queue_leave(&a2.entry);
+	assert_next(&a3);	/* came before it */
+	queue_leave(&a3.entry);
+	assert_next(&ab);
+	queue_leave(&ab.entry);
+}
+
+static void
+test_per_sr(void **state)
+{
+	struct queued a1, a2, b1, own[3];
+
+	(void)state;
+	at_once = 10;
+	queue_up(&a1, NULL, "a", NULL);
+	queue_up(&a2, "watched", "a", NULL);
+	assert_next(&a1);
+	wait_noted("a worker of SR <uuid>: 1 work");
+	queue_up(&b1, NULL, "b", NULL);
+	assert_next(&b1);
+	for (int i = 0; i < 3; i++) {
+		queue_up(&own[i], NULL, "sr with its own", NULL);
+		assert_next(&own[i]);
+		queue_leave(&own[i].entry);
+	}
+	queue_leave(&a1.entry);
+	assert_next(&a2);
+	queue_leave(&a2.entry);
+	queue_leave(&b1.entry);
+	at_once = 1;
+}
+
+/* It takes nobody's place and waits for nobody but those that wait. */
+static void
+test_background(void **state)
+{
+	struct queued a1, a2, merge;
+
+	(void)state;
+	queue_up(&a1, NULL, "a", NULL);
+	assert_next(&a1);
+	merge.entry = (struct queue_entry){ .srs = { "a" }, .background = true };
+	assert_true(queue_enter(&daemon_, &merge.entry));
+	queue_leave(&merge.entry);
+	queue_up(&a2, NULL, "a", NULL);
+	merge = (struct queued){ .entry = { .task_ref = "watched", .srs = { "a" },
+					    .background = true } };
+	sem_init(&merge.in, 0, 0);
+	assert_int_equal(pthread_create(&merge.thread, NULL, queue_thread, &merge), 0);
+	wait_noted("that clients wait for");
+	queue_leave(&a1.entry);
+	assert_next(&a2);
+	assert_next(&merge);
+	wait_noted("");
+	queue_leave(&merge.entry);
+	queue_leave(&a2.entry);
+}
+
+/* Who is paused lets the others go before. */
+static void
+test_paused(void **state)
+{
+	struct queued a1, b1;
+
+	(void)state;
+	control_pause(&daemon_, "watched", true);
+	queue_up(&a1, "watched", "a", NULL);
+	wait_noted("task.resume");
+	queue_up(&b1, NULL, "a", NULL);
+	assert_next(&b1);
+	queue_leave(&b1.entry);
+	assert_false(is_in(&a1));
+	control_pause(&daemon_, "watched", false);
+	assert_next(&a1);
+	queue_leave(&a1.entry);
+	queue_up(&b1, NULL, "b", NULL);
+	assert_next(&b1);
+	queue_up(&a1, "watched", "a", NULL);
+	control_stop(&daemon_, "watched");
+	sem_wait(&a1.in);
+	pthread_join(a1.thread, NULL);
+	assert_false(a1.mine);
+	queue_leave(&b1.entry);
+	control_tick(&daemon_);
+}
+
 /* What a worker was told; "": nothing. */
 static const char *
 told(int from)
@@ -514,6 +707,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs, setup, teardown),
+		cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_per_sr),
+		cmocka_unit_test(test_background),
+		cmocka_unit_test(test_paused),
 		cmocka_unit_test(test_speed),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test_setup_teardown(test_told, setup, teardown),

@@ -9,7 +9,6 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -18,23 +17,13 @@
 #include "common/mem.h"
 #include "daemon/config.h"
 #include "daemon/job/control.h"
+#include "daemon/job/queue.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/sr.h"
 #include "daemon/worker/protocol.h"
 
 #define STDERR_TAIL 2048u
 #define FDS_MAX (sizeof ((struct worker_job *)NULL)->fds / sizeof(int))
-
-/* Those that wait for a worker, in the order they came. Guarded by queue_lock,
- * as are the struct waiters in it. */
-struct waiter {
-	TAILQ_ENTRY(waiter) link;
-	bool cancelled;
-};
-static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t queue_moved = PTHREAD_COND_INITIALIZER;
-static TAILQ_HEAD(, waiter) queue = TAILQ_HEAD_INITIALIZER(queue);
-static unsigned n_running;
 
 /* One worker while it runs. */
 struct run {
@@ -51,6 +40,7 @@ struct run {
 	size_t tail_len;
 	json *result;
 	struct smd_error error;		/* what it answered */
+	struct queue_entry entry;
 	struct control control;
 };
 
@@ -60,6 +50,17 @@ worker_fd(struct worker_job *job, int fd)
 	assert(job->n_fds < FDS_MAX && fd >= 0);
 	job->fds[job->n_fds] = fd;
 	return WORKER_FD_FIRST + (int)job->n_fds++;
+}
+
+void
+worker_loads(struct worker_job *job, const char *sr_ref)
+{
+	size_t i = 0;
+
+	while (job->srs[i] && strcmp(job->srs[i], sr_ref) != 0)
+		i++;
+	assert(i < sizeof job->srs / sizeof job->srs[0]);
+	job->srs[i] = sr_ref;
 }
 
 void
@@ -136,60 +137,18 @@ set_hooks(struct run *run, void (*hook)(void *opaque), void (*stop)(void *opaque
 static void
 cancel_waiter(void *opaque)
 {
-	struct waiter *waiter = opaque;
-
-	LOCK_SCOPE(&queue_lock);
-	waiter->cancelled = true;
-	pthread_cond_broadcast(&queue_moved);
-}
-
-static bool
-queue_must_wait(const struct waiter *waiter, const char *task_ref, int64_t max)
-{
-	return n_running >= max || TAILQ_FIRST(&queue) != waiter || control_paused(task_ref);
+	queue_cancel(opaque);
 }
 
 static int
-queue_enter(struct run *run, struct smd_error *err)
+wait_place(struct run *run, struct smd_error *err)
 {
-	int64_t max = config_int(run->daemon->config, "max_workers");
-	const char *task_ref = run->job->task_ref;
-	struct waiter waiter = { .cancelled = false };
-	bool cancelled;
+	bool ok;
 
-	if (max < 1)
-		max = 1;
-	pthread_mutex_lock(&queue_lock);
-	TAILQ_INSERT_TAIL(&queue, &waiter, link);
-	pthread_mutex_unlock(&queue_lock);
-	set_hooks(run, cancel_waiter, cancel_waiter, &waiter);
-	pthread_mutex_lock(&queue_lock);
-	while (!waiter.cancelled && !control_stopped(task_ref) &&
-	       queue_must_wait(&waiter, task_ref, max))
-		pthread_cond_wait(&queue_moved, &queue_lock);
-	cancelled = waiter.cancelled || control_stopped(task_ref);
-	TAILQ_REMOVE(&queue, &waiter, link);
-	if (!cancelled)
-		n_running++;
-	pthread_cond_broadcast(&queue_moved);
-	pthread_mutex_unlock(&queue_lock);
+	set_hooks(run, cancel_waiter, cancel_waiter, &run->entry);
+	ok = queue_enter(run->daemon, &run->entry);
 	set_hooks(run, NULL, NULL, NULL);
-	return cancelled ? fail_ended(run, err) : 0;
-}
-
-void
-worker_queue_kick(void)
-{
-	LOCK_SCOPE(&queue_lock);
-	pthread_cond_broadcast(&queue_moved);
-}
-
-static void
-queue_leave(void)
-{
-	LOCK_SCOPE(&queue_lock);
-	n_running--;
-	pthread_cond_broadcast(&queue_moved);
+	return ok ? 0 : fail_ended(run, err);
 }
 
 /* ---- The process ---- */
@@ -531,13 +490,15 @@ worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd
 	struct run run = {
 		.daemon = daemon, .job = job, .in = -1, .out = -1, .errs = -1,
 		.op = smd_json_str(job->request, "op", ""),
+		.entry = { .task_ref = job->task_ref, .srs = { job->srs[0], job->srs[1] },
+			   .background = job->background },
 	};
 	int r = -1;
 
-	if (job->urgent || queue_enter(&run, err) == 0) {
+	if (job->urgent || wait_place(&run, err) == 0) {
 		r = run_process(&run, ret, err);
 		if (!job->urgent)
-			queue_leave();
+			queue_leave(&run.entry);
 	}
 	worker_job_done(job);
 	for (int *const *fd = (int *const []){ &run.in, &run.out, &run.errs, NULL }; *fd; fd++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Running smd-worker: one process, descriptors in, one request, its progress and
- * its answer out (daemon/worker/protocol.h). At most config's `max_workers` at
- * once; the rest queue in order.
+ * its answer out (daemon/worker/protocol.h). Those that are not urgent queue
+ * (daemon/job/queue.h).
  *
  * Threads: any; a call blocks until the worker has ended. Cancelling the task
  * kills the worker and the call fails with TASK_CANCELLED [task].
@@ -43,13 +43,14 @@ struct worker_job {
 	double progress_from, progress_to;	/* this worker's share of the task */
 	uint64_t bytes_before, bytes_after;	/* of the task's other workers */
 	struct worker_stop *stop;		/* NULL: none; borrowed */
-	/* Refs of the SRs it loads, whose limits hold for it (daemon/job/control.h);
-	 * NULL: none (more). Borrowed. */
+	/* Refs of the SRs it loads, two different ones, whose limits hold for it
+	 * (daemon/job/control.h); NULL: none (more). Borrowed. */
 	const char *srs[2];
 	/* export: called when the size is known; NULL otherwise. */
 	void (*begin)(void *opaque, uint64_t size);
 	void *opaque;
 	bool urgent;		/* does not queue: a short question, or paced by a client */
+	bool background;	/* nobody waits for it: it lets others go before */
 	bool stoppable;		/* at the daemon's end it stops at a mark, or is killed after some
 				 * seconds: worker_run fails with JOB_STOPPED */
 	uint64_t marked;	/* out: bytes that its last mark has; 0: it made none */
@@ -59,14 +60,13 @@ struct worker_job {
 /* Add a descriptor (owned by the job from here on) and get the number the worker
  * will know it by, for the request. */
 int worker_fd(struct worker_job *job, int fd);
+/* The job loads an SR; twice the same counts once. sr_ref is borrowed until it has run. */
+void worker_loads(struct worker_job *job, const char *sr_ref);
 /* Close the descriptors of a job that will not run. */
 void worker_job_done(struct worker_job *job);
 
 /* *ret: the result object, new reference. Errors: the worker's, TASK_CANCELLED, JOB_STOPPED,
  * JOB_WORKER_FAILED with how it ended and the last lines of its stderr. */
 int worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err);
-
-/* Something that those wait for who queue may have changed. */
-void worker_queue_kick(void);
 
 #endif
