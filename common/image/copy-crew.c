@@ -10,6 +10,7 @@
 #define PROGRESS_MS 100
 #define PROGRESS_STEPS 50	/* or sooner, when so much of the whole is done */
 #define NS_PER_S INT64_C(1000000000)
+#define NAP_NS (NS_PER_S / 10)
 
 unsigned
 crew_size(const struct smd_copy_options *options, uint64_t total)
@@ -79,12 +80,23 @@ ns_between(const struct timespec *from, const struct timespec *to)
 	return (to->tv_sec - from->tv_sec) * NS_PER_S + (to->tv_nsec - from->tv_nsec);
 }
 
+static bool
+is_stopped(struct smd_copy_control *control)
+{
+	if (!control)
+		return false;
+	LOCK_SCOPE(&control->lock);
+	return control->stopped;
+}
+
 int
 crew_done(struct crew *crew, uint64_t bytes, struct smd_error *err)
 {
 	const struct smd_copy_options *o = crew->options;
 	struct timespec now;
 
+	if (is_stopped(o->control))
+		return smd_fail_JOB_STOPPED(err, "stopped as asked");
 	LOCK_SCOPE(&crew->lock);
 	crew->done += bytes;
 	if (!o->progress)
@@ -102,17 +114,60 @@ crew_done(struct crew *crew, uint64_t bytes, struct smd_error *err)
 	return 0;
 }
 
-/* When these bytes may go: after those before them. */
-static struct timespec
-throttle_slot(struct crew *crew, uint64_t bytes)
+uint64_t
+crew_left(struct crew *crew)
 {
-	uint64_t ns = (uint64_t)((double)bytes * 1e9 / (double)crew->options->bytes_per_second);
+	LOCK_SCOPE(&crew->lock);
+	return crew->total - smd_min_u64(crew->done, crew->total);
+}
+
+bool
+crew_is_paused(struct crew *crew)
+{
+	struct smd_copy_control *control = crew->options->control;
+
+	if (!control)
+		return false;
+	LOCK_SCOPE(&control->lock);
+	return control->paused;
+}
+
+/* Wait for the end of a pause; then the rate, and how often things were changed. */
+static uint64_t
+rate_now(struct crew *crew, unsigned *ret_changes)
+{
+	struct smd_copy_control *control = crew->options->control;
+
+	*ret_changes = 0;
+	if (!control)
+		return crew->options->bytes_per_second;
+	LOCK_SCOPE(&control->lock);
+	while (control->paused && !control->stopped && !atomic_load(&crew->stop)) {
+		struct timespec until;
+
+		/* Not for ever: another thread may fail meanwhile. */
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += NAP_NS;
+		until.tv_sec += until.tv_nsec / NS_PER_S;
+		until.tv_nsec %= NS_PER_S;
+		pthread_cond_timedwait(&control->changed, &control->lock, &until);
+	}
+	*ret_changes = control->changes;
+	return control->stopped ? 0 : control->bytes_per_second;
+}
+
+/* When these bytes may go: after those before them, at the same rate. */
+static struct timespec
+throttle_slot(struct crew *crew, uint64_t bytes, uint64_t rate, unsigned changes)
+{
+	uint64_t ns = (uint64_t)((double)bytes * 1e9 / (double)rate);
 	struct timespec now, slot;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	LOCK_SCOPE(&crew->lock);
-	if (ns_between(&crew->free_at, &now) > 0)
+	if (ns_between(&crew->free_at, &now) > 0 || crew->changes != changes)
 		crew->free_at = now;
+	crew->changes = changes;
 	slot = crew->free_at;
 	ns += (uint64_t)slot.tv_nsec;
 	crew->free_at.tv_sec = slot.tv_sec + (time_t)(ns / (uint64_t)NS_PER_S);
@@ -120,25 +175,41 @@ throttle_slot(struct crew *crew, uint64_t bytes)
 	return slot;
 }
 
+/* Whether the slot came; else things were changed meanwhile. */
+static bool
+throttle_sleep(struct crew *crew, const struct timespec *slot, unsigned changes)
+{
+	while (!atomic_load(&crew->stop)) {
+		struct timespec now, nap;
+		unsigned changes_now;
+		int64_t left;
+
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		left = ns_between(&now, slot);
+		if (left <= 0)
+			return true;
+		nap = (struct timespec){ 0, (long)(left < NAP_NS ? left : NAP_NS) };
+		nanosleep(&nap, NULL);
+		rate_now(crew, &changes_now);
+		if (changes_now != changes)
+			return false;
+	}
+	return true;
+}
+
 void
 crew_throttle(struct crew *crew, uint64_t bytes)
 {
-	struct timespec slot, now;
+	for (;;) {
+		unsigned changes;
+		uint64_t rate = rate_now(crew, &changes);
+		struct timespec slot;
 
-	if (crew->options->bytes_per_second == 0)
-		return;
-	slot = throttle_slot(crew, bytes);
-	while (!atomic_load(&crew->stop)) {
-		int64_t left;
-		struct timespec nap;
-
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		left = ns_between(&now, &slot);
-		if (left <= 0)
+		if (rate == 0)
 			return;
-		left = left < NS_PER_S / 10 ? left : NS_PER_S / 10;
-		nap = (struct timespec){ 0, (long)left };
-		nanosleep(&nap, NULL);
+		slot = throttle_slot(crew, bytes, rate, changes);
+		if (throttle_sleep(crew, &slot, changes))
+			return;
 	}
 }
 

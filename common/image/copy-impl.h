@@ -83,6 +83,8 @@ int plan_init_delta(struct plan *plan, struct smd_chain *chain, uint64_t unit, u
 		    uint64_t limit, struct smd_error *err);
 /* 1: *item is the next; 0: there is none; -1. */
 int plan_next(struct plan *plan, struct plan_item *item, struct smd_error *err);
+/* Go on from an offset, the end of an item. Before the first is taken. */
+void plan_seek(struct plan *plan, uint64_t offset);
 void plan_free(struct plan *plan);
 void plan_item_free(struct plan_item *item);
 
@@ -106,6 +108,7 @@ struct crew {
 	uint64_t done, total, told;	/* told: done at the last progress */
 	struct timespec last_progress;
 	struct timespec free_at;	/* the rate limit lets the next byte go then */
+	unsigned changes;		/* of the control's, as of free_at */
 };
 
 unsigned crew_size(const struct smd_copy_options *options, uint64_t total);
@@ -113,9 +116,12 @@ unsigned crew_size(const struct smd_copy_options *options, uint64_t total);
 int crew_run(struct crew *crew, unsigned n, struct smd_error *err);
 /* Keep the error, unless there is an earlier one, and have everybody stop. */
 void crew_fail(struct crew *crew, struct smd_error *err);
-/* Count bytes done: tells progress, fails with TASK_CANCELLED. */
+/* Count bytes done: tells progress, fails with TASK_CANCELLED or JOB_STOPPED. */
 int crew_done(struct crew *crew, uint64_t bytes, struct smd_error *err);
-/* Sleep as long as the rate limit wants for these bytes. */
+/* Bytes that are not done yet. */
+uint64_t crew_left(struct crew *crew);
+bool crew_is_paused(struct crew *crew);
+/* Sleep as long as a pause lasts, and as the rate limit wants for these bytes. */
 void crew_throttle(struct crew *crew, uint64_t bytes);
 
 /* A window for reading a chain: it holds a whole encoded unit, decoded once. */
@@ -136,10 +142,10 @@ int copy_read_item(const struct plan *plan, const struct plan_item *item, uint8_
 
 /* ---- verify ---- */
 
+/* A range of the disk, and what it must hold. */
 struct copy_hash {
-	uint64_t offset, count;
-	bool zero;			/* no hash: it is zeroes */
-	uint64_t hash[2];
+	uint64_t offset, end;
+	struct smd_digest sum;
 };
 
 struct copy_hashes {
@@ -150,19 +156,55 @@ struct copy_hashes {
 
 void copy_hashes_add(struct copy_hashes *hashes, const struct copy_hash *entry);
 
-/* Hash windows of one range as they pass by. */
-struct copy_hasher;
-struct copy_hasher *copy_hasher_new(void);
-void copy_hasher_free(struct copy_hasher *h);
-void copy_hasher_begin(struct copy_hasher *h);
-void copy_hasher_add(struct copy_hasher *h, const void *buf, size_t count);
-void copy_hasher_end(struct copy_hasher *h, struct copy_hashes *into, uint64_t offset,
-		     uint64_t count);
-
-/* Read dst: what was hashed must hash the same, the rest be zeroes; of a delta
- * (upper, whose dst is an overlay made for it) the parent's. */
-int copy_verify(struct smd_chain *dst, struct copy_hashes *hashes,
+/* Read dst: what was hashed must hash the same; of a delta (upper, whose dst is an
+ * overlay made for it) the rest be the parent's. src is only looked at to tell where it
+ * differs. */
+int copy_verify(struct smd_chain *src, struct smd_chain *dst, struct copy_hashes *hashes,
 		const struct smd_copy_options *options, uint64_t done, uint64_t total,
 		struct smd_error *err);
+
+/* ---- marks ---- */
+
+struct track_item;
+
+struct copy_marks {
+	struct smd_chain *dst;
+	const struct smd_copy_options *options;
+	_Atomic uint64_t *written;
+	uint8_t identity[16];
+	struct smd_mark resumed;	/* where this run began; position 0: at the start */
+	uint64_t written_before;
+	uint64_t step;			/* bytes done between marks, at most */
+	_Atomic int64_t due_ns;
+	_Atomic uint64_t due_done;
+
+	pthread_mutex_t lock;		/* guards these */
+	struct smd_mark at;		/* all before it is done */
+	struct track_item *ring;	/* items from the first not done on, by seq */
+	size_t room;
+	uint64_t first;
+
+	pthread_mutex_t marking;	/* held while a mark is made; guards these */
+	uint64_t last;			/* the last mark's position */
+	bool broken;			/* a flush failed */
+};
+
+/* m is zeroed. Finds the mark to begin at, m->resumed, and drops marks of other copies. */
+int copy_marks_init(struct copy_marks *m, struct smd_chain *src, struct smd_chain *dst,
+		    const struct smd_copy_options *options, _Atomic uint64_t *written,
+		    struct smd_error *err);
+void copy_marks_done(struct copy_marks *m);
+/* The first item is about to be taken. */
+void copy_marks_begin(struct copy_marks *m, uint64_t total);
+/* An item is copied: committed, not flushed. */
+void copy_marks_item(struct copy_marks *m, const struct plan_item *item,
+		     const struct smd_digest *digest);
+/* All are, and what follows the last; durable on return. */
+int copy_marks_end(struct copy_marks *m, uint64_t size, struct smd_error *err);
+/* Make a mark, now; or when it is time for one, unless another thread is at it. */
+int copy_mark(struct copy_marks *m, struct smd_error *err);
+int copy_mark_if_due(struct copy_marks *m, struct smd_error *err);
+/* What earlier runs copied. */
+void copy_marks_hashes(const struct copy_marks *m, struct copy_hashes *into);
 
 #endif

@@ -188,6 +188,14 @@ plan_run(struct plan *plan, struct smd_run **ret, struct smd_error *err)
 	return 0;
 }
 
+void
+plan_seek(struct plan *plan, uint64_t offset)
+{
+	plan->n_runs = plan->at = 0;
+	plan->next = smd_min_u64(offset, smd_chain_size(plan->chain));
+	plan->last_end = offset;
+}
+
 /* Move what of the run lies before stop into the item. */
 static void
 plan_take(struct plan *plan, struct smd_run *run, uint64_t stop, struct plan_item *item)

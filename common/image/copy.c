@@ -26,6 +26,10 @@ struct copy {
 	const struct smd_copy_options *options;
 	bool target_is_zero;
 	bool delta;			/* between the items dst stays as it is */
+	bool digest;			/* what is read is the whole disk's content */
+	bool resumed;			/* what is past the mark may hold anything */
+	uint64_t reread;		/* items before it are there: only their hash is wanted */
+	uint64_t unit;			/* the destination's */
 	uint64_t window;		/* bytes of a thread's buffer */
 	uint64_t granule;		/* zeroes, or what base has too, are left out in these */
 	uint64_t share_block;		/* 0: extents can't be shared */
@@ -39,6 +43,7 @@ struct copy {
 	uint64_t written_back;		/* host offset */
 
 	struct copy_hashes hashes;
+	struct copy_marks marks;
 	_Atomic uint64_t written, shared, zero;
 };
 
@@ -51,7 +56,7 @@ struct worker {
 	bool had_turn;
 	struct chain_places *segments;	/* of the window at hand */
 	size_t n_segments, room;
-	struct copy_hasher *hasher;	/* NULL: no verification */
+	struct smd_digest digest;	/* of the item's part that was read */
 	/* Where units are encoded: a place for each of the window's, and its length
 	 * (0: as it is). Else NULL. */
 	uint8_t *encoded;
@@ -228,6 +233,44 @@ writeback(struct copy *c, const struct chain_places *places)
 	smd_io_start_writeback(chain_leaf(c->dst)->io, start, end - start);
 }
 
+/* ---- Zeroes ---- */
+
+struct zeroing {
+	struct copy *copy;
+	struct holes holes;
+};
+
+static int
+zero_data(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	struct zeroing *z = opaque;
+
+	return run->kind == SMD_EXTENT_ZERO ? 0 :
+	       smd_chain_zero(z->copy->dst, run->offset, run->count, true, err);
+}
+
+static int
+zero_run(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	struct zeroing *z = opaque;
+
+	return plan_split_holes(&z->holes, run, zero_data, z, err);
+}
+
+/* After an earlier run only what it wrote is made zeroes: space that was taken
+ * beforehand stays taken. */
+static int
+copy_zero(struct copy *c, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	struct zeroing z = { .copy = c };
+
+	if (c->target_is_zero)
+		return 0;
+	if (!c->resumed || c->delta)
+		return smd_chain_zero(c->dst, offset, count, true, err);
+	return smd_chain_extents(c->dst, offset, count, zero_run, &z, err);
+}
+
 /* ---- A window of small units: those that are all zeroes get no place, nor do
  * those that are encoded ---- */
 
@@ -236,7 +279,7 @@ static int
 small_encode(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
 	const struct chain_layer *leaf = chain_leaf(w->copy->dst);
-	uint64_t unit = w->copy->plan.unit;
+	uint64_t unit = w->copy->unit;
 
 	memset(w->buf + (end - start), 0, -(end - start) & (unit - 1));
 	for (uint64_t at = 0; at < end - start; at += unit) {
@@ -263,7 +306,7 @@ small_what(const struct worker *w, uint64_t start, uint64_t at, uint64_t n)
 		return SMALL_KEEP;
 	if (copy_is_zero(p, n))
 		return SMALL_ZERO;
-	return w->encoded && w->encoded_len[(at - start) / w->copy->plan.unit] ? SMALL_ENCODED
+	return w->encoded && w->encoded_len[(at - start) / w->copy->unit] ? SMALL_ENCODED
 									       : SMALL_DATA;
 }
 
@@ -271,7 +314,7 @@ static int
 small_zero(struct copy *c, uint64_t at, uint64_t n, struct smd_error *err)
 {
 	atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
-	return c->target_is_zero ? 0 : smd_chain_zero(c->dst, at, n, true, err);
+	return copy_zero(c, at, n, err);
 }
 
 static int
@@ -281,11 +324,11 @@ small_encoded(struct worker *w, uint64_t start, uint64_t at, uint64_t n, struct 
 	int r;
 
 	r = chain_write_encoded(c->dst, at, w->encoded + (at - start),
-				w->encoded_len[(at - start) / c->plan.unit], err);
+				w->encoded_len[(at - start) / c->unit], err);
 	if (r == 1)
 		return segment_reserve(w, at, n, err);
 	if (r == 0)
-		atomic_fetch_add_explicit(&c->written, w->encoded_len[(at - start) / c->plan.unit],
+		atomic_fetch_add_explicit(&c->written, w->encoded_len[(at - start) / c->unit],
 					  memory_order_relaxed);
 	return r;
 }
@@ -327,6 +370,13 @@ small_reserve(struct worker *w, uint64_t start, uint64_t end, struct smd_error *
 	return 0;
 }
 
+static void
+hash_window(struct worker *w, uint64_t start, uint64_t end)
+{
+	if (w->copy->digest || w->copy->options->verify)
+		smd_digest_add(&w->digest, w->buf, end - start, start);
+}
+
 static int
 copy_small_window(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
@@ -337,8 +387,7 @@ copy_small_window(struct worker *w, uint64_t start, uint64_t end, struct smd_err
 	if (w->base_buf && copy_read_padded(w->copy->options->base, w->base_buf, start,
 					    end - start, err) < 0)
 		return -1;
-	if (w->hasher)
-		copy_hasher_add(w->hasher, w->buf, end - start);
+	hash_window(w, start, end);
 	if (w->encoded && small_encode(w, start, end, err) < 0)
 		return -1;
 	r = turn_take(w, err);
@@ -399,8 +448,7 @@ large_window(struct worker *w, uint64_t at, uint64_t stop, struct smd_error *err
 {
 	if (copy_read_item(&w->copy->plan, &w->item, w->buf, at, stop - at, err) < 0)
 		return -1;
-	if (w->hasher)
-		copy_hasher_add(w->hasher, w->buf, stop - at);
+	hash_window(w, at, stop);
 	if (w->n_segments == 0) {
 		if (copy_is_zero(w->buf, stop - at)) {
 			atomic_fetch_add_explicit(&w->copy->zero, stop - at, memory_order_relaxed);
@@ -431,8 +479,8 @@ copy_large(struct worker *w, struct smd_error *err)
 	}
 	if (r == 0 && w->n_segments > 0)
 		writeback(c, &w->segments[0]);
-	else if (r == 0 && !c->target_is_zero)
-		r = smd_chain_zero(c->dst, w->item.offset, w->item.count, true, err);
+	else if (r == 0)
+		r = copy_zero(c, w->item.offset, w->item.count, err);
 	return segments_end(w, r, err);
 }
 
@@ -523,14 +571,20 @@ copy_sharing(struct worker *w, struct smd_error *err)
 
 /* ---- Items ---- */
 
+/* Before a pause all that is done is marked, by whoever comes to it last. */
 static int
 item_next(struct worker *w, struct smd_error *err)
 {
-	LOCK_SCOPE(&w->copy->plan_lock);
-	if (atomic_load(&w->copy->crew.stop))
+	struct copy *c = w->copy;
+
+	if (crew_is_paused(&c->crew) && copy_mark(&c->marks, err) < 0)
+		return -1;
+	LOCK_SCOPE(&c->plan_lock);
+	if (atomic_load(&c->crew.stop))
 		return 0;
 	w->had_turn = false;
-	return plan_next(&w->copy->plan, &w->item, err);
+	w->digest = (struct smd_digest){ 0, 0 };
+	return plan_next(&c->plan, &w->item, err);
 }
 
 /* A delta's units of zeroes, whole ones. */
@@ -542,62 +596,104 @@ item_zero(struct worker *w, struct smd_error *err)
 	if (turn_take(w, err) < 0 ||
 	    smd_chain_zero(c->dst, w->item.offset, w->item.count, true, err) < 0)
 		return -1;
-	turn_pass(w);
 	atomic_fetch_add_explicit(&c->zero, w->item.count, memory_order_relaxed);
-	if (w->hasher)
-		copy_hashes_add(&c->hashes, &(struct copy_hash){
-				.offset = w->item.offset, .count = w->item.count, .zero = true });
 	return 0;
+}
+
+/* One that an earlier run has copied, and whose hash is not known. */
+static int
+item_reread(struct worker *w, struct smd_error *err)
+{
+	uint64_t end = w->item.offset + w->item.count;
+
+	for (uint64_t at = w->item.offset; at < end && !w->item.zero;) {
+		uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, w->copy->window) +
+						 w->copy->window);
+
+		if (copy_read_item(&w->copy->plan, &w->item, w->buf, at, stop - at, err) < 0)
+			return -1;
+		hash_window(w, at, stop);
+		at = stop;
+	}
+	return 0;
+}
+
+static int
+item_move(struct worker *w, struct smd_error *err)
+{
+	struct copy *c = w->copy;
+	uint64_t gap = w->item.offset - w->item.gap_start;
+
+	if (w->item.offset + w->item.count <= c->reread)
+		return item_reread(w, err);
+	if (w->item.zero)
+		return item_zero(w, err);
+	if (gap > 0 && !c->delta && copy_zero(c, w->item.gap_start, gap, err) < 0)
+		return -1;
+	if (c->share_block)
+		return copy_sharing(w, err);
+	return c->plan.unit <= c->window ? copy_small(w, err) : copy_large(w, err);
 }
 
 static int
 item_copy(struct worker *w, struct smd_error *err)
 {
 	struct copy *c = w->copy;
-	uint64_t gap = w->item.offset - w->item.gap_start;
-	int r;
 
 	crew_throttle(&c->crew, w->item.data);
-	if (w->item.zero)
-		return item_zero(w, err);
-	if (gap > 0 && !c->target_is_zero && !c->delta &&
-	    smd_chain_zero(c->dst, w->item.gap_start, gap, true, err) < 0)
-		return -1;
-	if (w->hasher)
-		copy_hasher_begin(w->hasher);
-	if (c->share_block)
-		r = copy_sharing(w, err);
-	else if (c->plan.unit <= c->window)
-		r = copy_small(w, err);
-	else
-		r = copy_large(w, err);
-	if (r < 0)
+	if (item_move(w, err) < 0)
 		return -1;
 	turn_pass(w);
-	if (w->hasher)
-		copy_hasher_end(w->hasher, &c->hashes, w->item.offset, w->item.count);
-	return crew_done(&c->crew, w->item.data, err);
+	/* Between the items of a whole disk there are zeroes, which count nothing. */
+	if (c->options->verify)
+		copy_hashes_add(&c->hashes, &(struct copy_hash){
+				.offset = c->delta ? w->item.offset : w->item.gap_start,
+				.end = w->item.offset + w->item.count, .sum = w->digest });
+	copy_marks_item(&c->marks, &w->item, &w->digest);
+	if (w->item.data > 0 && crew_done(&c->crew, w->item.data, err) < 0)
+		return -1;
+	return copy_mark_if_due(&c->marks, err);
+}
+
+static int
+worker_init(struct worker *w, struct copy *c, struct smd_error *err)
+{
+	w->copy = c;
+	w->buf = aligned_alloc(COPY_PAGE, c->window);
+	if (w->buf && c->options->base)
+		w->base_buf = aligned_alloc(COPY_PAGE, c->window);
+	if (!w->buf || (c->options->base && !w->base_buf))
+		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
+	if (c->options->compress) {
+		w->encoded = smd_malloc(c->window);
+		w->encoded_len = smd_calloc(c->window / c->unit, sizeof *w->encoded_len);
+	}
+	return 0;
+}
+
+static void
+worker_done(struct worker *w)
+{
+	for (size_t i = 0; i < w->room; i++)
+		chain_places_free(&w->segments[i]);
+	free(w->segments);
+	plan_item_free(&w->item);
+	free(w->encoded);
+	free(w->encoded_len);
+	free(w->base_buf);
+	free(w->buf);
 }
 
 static int
 copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
+	CLEANUP(worker_done) struct worker w = { .copy = NULL };
 	struct copy *c = opaque;
-	struct worker w = { .copy = c };
 	int r;
 
 	(void)crew;
-	w.buf = aligned_alloc(COPY_PAGE, c->window);
-	if (w.buf && c->options->base)
-		w.base_buf = aligned_alloc(COPY_PAGE, c->window);
-	if (!w.buf || (c->options->base && !w.base_buf))
-		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
-	if (c->options->compress) {
-		w.encoded = smd_malloc(c->window);
-		w.encoded_len = smd_calloc(c->window / c->plan.unit, sizeof *w.encoded_len);
-	}
-	if (c->options->verify)
-		w.hasher = copy_hasher_new();
+	if (worker_init(&w, c, err) < 0)
+		return -1;
 	while ((r = item_next(&w, err)) > 0) {
 		r = item_copy(&w, err);
 		if (r < 0)
@@ -605,15 +701,6 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 	}
 	if (r < 0)
 		turns_end(c, err);
-	for (size_t i = 0; i < w.room; i++)
-		chain_places_free(&w.segments[i]);
-	free(w.segments);
-	plan_item_free(&w.item);
-	copy_hasher_free(w.hasher);
-	free(w.encoded);
-	free(w.encoded_len);
-	free(w.base_buf);
-	free(w.buf);
 	return 0;
 }
 
@@ -646,8 +733,12 @@ copy_plan(struct copy *c, struct smd_error *err)
 		unit = c->dst->unit;
 	if (c->delta)
 		c->window = smd_max_u64(c->window, unit);
-	chunk = smd_max_u64(unit, c->window);
+	c->unit = unit;
 	c->granule = c->delta && !c->options->compress ? smd_max_u64(unit, COPY_PAGE) : unit;
+	/* Pages are digested whole. */
+	if (!c->delta)
+		unit = smd_max_u64(unit, SMD_DIGEST_PAGE);
+	chunk = smd_max_u64(unit, c->window);
 
 	if (c->share_block)
 		chunk = smd_max_u64(chunk, SHARE_CHUNK);
@@ -658,26 +749,84 @@ copy_plan(struct copy *c, struct smd_error *err)
 	return plan_init_delta(&c->plan, c->src, unit, chunk, smd_chain_size(c->dst), err);
 }
 
+/* Go on from the last mark of an earlier run. */
+static void
+copy_resume(struct copy *c)
+{
+	const struct smd_mark *mark = &c->marks.resumed;
+
+	if (mark->position == 0)
+		return;
+	c->resumed = true;
+	c->target_is_zero = false;
+	c->digest = c->digest && mark->has_digest;
+	if (c->options->verify && !mark->has_digest) {
+		c->reread = mark->position;
+		c->marks.at = (struct smd_mark){ 0 };
+		return;
+	}
+	plan_seek(&c->plan, mark->position);
+	c->crew.done = smd_min_u64(mark->done, c->plan.total);
+	if (c->options->verify)
+		copy_marks_hashes(&c->marks, &c->hashes);
+}
+
+/* All items, and the zeroes behind the last; durable on return. */
+static int
+copy_items(struct copy *c, struct smd_error *err)
+{
+	uint64_t end = smd_chain_size(c->dst), last;
+
+	if (crew_run(&c->crew, crew_size(c->options, c->plan.total), err) < 0)
+		return -1;
+	last = c->plan.last_end;
+	if (!c->delta && last < end && copy_zero(c, last, end - last, err) < 0)
+		return -1;
+	if (!c->delta && c->options->verify && last < end)
+		copy_hashes_add(&c->hashes, &(struct copy_hash){ .offset = last, .end = end });
+	return copy_marks_end(&c->marks, end, err);
+}
+
+/* What is there stays marked while it is read, unless it is wrong. */
+static int
+copy_read_back(struct copy *c, struct smd_error *err)
+{
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if ((c->marks.last > 0 ? copy_mark(&c->marks, err) : copy_mark_if_due(&c->marks, err)) < 0)
+		return -1;
+	if (copy_verify(c->src, c->dst, &c->hashes, c->options, c->plan.total, c->crew.total,
+			err) == 0)
+		return 0;
+	if (c->options->marks && smd_error_is(err, SMD_E_VDI_COPY_FAILED))
+		smd_marks_reset(c->options->marks, &ignored);
+	else if (smd_error_is(err, SMD_E_JOB_STOPPED))
+		copy_mark(&c->marks, &ignored);
+	return -1;
+}
+
 static int
 copy_run(struct copy *c, struct smd_error *err)
 {
-	uint64_t end = smd_chain_size(c->dst);
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
 
 	c->crew.total = c->plan.total * (c->options->verify ? 2 : 1);
 	c->crew.options = c->options;
 	c->crew.work = copy_work;
 	c->crew.opaque = c;
-	if (c->options->progress && c->options->progress(c->options->opaque, 0, c->crew.total))
+	c->marks.at.has_digest = c->digest;
+	copy_resume(c);
+	copy_marks_begin(&c->marks, c->plan.total);
+	if (c->options->progress &&
+	    c->options->progress(c->options->opaque, c->crew.done, c->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	if (crew_run(&c->crew, crew_size(c->options, c->plan.total), err) < 0)
+	if (copy_items(c, err) < 0) {
+		/* What was done need not be done again. */
+		if (!smd_error_is(err, SMD_E_TASK_CANCELLED))
+			copy_mark(&c->marks, &ignored);
 		return -1;
-	if (!c->target_is_zero && !c->delta && c->plan.last_end < end &&
-	    smd_chain_zero(c->dst, c->plan.last_end, end - c->plan.last_end, true, err) < 0)
-		return -1;
-	if (smd_chain_flush(c->dst, err) < 0)
-		return -1;
-	return c->options->verify ? copy_verify(c->dst, &c->hashes, c->options, c->plan.total,
-						c->crew.total, err) : 0;
+	}
+	return c->options->verify ? copy_read_back(c, err) : 0;
 }
 
 static void
@@ -685,11 +834,37 @@ cleanup_copy(struct copy *c)
 {
 	plan_free(&c->plan);
 	free(c->hashes.list);
+	copy_marks_done(&c->marks);
 	pthread_mutex_destroy(&c->plan_lock);
 	pthread_mutex_destroy(&c->turn_lock);
 	pthread_mutex_destroy(&c->hashes.lock);
 	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
 		pthread_cond_destroy(&c->turns[i]);
+}
+
+static int
+copy_check(const struct copy *c, struct smd_error *err)
+{
+	const struct chain_layer *leaf = chain_leaf(c->dst);
+
+	if (c->options->compress && !(leaf->format->caps & SMD_CAP_ENCODE))
+		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, leaf->io->name,
+				      "%s images cannot be compressed", leaf->format->name);
+	if (smd_chain_size(c->dst) < smd_chain_size(c->src))
+		return smd_fail_VDI_TOO_SMALL(err, leaf->io->name,
+				SMD_U64(smd_chain_size(c->src)), "the destination is smaller");
+	return 0;
+}
+
+static void
+copy_stats(const struct copy *c, struct smd_copy_stats *ret)
+{
+	*ret = (struct smd_copy_stats){
+		.bytes_data = c->plan.total, .bytes_written = c->written,
+		.bytes_shared = c->shared, .bytes_zero = c->zero,
+		.resumed_at = c->marks.resumed.position,
+		.digest = c->marks.at.digest, .has_digest = c->digest,
+	};
 }
 
 int
@@ -708,23 +883,17 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	pthread_mutex_init(&c.hashes.lock, NULL);
 	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
 		pthread_cond_init(&c.turns[i], NULL);
-	if (options->compress && !(chain_leaf(dst)->format->caps & SMD_CAP_ENCODE))
-		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, chain_leaf(dst)->io->name,
-				      "%s images cannot be compressed",
-				      chain_leaf(dst)->format->name);
+	if (copy_marks_init(&c.marks, src, dst, options, &c.written, err) < 0 ||
+	    copy_check(&c, err) < 0)
+		return -1;
 	if (options->compress)
 		c.window = smd_max_u64(c.window, chain_leaf(dst)->info.alloc_unit);
-	if (smd_chain_size(dst) < smd_chain_size(src))
-		return smd_fail_VDI_TOO_SMALL(err, chain_leaf(dst)->io->name,
-				SMD_U64(smd_chain_size(src)), "the destination is smaller");
 	if (!options->verify && !options->compress && !options->base)
 		c.share_block = copy_share_block(chain_leaf(src)->io, chain_leaf(dst)->io);
+	c.digest = !c.delta && !c.share_block;
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)
-		*ret_stats = (struct smd_copy_stats){
-			.bytes_data = c.plan.total, .bytes_written = c.written,
-			.bytes_shared = c.shared, .bytes_zero = c.zero,
-		};
+		copy_stats(&c, ret_stats);
 	return 0;
 }

@@ -40,6 +40,8 @@ struct smd_copy_options {
 	 * there are marks of this very copy it goes on from the last: dst is then what
 	 * the earlier run left, and target_is_zero does not count. */
 	struct smd_marks *marks;	/* NULL: none */
+	const char *asked;		/* how dst was asked for; marks are of that alone. NULL: "" */
+	uint64_t mark_bytes;		/* tests: a mark after so many bytes done. 0: by time */
 	/* After each mark: the bytes done that need not be done again. */
 	void (*marked)(void *opaque, uint64_t done);
 };
@@ -60,6 +62,13 @@ struct smd_copy_stats {
  * what options ask for. */
 void smd_copy_identity(struct smd_chain *src, struct smd_chain *dst,
 		       const struct smd_copy_options *options, uint8_t ret[16]);
+
+/* Whether dst, which an earlier run left, can be gone on with by options' marks: they are
+ * of this copy, and dst reads as the last says. 1, 0 with *ret_why a sentence's end, or -1.
+ * Where not, the marks are reset and dst is made anew: smd_copy itself does not look. */
+int smd_copy_resumable(struct smd_chain *src, struct smd_chain *dst,
+		       const struct smd_copy_options *options, const char **ret_why,
+		       struct smd_error *err);
 
 /* Make dst's view equal src's; dst is at least as large. Flushed on return. Of a
  * delta only the range that src has is looked at. */

@@ -31,8 +31,12 @@ void smd_digest_add(struct smd_digest *d, const void *buf, size_t count, uint64_
 void smd_digest_sum(struct smd_digest *d, const struct smd_digest *other);
 void smd_digest_take(struct smd_digest *d, const struct smd_digest *other);
 
-/* A disk of so many bytes that has these pages, as text. */
+/* A disk of so many bytes that has these pages, as text: the XXH3-128 of the sum (high,
+ * low) and the size, big-endian. */
 void smd_digest_text(const struct smd_digest *d, uint64_t size, char ret[SMD_DIGEST_TEXT_MAX]);
+
+/* XXH3-128 of some bytes. */
+void smd_digest_bytes(const void *bytes, size_t count, uint8_t ret[16]);
 
 struct smd_copy_options;
 /* Read a disk: [offset, end) of it, holes left out. options: threads, rate, progress and

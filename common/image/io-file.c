@@ -289,6 +289,13 @@ smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count)
 }
 
 void
+smd_io_drop_cache(struct smd_io *io)
+{
+	if (io->ops == &file_ops)
+		posix_fadvise(file_of(io)->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+void
 smd_io_close(struct smd_io *io)
 {
 	if (!io)

@@ -43,6 +43,10 @@ int smd_io_share(struct smd_io *dst, uint64_t dst_offset, struct smd_io *src,
 /* Begin to write a range back, so that a later flush has less to wait for. */
 void smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count);
 
+/* Have the next reads come from the device, as far as the kernel can be asked for that;
+ * what is dirty stays. Files only. */
+void smd_io_drop_cache(struct smd_io *io);
+
 /* Make flush do nothing, for a caller that would rather be fast than safe
  * (qemu-img's cache mode "unsafe"). Files only. */
 void smd_io_set_no_flush(struct smd_io *io, bool no_flush);

@@ -2,7 +2,7 @@
 /*
  * The marks of a copy: how far it was, durably, so that a copy that was cut off at
  * any instant (kill -9, power, no space) goes on from there. A store of the job's own, which
- * holds nothing else, takes them: records of 512 bytes, each with a checksum and
+ * holds nothing else, takes them: records, each with a checksum and
  * its predecessor's. What is torn or foreign ends the row.
  *
  * A record says that the destination has, durably, all of the disk before a
@@ -11,9 +11,9 @@
  * and its files' times, the destination's size, format and uuid, what was asked for. Where
  * any of these is another one, there is no mark.
  *
- * Layout, little-endian: "smdmark1" | checksum of the record before, 16 | identity
- * 16 | number u64 | position u64 | done u64 | written u64 | digest low, high u64 | flags u64
- * (1: with a digest) | zeroes | at 496: XXH3-128 of the 496 bytes before.
+ * Layout, big-endian, 128 bytes each: checksum of the record before 16 | identity
+ * 16 | "smdmark1" | number, position, done, written, digest high, low, flags (1: with a
+ * digest) u64 each | zeroes | from 112: XXH3-128 of the 112 bytes before.
  *
  * Threads: one at a time.
  */
