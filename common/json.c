@@ -252,6 +252,25 @@ smd_json_set_bool(json *obj, const char *key, bool value)
 }
 
 json *
+smd_json_copy(json *j)
+{
+	json *copy = NULL;
+
+	json_object_deep_copy(j, &copy, NULL);
+	return copy;
+}
+
+bool
+smd_json_has_str(json *array, const char *text)
+{
+	for (size_t i = 0; array && i < json_object_array_length(array); i++) {
+		if (strcmp(json_object_get_string(json_object_array_get_idx(array, i)), text) == 0)
+			return true;
+	}
+	return false;
+}
+
+json *
 smd_json_from_error(const struct smd_error *err)
 {
 	json *obj = json_object_new_object();

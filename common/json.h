@@ -46,6 +46,11 @@ void smd_json_set_str(json *obj, const char *key, const char *value);
 void smd_json_set_int(json *obj, const char *key, int64_t value);
 void smd_json_set_bool(json *obj, const char *key, bool value);
 
+/* A tree of its own that says the same; NULL: none (of JSON's null). */
+json *smd_json_copy(json *j);
+/* Whether an array (NULL: an empty one) of strings has this one. */
+bool smd_json_has_str(json *array, const char *text);
+
 /* {"code":…,"params":[…],"message":…,"errno":n}: how errors cross a pipe. */
 json *smd_json_from_error(const struct smd_error *err);
 int smd_json_to_error(json *obj, struct smd_error *err);	/* always -1 */

@@ -144,6 +144,22 @@ test_members(void **state)
 
 /* An error comes out of a pipe as it went in. */
 static void
+test_copy_and_has(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *array = smd_json_parse("[\"a\",\"b\"]", 9, 8, &err);
+	CLEANUP_JSON json *copy = smd_json_copy(array);
+
+	(void)state;
+	json_object_array_add(array, json_object_new_string("c"));
+	assert_true(smd_json_has_str(array, "c"));
+	assert_true(smd_json_has_str(copy, "b"));
+	assert_false(smd_json_has_str(copy, "c"));
+	assert_false(smd_json_has_str(NULL, "c"));
+	assert_null(smd_json_copy(NULL));
+}
+
+static void
 test_error_and_back(void **state)
 {
 	struct smd_error in CLEANUP_ERROR = SMD_ERROR_INIT, out CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -207,7 +223,7 @@ main(void)
 		cmocka_unit_test(test_floats), cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_depth), cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_length), cmocka_unit_test(test_members),
-		cmocka_unit_test(test_error_and_back),
+		cmocka_unit_test(test_copy_and_has), cmocka_unit_test(test_error_and_back),
 		cmocka_unit_test(test_error_lacks_parameters),
 	};
 

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "daemon/cli/cli.h"
 #include "daemon/cli/describe.h"
@@ -38,20 +38,11 @@ transfer_done(struct transfer *t)
 	free(t->task);
 }
 
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static int
 transfer_tick(void *opaque, uint64_t moved)
 {
 	struct transfer *t = opaque;
-	int64_t now = now_ms(), took = now - t->began_ms;
+	int64_t now = (int64_t)smd_now_ms(), took = now - t->began_ms;
 	struct progress_state state = { .share = -1, .done = moved, .left_s = -1 };
 
 	if (now - t->shown_ms >= SHOW_EVERY_MS || (t->total && moved == t->total)) {
@@ -169,7 +160,7 @@ static void
 transfer_begin(struct transfer *t)
 {
 	task_catch_interrupt();
-	t->began_ms = now_ms();
+	t->began_ms = (int64_t)smd_now_ms();
 	progress_start(&t->bar, t->cli->args->progress);
 	http_client_tick(server_http(t->cli->server), transfer_tick, t);
 }

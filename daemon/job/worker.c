@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/config.h"
@@ -370,20 +370,11 @@ drain(struct run *run, int *fd)
 	return true;
 }
 
-static uint64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* Until the deadline, for poll: -1, there is none. */
 static int
 time_left(const struct run *run, uint64_t started_ms)
 {
-	uint64_t limit = run->job->seconds * 1000ull, spent = now_ms() - started_ms;
+	uint64_t limit = run->job->seconds * 1000ull, spent = smd_now_ms() - started_ms;
 
 	if (limit == 0)
 		return -1;
@@ -395,7 +386,7 @@ time_left(const struct run *run, uint64_t started_ms)
 static void
 listen_to(struct run *run)
 {
-	uint64_t started_ms = now_ms();
+	uint64_t started_ms = smd_now_ms();
 
 	while (run->out >= 0 || run->errs >= 0) {
 		struct pollfd p[2] = { { .fd = run->out, .events = POLLIN },

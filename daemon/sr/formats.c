@@ -54,22 +54,12 @@ storage_format(struct daemon *daemon, const char *name)
 	return format_find(daemon->storage, name);
 }
 
-static bool
-array_has(json *array, const char *text)
-{
-	for (size_t i = 0; i < json_object_array_length(array); i++) {
-		if (strcmp(json_object_get_string(json_object_array_get_idx(array, i)), text) == 0)
-			return true;
-	}
-	return false;
-}
-
 bool
 storage_format_can(struct daemon *daemon, const char *name, const char *cap)
 {
 	json *caps = smd_json_member(storage_format(daemon, name), "caps");
 
-	return caps && array_has(caps, cap);
+	return caps && smd_json_has_str(caps, cap);
 }
 
 static void
@@ -143,7 +133,7 @@ add_preferred(json *names, json *all, const char *list)
 	for (char *p = copy; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
 	while ((word = strsep(&rest, ", \t"))) {
-		if (*word && array_has(all, word) && !array_has(names, word))
+		if (*word && smd_json_has_str(all, word) && !smd_json_has_str(names, word))
 			array_add(names, word);
 	}
 }
@@ -199,7 +189,7 @@ sr_formats(struct daemon *daemon, const char *sr_ref, json **ret, struct smd_err
 		for (size_t i = 0; i < json_object_array_length(all); i++) {
 			const char *name = json_object_get_string(json_object_array_get_idx(all, i));
 
-			if (!array_has(names, name))
+			if (!smd_json_has_str(names, name))
 				array_add(names, name);
 		}
 	}
@@ -289,7 +279,7 @@ sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
 		return -1;
 	if (json_object_array_length(names) == 0)
 		return choose_by_driver(daemon, sr_ref, lower, ret, err);
-	if (*lower && !array_has(names, lower))
+	if (*lower && !smd_json_has_str(names, lower))
 		return fail_not_supported(daemon, sr_ref, lower, names, err);
 	for (size_t i = 0; i < json_object_array_length(names); i++) {
 		const char *name = json_object_get_string(json_object_array_get_idx(names, i));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/image/img/img.h"
+#include "common/clock.h"
 #include "common/mem.h"
 
 #define BAR_WIDTH 30
@@ -61,26 +61,17 @@ img_size_text(uint64_t size)
 	return smd_asprintf("%s (%" PRIu64 " bytes)", short_text, size);
 }
 
-static uint64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 void
 img_progress_start(struct img_progress *p, bool enabled)
 {
-	*p = (struct img_progress){ .enabled = enabled, .started_ms = now_ms() };
+	*p = (struct img_progress){ .enabled = enabled, .started_ms = smd_now_ms() };
 }
 
 int
 img_progress_show(void *opaque, uint64_t done, uint64_t total)
 {
 	struct img_progress *p = opaque;
-	uint64_t now = now_ms(), spent = now - p->started_ms;
+	uint64_t now = smd_now_ms(), spent = now - p->started_ms;
 	double part = total ? (double)done / (double)total : 1;
 	CLEANUP_FREE char *rate = NULL;
 	char bar[BAR_WIDTH + 1];
