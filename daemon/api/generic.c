@@ -103,11 +103,7 @@ change(struct call *call, struct smd_error *err)
 		rc = set_change(call, call->message->kind == API_M_ADD, err);
 		break;
 	}
-	if (rc != 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	return db_end(db, rc, err);
 }
 
 static int

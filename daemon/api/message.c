@@ -47,6 +47,7 @@ message_create(struct call *call, json **ret, struct smd_error *err)
 	struct db *db = call->daemon->db;
 	CLEANUP_JSON json *row = json_object_new_object();
 	CLEANUP_FREE char *ref = db_new_ref(), *now = db_now();
+	int rc;
 
 	if (check_object(db, call_str(call, 2), call_str(call, 3), err) != 0)
 		return -1;
@@ -58,11 +59,10 @@ message_create(struct call *call, json **ret, struct smd_error *err)
 	smd_json_set_str(row, "timestamp", now);
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	if (make_room(db, err) != 0 || db_insert(db, "message", ref, row, err) != 0) {
-		db_rollback(db);
-		return -1;
-	}
-	if (db_commit(db, err) != 0)
+	rc = make_room(db, err);
+	if (rc == 0)
+		rc = db_insert(db, "message", ref, row, err);
+	if (db_end(db, rc, err) != 0)
 		return -1;
 	*ret = json_object_new_string(ref);
 	return 0;
@@ -78,16 +78,14 @@ message_destroy(struct call *call, json **ret, struct smd_error *err)
 static int
 delete_messages(struct db *db, json *refs, struct smd_error *err)
 {
+	int rc = 0;
+
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	for (size_t i = 0; i < json_object_array_length(refs); i++) {
-		if (db_delete(db, "message",
-			      json_object_get_string(json_object_array_get_idx(refs, i)), err) != 0) {
-			db_rollback(db);
-			return -1;
-		}
-	}
-	return db_commit(db, err);
+	for (size_t i = 0; i < json_object_array_length(refs) && rc == 0; i++)
+		rc = db_delete(db, "message",
+			       json_object_get_string(json_object_array_get_idx(refs, i)), err);
+	return db_end(db, rc, err);
 }
 
 static int

@@ -276,24 +276,10 @@ network_destroy(struct call *call, json **ret, struct smd_error *err)
 	(void)ret;
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	if (delete_network(db, call_str(call, 0), err) != 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	return db_end(db, delete_network(db, call_str(call, 0), err), err);
 }
 
 /* ---- Purposes ---------------------------------------------------------------------------- */
-
-static bool
-has_text(json *set, const char *text)
-{
-	for (size_t i = 0; i < json_object_array_length(set); i++) {
-		if (strcmp(json_object_get_string(json_object_array_get_idx(set, i)), text) == 0)
-			return true;
-	}
-	return false;
-}
 
 /* NBD is served either with TLS or without, on all networks alike. */
 static int
@@ -305,7 +291,7 @@ check_purpose(struct db *db, const char *purpose, struct smd_error *err)
 	if (db_all_records(db, "network", NULL, &networks, err) != 0)
 		return -1;
 	json_object_object_foreach(networks, ref, row) {
-		if (has_text(smd_json_member(row, "purpose"), other))
+		if (smd_json_has_str(smd_json_member(row, "purpose"), other))
 			return smd_fail_NETWORK_INCOMPATIBLE_PURPOSES(err, purpose, other,
 					"network %s has the purpose %s", ref, other);
 	}
@@ -321,7 +307,7 @@ change_purpose(struct call *call, bool add, struct smd_error *err)
 
 	if (db_get(db, "network", self, "purpose", &now, err) != 0)
 		return -1;
-	if (has_text(now, purpose) == add)
+	if (smd_json_has_str(now, purpose) == add)
 		return 0;
 	if (add && check_purpose(db, purpose, err) != 0)
 		return -1;
@@ -343,11 +329,7 @@ set_purpose(struct call *call, bool add, struct smd_error *err)
 
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	if (change_purpose(call, add, err) != 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	return db_end(db, change_purpose(call, add, err), err);
 }
 
 static int

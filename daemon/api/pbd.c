@@ -78,11 +78,7 @@ pbd_create(struct call *call, json **ret, struct smd_error *err)
 	}
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (insert_pbd(db, row, ref, err) < 0) {
-		db_rollback(db);
-		return -1;
-	}
-	if (db_commit(db, err) < 0)
+	if (db_end(db, insert_pbd(db, row, ref, err), err) < 0)
 		return -1;
 	*ret = json_object_new_string(ref);
 	return 0;
@@ -110,11 +106,7 @@ pbd_destroy(struct call *call, json **ret, struct smd_error *err)
 	(void)ret;
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (delete_pbd(db, call_str(call, 0), err) < 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	return db_end(db, delete_pbd(db, call_str(call, 0), err), err);
 }
 
 static int

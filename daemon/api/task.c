@@ -95,11 +95,7 @@ task_do_set_status(struct call *call, json **ret, struct smd_error *err)
 		rc = set_field(call, "status", err);
 	if (rc == 0 && ended)
 		rc = db_set_str(db, "task", ref, "finished", now, err);
-	if (rc != 0) {
-		db_rollback(db);
-		return -1;
-	}
-	if (db_commit(db, err) != 0)
+	if (db_end(db, rc, err) != 0)
 		return -1;
 	if (ended)
 		task_forget(call->daemon->tasks, ref);

@@ -254,11 +254,7 @@ vbd_create(struct call *call, json **ret, struct smd_error *err)
 	smd_json_set_bool(row, "currently_attached", false);
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	if (insert_vbd(db, ref, row, err) != 0) {
-		db_rollback(db);
-		return -1;
-	}
-	if (db_commit(db, err) != 0)
+	if (db_end(db, insert_vbd(db, ref, row, err), err) != 0)
 		return -1;
 	*ret = json_object_new_string(ref);
 	return 0;

@@ -27,15 +27,6 @@ stats(struct daemon *daemon, const char *sr)
 	collect_kick(daemon, sr);
 }
 
-static json *
-copy_json(json *value)
-{
-	json *copy = NULL;
-
-	json_object_deep_copy(value, &copy, NULL);
-	return copy;
-}
-
 /* The members of from that a new row takes over. */
 static json *
 row_from(json *from, const char *const *fields)
@@ -46,7 +37,7 @@ row_from(json *from, const char *const *fields)
 		json *value = smd_json_member(from, *fields);
 
 		if (value)
-			smd_json_set(row, *fields, copy_json(value));
+			smd_json_set(row, *fields, smd_json_copy(value));
 	}
 	return row;
 }
@@ -232,7 +223,7 @@ vdi_introduce(struct call *call, json **ret, struct smd_error *err)
 	int r;
 
 	for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
-		smd_json_set(row, map[i].field, copy_json(call_arg(call, map[i].arg)));
+		smd_json_set(row, map[i].field, smd_json_copy(call_arg(call, map[i].arg)));
 	op_set_init(&ops, call->daemon, call->task_ref);
 	if (op_set_begin(&ops, "SR", call_str(call, 3), "vdi_introduce", err) < 0 ||
 	    sr_use(call->daemon, call_str(call, 3), &sr, err) < 0)
@@ -249,14 +240,6 @@ vdi_introduce(struct call *call, json **ret, struct smd_error *err)
 
 /* ---- destroy, forget ---- */
 
-static int
-drop_row(struct db *db, const char *ref, struct smd_error *err)
-{
-	if (db_repoint(db, "VDI", "snapshot_of", ref, API_NULL_REF, err) < 0)
-		return -1;
-	return db_delete(db, "VDI", ref, err);
-}
-
 /* The row goes, and the volume with the job; NULL: others lie on it. */
 static int
 drop_disk(struct daemon *daemon, struct disk *disk, const char *job, char **ret_base,
@@ -265,7 +248,7 @@ drop_disk(struct daemon *daemon, struct disk *disk, const char *job, char **ret_
 	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
 		return -1;
 	if (disk_give_up(daemon, disk, !job, "destroy", ret_base, err) < 0 ||
-	    drop_row(daemon->db, disk->vdi_ref, err) < 0 ||
+	    tree_drop(daemon->db, disk->vdi_ref, err) < 0 ||
 	    (job && job_committed(daemon, job, err) < 0)) {
 		db_rollback(daemon->db);
 		return -1;
@@ -351,7 +334,7 @@ vdi_forget(struct call *call, json **ret, struct smd_error *err)
 	if (op_set_begin(&ops, "VDI", call_str(call, 0), "forget", err) < 0 ||
 	    db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (check_childless(db, call_str(call, 0), err) < 0 || drop_row(db, call_str(call, 0), err) < 0) {
+	if (check_childless(db, call_str(call, 0), err) < 0 || tree_drop(db, call_str(call, 0), err) < 0) {
 		db_rollback(db);
 		return -1;
 	}

@@ -103,11 +103,7 @@ vm_destroy(struct call *call, json **ret, struct smd_error *err)
 	(void)ret;
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	if (delete_vm(db, call_str(call, 0), err) != 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	return db_end(db, delete_vm(db, call_str(call, 0), err), err);
 }
 
 static int

@@ -104,7 +104,7 @@ db_insert(struct db *db, const char *class_name, const char *ref, json *record,
 
 	if (!cls || db_begin_call(db, err) != 0)
 		return -1;
-	return db_end_call(db, insert_row(db, cls, ref, record, err), err);
+	return db_end(db, insert_row(db, cls, ref, record, err), err);
 }
 
 /* ---- Delete -------------------------------------------------------------------- */
@@ -194,7 +194,7 @@ db_delete(struct db *db, const char *class_name, const char *ref, struct smd_err
 
 	if (!cls || db_begin_call(db, err) != 0)
 		return -1;
-	return db_end_call(db, delete_row(db, cls, ref, err), err);
+	return db_end(db, delete_row(db, cls, ref, err), err);
 }
 
 /* ---- Fields -------------------------------------------------------------------- */
@@ -282,7 +282,7 @@ db_set(struct db *db, const char *class_name, const char *ref, const char *field
 					       field_name);
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end_call(db, set_field(db, cls, field, ref, value, err), err);
+	return db_end(db, set_field(db, cls, field, ref, value, err), err);
 }
 
 static int
@@ -309,7 +309,7 @@ db_touch(struct db *db, const char *class_name, const char *ref, struct smd_erro
 
 	if (!cls || db_begin_call(db, err) != 0)
 		return -1;
-	return db_end_call(db, touch_row(db, cls, ref, err), err);
+	return db_end(db, touch_row(db, cls, ref, err), err);
 }
 
 int
@@ -421,7 +421,7 @@ db_map_set(struct db *db, const char *cls, const char *ref, const char *field, c
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end_call(db, map_change(db, cls, ref, field, key, value ? value : "", err), err);
+	return db_end(db, map_change(db, cls, ref, field, key, value ? value : "", err), err);
 }
 
 int
@@ -430,5 +430,5 @@ db_map_remove(struct db *db, const char *cls, const char *ref, const char *field
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end_call(db, map_change(db, cls, ref, field, key, NULL, err), err);
+	return db_end(db, map_change(db, cls, ref, field, key, NULL, err), err);
 }

@@ -167,7 +167,7 @@ db_rollback(struct db *db)
 }
 
 int
-db_end_call(struct db *db, int result, struct smd_error *err)
+db_end(struct db *db, int result, struct smd_error *err)
 {
 	if (result == 0)
 		return db_commit(db, err);

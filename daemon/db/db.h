@@ -49,6 +49,8 @@ enum db_durability { DB_RELAXED, DB_DURABLE };
 int db_begin(struct db *db, enum db_durability durability, struct smd_error *err);
 int db_commit(struct db *db, struct smd_error *err);
 void db_rollback(struct db *db);
+/* Commit what went well (result 0), else roll back: returns what the caller should. */
+int db_end(struct db *db, int result, struct smd_error *err);
 
 /* Single calls outside a transaction are transactions of their own (DURABLE).
  * record: members by field name, absent ones take the field's default; an absent

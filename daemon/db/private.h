@@ -83,10 +83,8 @@ struct db {
 /* db_open for tables and steps other than smd's own. */
 int db_open_with(const char *path, const struct api_class *const *api,
 		 const struct db_step *steps, struct db **ret, struct smd_error *err);
-/* A call of its own: DURABLE outside a transaction, a part of it inside. end takes
- * the call's result, and returns what the caller should. */
+/* A call of its own: DURABLE outside a transaction, a part of it inside. db_end ends it. */
 int db_begin_call(struct db *db, struct smd_error *err);
-int db_end_call(struct db *db, int result, struct smd_error *err);
 /* INTERNAL_ERROR with sqlite's words. A sync that failed is db_disk_fail. Returns -1. */
 int db_fail(struct db *db, const char *what, struct smd_error *err);
 /* The statement of a slot, prepared at first use, reset and with no bindings. fmt is

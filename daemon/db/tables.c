@@ -213,7 +213,7 @@ db_upgrade(struct db *db, const char *path, const struct db_step *steps, struct 
 		return 0;
 	if (db_begin(db, DB_DURABLE, err) != 0)
 		return -1;
-	return db_end_call(db, run_steps(db, steps, version, err), err);
+	return db_end(db, run_steps(db, steps, version, err), err);
 }
 
 /* ---- The check ----------------------------------------------------------------- */

@@ -6,15 +6,6 @@
 #include "daemon/job/job.h"
 #include "daemon/sr/tree.h"
 
-static json *
-copy_of(json *value)
-{
-	json *copy = NULL;
-
-	json_object_deep_copy(value, &copy, NULL);
-	return copy;
-}
-
 /* What a VDI takes with it. */
 static json *
 moved_row(json *old)
@@ -31,7 +22,7 @@ moved_row(json *old)
 	json *row = json_object_new_object();
 
 	for (const char *const *field = fields; *field; field++)
-		smd_json_set(row, *field, copy_of(smd_json_member(old, *field)));
+		smd_json_set(row, *field, smd_json_copy(smd_json_member(old, *field)));
 	for (const char *const *key = of_volume; *key; key++)
 		json_object_object_del(smd_json_member(row, "sm_config"), *key);
 	return row;
@@ -146,9 +137,5 @@ carry_commit(struct carry *c, struct smd_error *err)
 
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (change_rows(c, err) < 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	return db_end(db, change_rows(c, err), err);
 }

@@ -9,6 +9,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/job/worker.h"
+#include "daemon/sr/link.h"
 #include "daemon/sr/tree.h"
 
 /* The task's share of the parts of a move: the plan, the copies, the commit. */
@@ -329,26 +330,6 @@ carry_plan(struct carry *c, struct smd_error *err)
 
 /* ---- The copies ---- */
 
-/* Tell XenServer's tools that nobody uses the image itself. */
-static int
-mark_hidden(struct carry *c, struct new_volume *v, struct smd_error *err)
-{
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
-	CLEANUP_JSON json *result = NULL;
-	json *source;
-
-	if (!storage_format_can(c->daemon, v->format, "hidden"))
-		return 0;
-	source = source_of_fd(v->fd, v->name, v->format, true, false, &job, err);
-	if (!source)
-		return -1;
-	smd_json_set_str(request, "op", "hide");
-	smd_json_set(request, "source", source);
-	smd_json_set_bool(request, "hidden", true);
-	return worker_run(c->daemon, &job, &result, err);
-}
-
 /* done: bytes of the nodes before it. */
 static int
 copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_error *err)
@@ -376,7 +357,8 @@ copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_er
 		smd_error_prefix(err, "VDI %s", node->disk.uuid);
 		return volume_fail(c->to, err);
 	}
-	if (!node->moves && mark_hidden(c, &node->v, err) < 0)
+	/* For XenServer's tools: nobody uses the image itself. */
+	if (!node->moves && volume_set_hidden(c->to, node->v.tmp, node->v.format, true, err) < 0)
 		return -1;
 	return new_volume_publish(&node->v, err);
 }

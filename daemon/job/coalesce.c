@@ -347,20 +347,6 @@ coalesce_merge(struct coalesce *c, const struct worker_job *from, struct smd_err
 /* ---- The end ---- */
 
 static int
-drop_row(struct db *db, const char *ref, struct smd_error *err)
-{
-	CLEANUP_JSON json *refs = NULL;
-
-	if (db_find(db, "VDI", "snapshot_of", ref, &refs, err) < 0)
-		return -1;
-	for (size_t i = 0; i < json_object_array_length(refs); i++) {
-		if (db_set_str(db, "VDI", item(refs, i), "snapshot_of", API_NULL_REF, err) < 0)
-			return -1;
-	}
-	return db_delete(db, "VDI", ref, err);
-}
-
-static int
 take_parents_image(struct coalesce *c, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
@@ -380,14 +366,14 @@ change_rows(struct coalesce *c, struct smd_error *err)
 	int64_t allocated;
 
 	if (!c->child.sr)	/* garbage */
-		return drop_row(db, c->parent.vdi_ref, err);
+		return tree_drop(db, c->parent.vdi_ref, err);
 	allocated = (int64_t)volume_allocated(kept->sr, kept->location);
 	if ((c->into_parent && take_parents_image(c, err) < 0) ||
 	    db_set_int(db, "VDI", c->child.vdi_ref, "physical_utilisation", allocated, err) < 0 ||
 	    tree_set_parent(db, c->child.vdi_ref, c->n_below ? c->below[0].vdi_ref : NULL,
 			    err) < 0)
 		return -1;
-	return drop_row(db, c->parent.vdi_ref, err);
+	return tree_drop(db, c->parent.vdi_ref, err);
 }
 
 static int

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/config.h"
@@ -70,15 +71,6 @@ struct list {
 	struct work *work;
 	size_t n;
 };
-
-static uint64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- Places ---- */
 
@@ -158,18 +150,8 @@ collect_kick(struct daemon *daemon, const char *ref)
 		p->next = collector->places;
 		collector->places = p;
 	}
-	p->due_ms = now_ms();
+	p->due_ms = smd_now_ms();
 	p->retry_ms = RETRY_MS;
-}
-
-static bool
-list_has(json *names, const char *name)
-{
-	for (size_t i = 0; names && i < json_object_array_length(names); i++) {
-		if (strcmp(json_object_get_string(json_object_array_get_idx(names, i)), name) == 0)
-			return true;
-	}
-	return false;
 }
 
 bool
@@ -183,7 +165,7 @@ collect_yield(struct daemon *daemon, const char *ref, const char *location)
 		return false;
 	LOCK_SCOPE(&collector->lock);
 	p = place_find(collector, ref);
-	if (!p || !list_has(p->images, location))
+	if (!p || !smd_json_has_str(p->images, location))
 		return false;
 	images = p->images;
 	p->yield = true;
@@ -226,7 +208,7 @@ collect_note(struct daemon *daemon, const char *ref, const char *vdi_ref)
 	if (p && p->notes)
 		note = smd_json_member(p->notes, vdi_ref);
 	if (note)
-		json_object_deep_copy(note, &copy, NULL);
+		copy = smd_json_copy(note);
 	return copy;
 }
 
@@ -557,7 +539,7 @@ nap(struct run *run, uint64_t ms)
 {
 	const struct timespec step = { 0, NAP_MS * 1000000L };
 
-	for (uint64_t end = now_ms() + ms; now_ms() < end && !ending(run);)
+	for (uint64_t end = smd_now_ms() + ms; smd_now_ms() < end && !ending(run);)
 		nanosleep(&step, NULL);
 }
 
@@ -661,7 +643,7 @@ place_rest(struct place *p, const struct run *run)
 	p->running = false;
 	if (p->due_ms || run->cancelled || !run->waiting)
 		return;
-	p->due_ms = now_ms() + p->retry_ms;
+	p->due_ms = smd_now_ms() + p->retry_ms;
 	p->retry_ms = p->retry_ms < RETRY_MAX_MS / 2 ? 2 * p->retry_ms : RETRY_MAX_MS;
 }
 
@@ -715,7 +697,7 @@ run_begin(struct collector *collector, struct place *p)
 	if (pthread_create(&thread, &attr, run_main, run) != 0) {
 		collector->n_running--;
 		p->running = false;
-		p->due_ms = now_ms() + RETRY_MS;
+		p->due_ms = smd_now_ms() + RETRY_MS;
 		json_object_put(run->tried);
 		json_object_put(run->before);
 		free(run);
@@ -752,7 +734,7 @@ heed_switch(struct collector *collector, const char *ref)
 		worker_stop(p->stop);
 	}
 	if (!off && p->switched_off && !p->running)
-		p->due_ms = now_ms();
+		p->due_ms = smd_now_ms();
 }
 
 void
@@ -769,7 +751,7 @@ collect_tick(struct daemon *daemon)
 		/* So many beside those that max_workers allows. */
 		if (collector->n_running >= (max ? max : 1))
 			return;
-		if (!p->running && !p->leaving && p->due_ms && p->due_ms <= now_ms())
+		if (!p->running && !p->leaving && p->due_ms && p->due_ms <= smd_now_ms())
 			run_begin(collector, p);
 	}
 }

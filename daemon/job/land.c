@@ -294,11 +294,7 @@ land_commit(struct land *land, struct smd_error *err)
 
 	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
 		return -1;
-	if (land_rows(land, n, err) < 0) {
-		db_rollback(daemon->db);
-		return -1;
-	}
-	if (db_commit(daemon->db, err) < 0)
+	if (db_end(daemon->db, land_rows(land, n, err), err) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		op_refresh(daemon, "VDI", land->images[i].ref);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -52,15 +53,6 @@ struct tasks {
 	bool stopping;
 	json *owners;			/* {task: session}, also of ended ones; see task_owner */
 };
-
-static uint64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* With the lock. */
 static struct running *
@@ -307,11 +299,8 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 	smd_json_set_str(record, "resident_on", tasks->daemon->host_ref);
 	if (db_begin(tasks->daemon->db, DB_RELAXED, err) != 0)
 		return -1;
-	if (db_insert(tasks->daemon->db, "task", ref, record, err) != 0) {
-		db_rollback(tasks->daemon->db);
-		return -1;
-	}
-	if (db_commit(tasks->daemon->db, err) != 0)
+	if (db_end(tasks->daemon->db,
+		   db_insert(tasks->daemon->db, "task", ref, record, err), err) != 0)
 		return -1;
 	running_add(tasks, ref, owner);
 	*ret_ref = TAKE_PTR(ref);
@@ -369,7 +358,7 @@ row_progress(struct db *db, const char *ref, double progress, const char *const 
 static bool
 progress_due(struct running *r, double progress)
 {
-	uint64_t now = now_ms();
+	uint64_t now = smd_now_ms();
 
 	if (progress > r->progress)
 		r->progress = progress < 1 ? progress : 1;
@@ -404,7 +393,7 @@ task_progress(struct tasks *tasks, const char *ref, double progress)
 static uint64_t
 transfer_rate(struct running *r, uint64_t done)
 {
-	uint64_t now = now_ms();
+	uint64_t now = smd_now_ms();
 
 	if (r->transfer_ms == 0 || done < r->transfer_last)
 		r->transfer_ms = now;

@@ -267,11 +267,7 @@ op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *op
 {
 	if (db_begin(daemon->db, DB_RELAXED, err) < 0)
 		return -1;
-	if (begin_in_transaction(daemon, cls, ref, operation, key, err) < 0) {
-		db_rollback(daemon->db);
-		return -1;
-	}
-	return db_commit(daemon->db, err);
+	return db_end(daemon->db, begin_in_transaction(daemon, cls, ref, operation, key, err), err);
 }
 
 /* key NULL: only allowed_operations. */

@@ -94,15 +94,6 @@ note_volume(void *opaque, const struct smd_sr_volume *volume, struct smd_error *
 	return 0;
 }
 
-static int
-end(struct db *db, int r, struct smd_error *err)
-{
-	if (r == 0)
-		return db_commit(db, err);
-	db_rollback(db);
-	return -1;
-}
-
 /* ---- A volume with a row ---- */
 
 static int
@@ -170,7 +161,7 @@ vdi_refresh(struct sr *sr, const char *ref, json *row, struct smd_error *err)
 		r = update_in_transaction(db, ref, row, look->virtual_size,
 					  (int64_t)volume_allocated(sr, location),
 					  why_of_look(look, row), err);
-	return end(db, r, err);
+	return db_end(db, r, err);
 }
 
 static bool
@@ -215,7 +206,7 @@ refresh_row(struct scan *scan, const struct image *image, struct smd_error *err)
 	if (r == 0 && now)
 		r = update_in_transaction(scan->db, node->ref, now, size, node->allocated, image->why,
 					  err);
-	return end(scan->db, r, err);
+	return db_end(scan->db, r, err);
 }
 
 /* The row of a disk that stands alone goes. One of a tree stays, as missing: without
@@ -265,7 +256,7 @@ row_without_volume(struct scan *scan, const char *ref, json *row, struct smd_err
 	if (!smd_json_bool(row, "missing", false))
 		smd_log(SMD_LOG_WARNING, "SR %s has lost %s, VDI %s (%s)", sr->uuid, location,
 			smd_json_str(row, "uuid", ""), smd_json_str(row, "name_label", ""));
-	return end(scan->db, drop_lost(scan->db, ref, row, err), err);
+	return db_end(scan->db, drop_lost(scan->db, ref, row, err), err);
 }
 
 /* ---- What there is ---- */
@@ -531,7 +522,7 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 	if (r == 0) {
 		for (size_t i = 0; r == 0 && i < n; i++)
 			r = introduce(scan, images[i], rows[i], err);
-		r = end(scan->db, r, err);
+		r = db_end(scan->db, r, err);
 	}
 	for (size_t i = 0; i < n; i++)
 		json_object_put(rows[i]);
@@ -663,7 +654,7 @@ settle_all(struct scan *scan, struct smd_error *err)
 	}
 	for (size_t i = 0; r == 0 && i < scan->n; i++)
 		r = settle_node(scan, &scan->images[i], err);
-	return end(scan->db, r, err);
+	return db_end(scan->db, r, err);
 }
 
 /* ---- All of it ---- */

@@ -139,22 +139,13 @@ set_parent(struct db *db, const char *vdi_ref, const char *parent_ref, struct sm
 	return mirror(db, vdi_ref, parent_ref, err);
 }
 
-static int
-end(struct db *db, int r, struct smd_error *err)
-{
-	if (r == 0)
-		return db_commit(db, err);
-	db_rollback(db);
-	return -1;
-}
-
 int
 tree_set_parent(struct db *db, const char *vdi_ref, const char *parent_ref,
 		struct smd_error *err)
 {
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	return end(db, set_parent(db, vdi_ref, parent_ref, err), err);
+	return db_end(db, set_parent(db, vdi_ref, parent_ref, err), err);
 }
 
 int
@@ -174,7 +165,7 @@ tree_move_children(struct db *db, const char *from_ref, const char *to_ref,
 		if (!to_ref || strcmp(child, to_ref) != 0)
 			r = set_parent(db, child, to_ref, err);
 	}
-	return end(db, r, err);
+	return db_end(db, r, err);
 }
 
 /* As SM names them. */
@@ -237,8 +228,16 @@ tree_leave_base(struct db *db, const char *vdi_ref, uint64_t allocated, char **r
 		r = set_parent(db, vdi_ref, NULL, err);
 	if (r == 0 && parent)
 		r = set_parent(db, base, parent, err);
-	if (end(db, r, err) < 0)
+	if (db_end(db, r, err) < 0)
 		return -1;
 	*ret = TAKE_PTR(base);
 	return 0;
+}
+
+int
+tree_drop(struct db *db, const char *vdi_ref, struct smd_error *err)
+{
+	if (db_repoint(db, "VDI", "snapshot_of", vdi_ref, API_NULL_REF, err) < 0)
+		return -1;
+	return db_delete(db, "VDI", vdi_ref, err);
 }

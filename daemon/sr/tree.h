@@ -49,4 +49,7 @@ int tree_leave_base(struct db *db, const char *vdi_ref, uint64_t allocated, char
 int tree_move_children(struct db *db, const char *from_ref, const char *to_ref,
 		       struct smd_error *err);
 
+/* A VDI's row goes, and its place; its snapshots are nobody's then. */
+int tree_drop(struct db *db, const char *vdi_ref, struct smd_error *err);
+
 #endif
