@@ -6,32 +6,22 @@
 
 #include "common/image/io.h"
 #include "common/image/merge.h"
-#include "common/image/ops.h"
+#include "common/image/ops-impl.h"
 #include "common/mem.h"
 
 /* ---- Opening what an earlier job may have left cut off ---- */
 
-static void
-source_close(struct smd_source *source)
-{
-	for (size_t i = 0; i < source->n; i++) {
-		if (source->layers[i].fd >= 0)
-			close(source->layers[i].fd);
-		source->layers[i].fd = -1;
-	}
-}
-
 /* The layers from first on, with descriptors of their own. */
-static int
-source_copy(const struct smd_source *from, size_t first, struct smd_source *ret,
-	    struct smd_error *err)
+int
+ops_source_copy(const struct smd_source *from, size_t first, struct smd_source *ret,
+		struct smd_error *err)
 {
 	memset(ret, 0, sizeof *ret);
 	for (size_t i = first; i < from->n; i++) {
 		ret->layers[ret->n] = from->layers[i];
 		ret->layers[ret->n].fd = fcntl(from->layers[i].fd, F_DUPFD_CLOEXEC, 0);
 		if (ret->layers[ret->n++].fd < 0) {
-			source_close(ret);
+			ops_source_close(ret);
 			return smd_image_fail(err, SMD_REASON_IO, from->layers[i].name,
 					      "no descriptor is free");
 		}
@@ -61,11 +51,11 @@ leaf_repair(const struct smd_source *source, struct smd_error *err)
 int
 smd_source_open_mended(struct smd_source *source, struct smd_chain **ret, struct smd_error *err)
 {
-	CLEANUP(source_close) struct smd_source again;
+	CLEANUP(ops_source_close) struct smd_source again;
 	int rc;
 
-	if (source_copy(source, 0, &again, err) != 0) {
-		source_close(source);
+	if (ops_source_copy(source, 0, &again, err) != 0) {
+		ops_source_close(source);
 		return -1;
 	}
 	again.write = source->write = true;
@@ -112,13 +102,13 @@ static int
 merge_into_parent(struct smd_source *source, const struct smd_copy_options *options,
 		  struct smd_copy_stats *ret_stats, struct smd_error *err)
 {
-	CLEANUP(source_close) struct smd_source below = { 0 };
+	CLEANUP(ops_source_close) struct smd_source below = { 0 };
 	CLEANUP_CHAIN struct smd_chain *parent = NULL;
 	CLEANUP_CHAIN struct smd_chain *child = NULL;
 
-	if (source_copy(source, 1, &below, err) != 0 ||
+	if (ops_source_copy(source, 1, &below, err) != 0 ||
 	    smd_source_open_mended(&below, &parent, err) != 0) {
-		source_close(source);
+		ops_source_close(source);
 		return -1;
 	}
 	source->write = false;
@@ -218,11 +208,11 @@ set_parent_once(struct smd_source *source, const char *name, struct smd_error *e
 int
 smd_op_set_parent(struct smd_source *source, const char *name, struct smd_error *err)
 {
-	CLEANUP(source_close) struct smd_source again;
+	CLEANUP(ops_source_close) struct smd_source again;
 	int rc;
 
-	if (source_copy(source, 0, &again, err) != 0) {
-		source_close(source);
+	if (ops_source_copy(source, 0, &again, err) != 0) {
+		ops_source_close(source);
 		return -1;
 	}
 	rc = set_parent_once(source, name, err);

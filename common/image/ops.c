@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Operations that make or change images: create, convert, resize. */
-#include "common/image/ops.h"
+/* Opening what operations are asked about; those that make or resize images. */
+#include "common/image/ops-impl.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -14,8 +14,8 @@
 
 /* ---- Opening ---------------------------------------------------------------------- */
 
-static void
-layers_close(struct smd_layer *layers, size_t n)
+void
+ops_layers_close(struct smd_layer *layers, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		smd_io_close(layers[i].io);
@@ -33,8 +33,8 @@ layer_open(struct smd_source *source, size_t i, struct smd_layer *ret, struct sm
 	return source->foreign ? smd_detect_refuse(ret->io, ret->format, err) : 0;
 }
 
-static void
-fds_close(struct smd_source *source)
+void
+ops_source_close(struct smd_source *source)
 {
 	for (size_t i = 0; i < source->n; i++) {
 		if (source->layers[i].fd >= 0)
@@ -49,8 +49,8 @@ smd_source_layers(struct smd_source *source, struct smd_layer *ret_layers, struc
 	memset(ret_layers, 0, source->n * sizeof *ret_layers);
 	for (size_t i = 0; i < source->n; i++) {
 		if (layer_open(source, i, &ret_layers[i], err) != 0) {
-			layers_close(ret_layers, i + 1);
-			fds_close(source);
+			ops_layers_close(ret_layers, i + 1);
+			ops_source_close(source);
 			return -1;
 		}
 	}
@@ -67,7 +67,7 @@ smd_source_open(struct smd_source *source, struct smd_chain **ret, struct smd_er
 	if (smd_source_layers(source, layers, err) != 0)
 		return -1;
 	if (smd_chain_open(layers, source->n, flags, ret, err) != 0) {
-		layers_close(layers, source->n);
+		ops_layers_close(layers, source->n);
 		return -1;
 	}
 	return 0;
@@ -165,8 +165,8 @@ signatures_wipe(struct smd_io *io, struct smd_error *err)
 }
 
 /* Write an empty image over the target's file, which *ret_io then serves. */
-static int
-target_create(struct smd_target *target, const struct smd_format **ret_format,
+int
+ops_target_create(struct smd_target *target, const struct smd_format **ret_format,
 	      struct smd_io **ret_io, struct smd_error *err)
 {
 	CLEANUP_IO struct smd_io *io = NULL;
@@ -191,8 +191,8 @@ target_create(struct smd_target *target, const struct smd_format **ret_format,
 	return 0;
 }
 
-static void
-target_close(struct smd_target *target)
+void
+ops_target_close(struct smd_target *target)
 {
 	if (target->fd >= 0)
 		close(target->fd);
@@ -221,8 +221,8 @@ parent_describe(struct smd_target *target, const struct smd_layer *parent, struc
 	return rc;
 }
 
-static int
-parents_open(struct smd_target *target, struct smd_layer *ret_layers, struct smd_error *err)
+int
+ops_parents_open(struct smd_target *target, struct smd_layer *ret_layers, struct smd_error *err)
 {
 	size_t n = target->parents->n;
 
@@ -233,7 +233,7 @@ parents_open(struct smd_target *target, struct smd_layer *ret_layers, struct smd
 		return -1;
 	if (parent_describe(target, &ret_layers[0], err) == 0)
 		return 0;
-	layers_close(ret_layers, n);
+	ops_layers_close(ret_layers, n);
 	return -1;
 }
 
@@ -243,144 +243,15 @@ smd_op_create(struct smd_target *target, struct smd_error *err)
 	struct smd_layer parents[SMD_CHAIN_MAX];
 	CLEANUP_IO struct smd_io *io = NULL;
 	const struct smd_format *format;
-	int rc = target->parents ? parents_open(target, parents, err) : 0;
+	int rc = target->parents ? ops_parents_open(target, parents, err) : 0;
 
 	if (rc == 0) {
-		rc = target_create(target, &format, &io, err);
+		rc = ops_target_create(target, &format, &io, err);
 		if (target->parents)
-			layers_close(parents, target->parents->n);
+			ops_layers_close(parents, target->parents->n);
 	}
-	target_close(target);
+	ops_target_close(target);
 	return rc == 0 ? smd_io_flush(io, err) : -1;
-}
-
-/* The empty image just made, opened to be filled. */
-static int
-target_open(struct smd_target *target, struct smd_chain **ret, struct smd_error *err)
-{
-	struct smd_layer layers[SMD_CHAIN_MAX] = { { NULL, NULL } };
-	size_t n = 1 + (target->parents ? target->parents->n : 0);
-
-	if (target->parents && parents_open(target, layers + 1, err) != 0)
-		return -1;
-	if (target_create(target, &layers[0].format, &layers[0].io, err) != 0 ||
-	    smd_chain_open(layers, n, SMD_CHAIN_WRITE, ret, err) != 0) {
-		layers_close(layers, n);
-		return -1;
-	}
-	return 0;
-}
-
-static double
-seconds_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static json *
-convert_result(uint64_t size, const struct smd_copy_stats *stats, double seconds)
-{
-	json *result = json_object_new_object();
-
-	smd_json_set_int(result, "virtual-size", (int64_t)size);
-	smd_json_set_int(result, "data", (int64_t)stats->bytes_data);
-	smd_json_set_int(result, "written", (int64_t)stats->bytes_written);
-	smd_json_set_int(result, "shared", (int64_t)stats->bytes_shared);
-	smd_json_set_int(result, "zero", (int64_t)stats->bytes_zero);
-	smd_json_set(result, "seconds", json_object_new_double(seconds));
-	return result;
-}
-
-/* Where a delta has to be compared, with what: the new image's parents, once more. */
-static int
-base_open(struct smd_target *target, struct smd_source *again, struct smd_chain **ret,
-	  struct smd_error *err)
-{
-	if (!target->parents || target->upper > 0)
-		return 0;
-	*again = *target->parents;
-	for (size_t i = 0; i < again->n; i++)
-		again->layers[i].fd = dup(target->parents->layers[i].fd);
-	return smd_source_open(again, ret, err);
-}
-
-static int
-upper_check(const struct smd_chain *from, const struct smd_target *target, struct smd_error *err)
-{
-	if (target->upper > smd_chain_depth(from))
-		return smd_fail_INVALID_VALUE(err, "upper", SMD_U64(target->upper),
-					      "the source has %zu layers", smd_chain_depth(from));
-	return 0;
-}
-
-/* A new image holds nothing, unless its store did (raw on a block device). */
-static int
-convert_copy(struct smd_chain *from, struct smd_chain *to, struct smd_copy_options *options,
-	     struct smd_copy_stats *ret, struct smd_error *err)
-{
-	uint64_t data = 1, runs;
-
-	if (!options->upper && !options->base && smd_count_data(to, &data, &runs, err) != 0)
-		return -1;
-	options->target_is_zero = data == 0;
-	return smd_copy(from, to, options, ret, err);
-}
-
-int
-smd_op_convert(struct smd_source *source, struct smd_target *target,
-	       const struct smd_copy_options *options, json **ret, struct smd_error *err)
-{
-	CLEANUP_CHAIN struct smd_chain *from = NULL;
-	CLEANUP_CHAIN struct smd_chain *to = NULL;
-	CLEANUP_CHAIN struct smd_chain *base = NULL;
-	struct smd_copy_options fresh = *options;
-	struct smd_copy_stats stats = { 0 };
-	struct smd_source again;
-	double started = seconds_now();
-	int rc;
-
-	rc = smd_source_open(source, &from, err);
-	if (rc == 0)
-		rc = upper_check(from, target, err);
-	if (rc == 0)
-		rc = base_open(target, &again, &base, err);
-	if (rc == 0) {
-		target->virtual_size = smd_max_u64(target->virtual_size, smd_chain_size(from));
-		rc = target_open(target, &to, err);
-	}
-	target_close(target);
-	fresh.base = base;
-	fresh.upper = target->parents ? target->upper : 0;
-	if (rc != 0 || convert_copy(from, to, &fresh, &stats, err) != 0)
-		return -1;
-	*ret = convert_result(smd_chain_size(to), &stats, seconds_now() - started);
-	return 0;
-}
-
-int
-smd_op_update(struct smd_source *source, struct smd_source *base_source, struct smd_source *onto,
-	      const struct smd_copy_options *options, json **ret, struct smd_error *err)
-{
-	CLEANUP_CHAIN struct smd_chain *from = NULL;
-	CLEANUP_CHAIN struct smd_chain *base = NULL;
-	CLEANUP_CHAIN struct smd_chain *to = NULL;
-	struct smd_copy_options delta = *options;
-	struct smd_copy_stats stats = { 0 };
-	double started = seconds_now();
-
-	onto->write = true;
-	if (smd_source_open(source, &from, err) != 0 ||
-	    smd_source_open(base_source, &base, err) != 0 ||
-	    smd_source_open_mended(onto, &to, err) != 0)
-		return -1;
-	delta.base = base;
-	if (smd_copy(from, to, &delta, &stats, err) != 0)
-		return -1;
-	*ret = convert_result(smd_chain_size(to), &stats, seconds_now() - started);
-	return 0;
 }
 
 int
