@@ -15,6 +15,10 @@ void ops_source_close(struct smd_source *source);
 int ops_source_copy(const struct smd_source *from, size_t first, struct smd_source *ret,
 		    struct smd_error *err);
 
+/* Mend what is safe to mend in the first layer, an image of ours, which stays open. Sound
+ * (or NULL): no damage is left. */
+int ops_source_repair(const struct smd_source *source, bool *ret_sound, struct smd_error *err);
+
 /* Write an empty image over the target's file, which *ret_io then serves. */
 int ops_target_create(struct smd_target *target, const struct smd_format **ret_format,
 		      struct smd_io **ret_io, struct smd_error *err);

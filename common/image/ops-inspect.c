@@ -234,6 +234,30 @@ smd_op_check(int fd, const char *name, const char *format_name, uint32_t repair,
 	return rc;
 }
 
+/* ---- checksum ------------------------------------------------------------------------ */
+
+int
+smd_op_checksum(struct smd_source *source, const struct smd_copy_options *options, json **ret,
+		struct smd_error *err)
+{
+	CLEANUP_CHAIN struct smd_chain *chain = NULL;
+	char text[SMD_DIGEST_TEXT_MAX];
+	struct smd_digest digest;
+	uint64_t size;
+
+	if (smd_source_open(source, &chain, err) != 0)
+		return -1;
+	size = smd_chain_size(chain);
+	if (smd_digest_chain(chain, 0, size, options, &digest, err) != 0)
+		return -1;
+	smd_digest_text(&digest, size, text);
+	*ret = json_object_new_object();
+	smd_json_set_str(*ret, "filename", source->layers[0].name);
+	smd_json_set_str(*ret, "digest", text);
+	smd_json_set_int(*ret, "virtual-size", (int64_t)size);
+	return 0;
+}
+
 /* ---- map ----------------------------------------------------------------------------- */
 
 static int

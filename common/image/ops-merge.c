@@ -37,15 +37,19 @@ needs_repair(const struct smd_error *err)
 }
 
 /* Mend what is safe to mend in an image of ours that a power cut left. */
-static int
-leaf_repair(const struct smd_source *source, struct smd_error *err)
+int
+ops_source_repair(const struct smd_source *source, bool *ret_sound, struct smd_error *err)
 {
 	CLEANUP_JSON json *found = NULL;
 	int fd = fcntl(source->layers[0].fd, F_DUPFD_CLOEXEC, 0);
 	int verdict;
 
-	return smd_op_check(fd, source->layers[0].name, source->layers[0].format,
-			    SMD_REPAIR_ALL, &found, &verdict, err);
+	if (smd_op_check(fd, source->layers[0].name, source->layers[0].format, SMD_REPAIR_ALL,
+			 &found, &verdict, err) != 0)
+		return -1;
+	if (ret_sound)
+		*ret_sound = verdict != 2;
+	return 0;
 }
 
 int
@@ -64,7 +68,7 @@ smd_source_open_mended(struct smd_source *source, struct smd_chain **ret, struct
 	if (rc == 0 || !needs_repair(err))
 		return rc;
 	smd_error_clear(err);
-	return leaf_repair(&again, err) == 0 ? smd_source_open(&again, ret, err) : -1;
+	return ops_source_repair(&again, NULL, err) == 0 ? smd_source_open(&again, ret, err) : -1;
 }
 
 /* ---- Merging ---- */
@@ -220,7 +224,7 @@ smd_op_set_parent(struct smd_source *source, const char *name, struct smd_error 
 		return rc;
 	smd_error_clear(err);
 	/* Opened anew: what mends it may cut it off. */
-	if (leaf_repair(&again, err) != 0)
+	if (ops_source_repair(&again, NULL, err) != 0)
 		return -1;
 	return set_parent_once(&again, name, err);
 }

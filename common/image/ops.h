@@ -83,8 +83,10 @@ int smd_target_round(struct smd_target *target, struct smd_error *err);
 int smd_op_create(struct smd_target *target, struct smd_error *err);
 
 /* create + copy + flush; the result has the source's exact size, rounded up to
- * the format's size_unit; over parents it is an overlay. *ret: {"virtual-size":…, "data":…, "written":…,
- * "shared":…, "seconds":…}. */
+ * the format's size_unit; over parents it is an overlay. With marks of an earlier run's it goes
+ * on with what that left in the target's file, which is not emptied first then; where it
+ * cannot, it makes the target anew and says why. *ret: see convert in
+ * daemon/worker/protocol.h. */
 int smd_op_convert(struct smd_source *source, struct smd_target *target,
 		   const struct smd_copy_options *options, json **ret, struct smd_error *err);
 
@@ -92,6 +94,10 @@ int smd_op_convert(struct smd_source *source, struct smd_target *target,
  * differs is written. onto is at least as large; the same result. */
 int smd_op_update(struct smd_source *source, struct smd_source *base, struct smd_source *onto,
 		  const struct smd_copy_options *options, json **ret, struct smd_error *err);
+
+/* {"filename","digest":"xxh3-pages:…","virtual-size"}: the merged view's content. */
+int smd_op_checksum(struct smd_source *source, const struct smd_copy_options *options,
+		    json **ret, struct smd_error *err);
 
 /* qemu-img info --output=json; "format-specific": {"type", "data": {the module's details}}.
  * Only the leaf is opened: one that needs a parent needs none here. */

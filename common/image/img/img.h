@@ -42,6 +42,7 @@ struct img_options {
 	bool share;			/* -U: without locks */
 	bool chain;			/* --chain: ours, with their parents */
 	bool verify;			/* --verify */
+	const char *marks;		/* --marks */
 	bool dry_run;			/* --dry-run */
 	bool unsafe;			/* -u */
 	bool durable;			/* -t, and not "unsafe" */
@@ -104,6 +105,7 @@ void img_copy_options(const struct img_options *o, struct img_progress *progress
 /* ---- Verbs ---- */
 int img_bench(struct img_options *o, struct smd_error *err);
 int img_check(struct img_options *o, struct smd_error *err);
+int img_checksum(struct img_options *o, struct smd_error *err);
 int img_commit(struct img_options *o, struct smd_error *err);
 int img_compare(struct img_options *o, struct smd_error *err);
 int img_convert(struct img_options *o, struct smd_error *err);

@@ -185,6 +185,29 @@ img_measure(struct img_options *o, struct smd_error *err)
 }
 
 int
+img_checksum(struct img_options *o, struct smd_error *err)
+{
+	CLEANUP(cleanup_source) struct smd_source source = { 0 };
+	CLEANUP_JSON json *result = NULL;
+	struct smd_copy_options options;
+	struct img_progress progress;
+	int rc;
+
+	if (img_source(o, o->args[0], o->format, false, &source, err) != 0)
+		return -1;
+	img_copy_options(o, &progress, &options);
+	rc = smd_op_checksum(&source, &options, &result, err);
+	img_progress_end(&progress);
+	if (rc != 0)
+		return -1;
+	if (o->json)
+		img_print_json(result);
+	else
+		printf("%s  %s\n", smd_json_str(result, "digest", ""), o->args[0]);
+	return IMG_OK;
+}
+
+int
 img_compare(struct img_options *o, struct smd_error *err)
 {
 	CLEANUP(cleanup_source) struct smd_source a = { 0 }, b = { 0 };

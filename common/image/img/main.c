@@ -13,14 +13,18 @@ const struct img_verb img_verbs[] = {
 	{ "check", "[-f FORMAT] [-r leaks|all] [--dry-run] [-U] [--output=json|human] FILE",
 	  "Check an image: 0 clean, 1 could not check, 2 corrupt, 3 only leaked space.", 1, 1,
 	  NULL, img_check },
+	{ "checksum", "[-f FORMAT] [-p] [-m THREADS] [--rate BYTES] [--chain] [-U]\n"
+	  "         [--output=json|human] FILE",
+	  "Print the digest of a disk's content, the same whatever image holds it.", 1, 1,
+	  NULL, img_checksum },
 	{ "commit", "[-f FORMAT] [-p] [-m THREADS] [--rate BYTES] [-U] FILE",
 	  "Write what an overlay holds into its parent; the overlay stays as it is.", 1, 1,
 	  NULL, img_commit },
 	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
 	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, NULL, img_compare },
 	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-B BASE -F FORMAT] [-c] [-p]\n"
-	  "         [-m THREADS] [-W] [-t CACHE] [--rate BYTES] [--verify] [--chain] [-U]\n"
-	  "         [--output=json|human] IN OUT",
+	  "         [-m THREADS] [-W] [-t CACHE] [--rate BYTES] [--verify] [--marks FILE]\n"
+	  "         [--chain] [-U] [--output=json|human] IN OUT",
 	  "Copy a disk into a new image of another, or the same, format; with -B into an overlay\n"
 	  "over BASE.", 2, 2, "cB:", img_convert },
 	{ "create", "[-f FORMAT] [-o OPTION=VALUE,...] [-b PARENT -F FORMAT] FILE [SIZE]",
@@ -45,7 +49,7 @@ const struct img_verb img_verbs[] = {
 };
 
 enum {
-	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_EXACT, OPT_HELP, OPT_JSON, OPT_OUTPUT, OPT_PLUGIN_DIR,
+	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_EXACT, OPT_HELP, OPT_JSON, OPT_MARKS, OPT_OUTPUT, OPT_PLUGIN_DIR,
 	OPT_RATE, OPT_SHRINK, OPT_SIZE, OPT_VERIFY, OPT_VERSION,
 };
 
@@ -56,6 +60,7 @@ static const struct option long_options[] = {
 	{ "force-share", no_argument, NULL, 'U' },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "json", no_argument, NULL, OPT_JSON },
+	{ "marks", required_argument, NULL, OPT_MARKS },
 	{ "output", required_argument, NULL, OPT_OUTPUT },
 	{ "plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR },
 	{ "rate", required_argument, NULL, OPT_RATE },
@@ -99,6 +104,7 @@ usage(FILE *to)
 	      "  --dry-run        say what a repair would do\n"
 	      "  --exact          measure: read all data, to find what is zeroes\n"
 	      "  --json           the same as --output=json\n"
+	      "  --marks FILE     convert: note there how far it is; run again, it goes on from there\n"
 	      "  --output FORM    human or json\n"
 	      "  --plugin-dir DIR find format modules here (separated by colons)\n"
 	      "  --rate BYTES     copy at most so much a second\n"
@@ -206,6 +212,7 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 	case OPT_CHAIN: o->chain = true; return 0;
 	case OPT_EXACT: o->exact = true; return 0;
 	case OPT_DRY_RUN: o->dry_run = true; return 0;
+	case OPT_MARKS: o->marks = arg; return 0;
 	case OPT_PLUGIN_DIR: *plugins = arg; return 0;
 	case OPT_RATE: return smd_size_parse(arg, &o->rate, err);
 	case OPT_SHRINK: o->shrink = true; return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Verbs that write: convert, create, resize; and bench, which measures convert. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -66,6 +67,33 @@ target_over(struct smd_target *target, struct smd_source *base, const char *path
 	target->upper = depth > 1 ? 1 : 0;
 }
 
+/* --marks FILE. */
+struct marks_file {
+	struct smd_io *io;
+	struct smd_marks *marks;
+};
+
+static void
+marks_close(struct marks_file *m)
+{
+	smd_marks_close(m->marks);
+	smd_io_close(m->io);
+}
+
+static int
+marks_open(const struct img_options *o, struct marks_file *ret, struct smd_error *err)
+{
+	CLEANUP_CLOSE int fd = -1;
+
+	if (!o->marks)
+		return 0;
+	fd = img_open_file(o->marks, O_RDWR | O_CREAT, err);
+	if (fd < 0 || smd_io_file(fd, o->marks, SMD_IO_WRITABLE, &ret->io, err) != 0)
+		return -1;
+	fd = -1;
+	return smd_marks_open(ret->io, &ret->marks, err);
+}
+
 static int
 convert(struct img_options *o, const char *in, const char *out, json **ret,
 	struct smd_error *err)
@@ -73,13 +101,15 @@ convert(struct img_options *o, const char *in, const char *out, json **ret,
 	CLEANUP(cleanup_source) struct smd_source source = { 0 };
 	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
 	CLEANUP(cleanup_source) struct smd_source base = { 0 };
+	CLEANUP(marks_close) struct marks_file marks = { NULL, NULL };
 	struct smd_copy_options options;
 	struct img_progress progress;
 	bool made = false;
 	int rc;
 
 	if (refuse_same_file(in, out, err) != 0 || base_source(o, out, &base, err) != 0 ||
-	    img_source(o, in, o->format, false, &source, err) != 0)
+	    img_source(o, in, o->format, false, &source, err) != 0 ||
+	    marks_open(o, &marks, err) != 0)
 		return -1;
 	rc = img_target(o, out, o->out_format, &target, &made, err);
 	if (rc == 0) {
@@ -87,11 +117,14 @@ convert(struct img_options *o, const char *in, const char *out, json **ret,
 			target_over(&target, &base, o->backing, source.n);
 		target.no_flush = !o->durable;
 		img_copy_options(o, &progress, &options);
+		options.marks = marks.marks;
 		rc = smd_op_convert(&source, &target, &options, ret, err);
 		img_progress_end(&progress);
 	}
-	if (rc != 0 && made)
+	if (rc != 0 && made && !o->marks)
 		unlink(out);
+	if (rc == 0 && o->marks)
+		unlink(o->marks);
 	return rc;
 }
 
@@ -99,11 +132,15 @@ int
 img_convert(struct img_options *o, struct smd_error *err)
 {
 	CLEANUP_JSON json *result = NULL;
+	const char *why;
 
 	if (!o->out_format)
 		return smd_fail_INVALID_VALUE(err, "-O", "", "convert needs -O FORMAT");
 	if (convert(o, o->args[0], o->args[1], &result, err) != 0)
 		return -1;
+	why = smd_json_str(result, "started_over", NULL);
+	if (why && !o->quiet)
+		fprintf(stderr, "smd-img: the conversion was started over: %s\n", why);
 	if (o->json)
 		img_print_json(result);
 	return IMG_OK;

@@ -293,6 +293,8 @@ img_target(const struct img_options *o, const char *path, const char *format,
 	if (ret->fd < 0 || lock_file(o, ret->fd, true, path, err) != 0)
 		return -1;
 	*ret_made = made;
+	if (o->marks)	/* it may be what an earlier run left */
+		return 0;
 	/* A block device keeps its size; a file starts empty. One that is empty is
 	 * left alone: ext4 writes a file back on close once it was cut to nothing. */
 	if (lseek(ret->fd, 0, SEEK_END) > 0 && ftruncate(ret->fd, 0) != 0 && errno != EINVAL)
