@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from smdtest import skip
 
@@ -30,8 +31,10 @@ if not corpus or not os.path.exists(os.path.join(corpus, "manifest.json")):
 
 class Run:
     """One run of smd-img: its status, its JSON, its peak memory."""
+    slowest = largest = (0, "")
 
     def __init__(self, *args):
+        began = time.monotonic()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             child = subprocess.Popen(("smd-img",) + args, stdout=out, stderr=err,
                                      preexec_fn=lambda: resource.setrlimit(
@@ -41,6 +44,8 @@ class Run:
             signal.alarm(0)
             child.returncode = self.status = os.waitstatus_to_exitcode(status)
             self.rss = usage.ru_maxrss
+            Run.slowest = max(Run.slowest, (time.monotonic() - began, args))
+            Run.largest = max(Run.largest, (self.rss, args))
             out.seek(0)
             err.seek(0)
             self.stderr = err.read().decode(errors="replace").strip()
@@ -150,6 +155,8 @@ def main():
                 bad += judge(entry, policy, expect, os.path.join(directory, "out.raw"))
                 n += 1
     print("\n".join(bad))
+    print("the slowest took %.2f s: %s" % (Run.slowest[0], " ".join(Run.slowest[1])))
+    print("the largest took %d KiB: %s" % (Run.largest[0], " ".join(Run.largest[1])))
     print("%d verdicts, %d problems" % (n, len(bad)))
     sys.exit(bool(bad))
 
