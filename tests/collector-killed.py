@@ -13,17 +13,6 @@ ROUNDS = int(os.environ.get("SMD_KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("SMD_KILL_SEED", "20261121"))
 
 
-def workers_of(smd):
-    pids = []
-    for task in os.listdir("/proc/%d/task" % smd.process.pid):
-        try:
-            with open("/proc/%d/task/%s/children" % (smd.process.pid, task)) as f:
-                pids += [int(p) for p in f.read().split()]
-        except OSError:
-            pass
-    return pids
-
-
 def grow(smd, vdis, rng):
     """More snapshots and clones, each with bytes of its own, and some of them destroyed."""
     for _ in range(3):
@@ -79,12 +68,8 @@ with Smd() as smd:
         smd.let_collect(sr)
         until = time.monotonic() + rng.uniform(0.9, 1.6)
         while time.monotonic() < until:
-            pids = workers_of(smd)
-            if pids and rng.random() < 0.1:
-                try:
-                    os.kill(rng.choice(pids), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            if rng.random() < 0.1:
+                smd.kill_a_worker(rng)
             time.sleep(0.002)
         smd.kill()
         smd.start()

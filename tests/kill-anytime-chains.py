@@ -119,17 +119,6 @@ class Client:
                     not os.path.exists(image)), done.stdout + done.stderr
 
 
-def workers_of(smd):
-    pids = []
-    for task in os.listdir("/proc/%d/task" % smd.process.pid):
-        try:
-            with open("/proc/%d/task/%s/children" % (smd.process.pid, task)) as f:
-                pids += [int(p) for p in f.read().split()]
-        except OSError:
-            pass
-    return pids
-
-
 rng = random.Random(20261121)
 with Smd() as smd:
     clients = [Client(smd, smd.make_sr("sr-" + fmt), fmt, seed)
@@ -141,12 +130,8 @@ with Smd() as smd:
         until = time.monotonic() + rng.uniform(0.5, 4)
         while time.monotonic() < until:
             time.sleep(rng.uniform(0.02, 0.2))
-            workers = workers_of(smd)
-            if workers and rng.random() < 0.2:
-                try:
-                    os.kill(rng.choice(workers), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            if rng.random() < 0.2:
+                smd.kill_a_worker(rng)
         smd.kill()
         for client, thread in zip(clients, threads):
             client.stop.set()

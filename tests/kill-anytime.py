@@ -73,17 +73,6 @@ def client(smd, srs, model, stop, seed, image, digest):
             return
 
 
-def workers_of(smd):
-    pids = []
-    for task in os.listdir("/proc/%d/task" % smd.process.pid):
-        try:
-            with open("/proc/%d/task/%s/children" % (smd.process.pid, task)) as f:
-                pids += [int(p) for p in f.read().split()]
-        except OSError:
-            pass
-    return pids
-
-
 def check(smd, srs, model, digest):
     records = smd.call("VDI.get_all_records")
     by_uuid = {r["uuid"]: r for r in records.values()}
@@ -143,12 +132,8 @@ with Smd() as smd:
         until = time.monotonic() + rng.uniform(0.3, 2.5)
         while time.monotonic() < until:
             time.sleep(rng.uniform(0.02, 0.2))
-            workers = workers_of(smd)
-            if workers and rng.random() < 0.3:
-                try:
-                    os.kill(rng.choice(workers), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            if rng.random() < 0.3:
+                smd.kill_a_worker(rng)
         smd.kill()
         stop.set()
         for thread in threads:

@@ -224,7 +224,7 @@ class Story:
 
         def kill():
             time.sleep(delay)
-            for pid in [self.smd.process.pid] if daemon else self.workers():
+            for pid in [self.smd.process.pid] if daemon else self.smd.workers():
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -248,16 +248,6 @@ class Story:
             self.smd.start()
             self.learn()
         self.compare()
-
-    def workers(self):
-        pids = []
-        for task in os.listdir("/proc/%d/task" % self.smd.process.pid):
-            try:
-                with open("/proc/%d/task/%s/children" % (self.smd.process.pid, task)) as f:
-                    pids += [int(p) for p in f.read().split()]
-            except OSError:
-                pass
-        return pids
 
     def learn(self):
         """What became of the call that was cut off: all of it or nothing."""

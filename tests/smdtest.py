@@ -164,6 +164,28 @@ class Smd:
         self.process.kill()
         self.process.wait()
 
+    def workers(self):
+        """The daemon's children."""
+        pids = []
+        for task in os.listdir("/proc/%d/task" % self.process.pid):
+            try:
+                with open("/proc/%d/task/%s/children" % (self.process.pid, task)) as f:
+                    pids += [int(p) for p in f.read().split()]
+            except OSError:
+                pass
+        return pids
+
+    def kill_a_worker(self, rng):
+        """Whether there was one."""
+        pids = self.workers()
+        try:
+            if pids:
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                return True
+        except ProcessLookupError:
+            pass
+        return False
+
     def restart(self):
         if self.process.poll() is None:
             self.stop()

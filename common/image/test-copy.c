@@ -65,24 +65,6 @@ assert_same(struct smd_chain *a, struct smd_chain *b)
 	assert_memory_equal(x, y, size);
 }
 
-struct steps {
-	uint64_t last, total;
-	size_t n;
-	size_t stop_at;
-};
-
-static int
-step(void *opaque, uint64_t done, uint64_t total)
-{
-	struct steps *s = opaque;
-
-	assert_true(s->n == 0 || total == s->total);
-	assert_true(done >= s->last && done <= total);
-	s->last = done;
-	s->total = total;
-	return ++s->n == s->stop_at;
-}
-
 /* Into an image that is fresh, of dirty space, and full of old data. */
 static void
 copy_into(struct smd_io *dst_io, bool zero, bool verify)
@@ -90,10 +72,10 @@ copy_into(struct smd_io *dst_io, bool zero, bool verify)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_chain *src CLEANUP_CHAIN = open_one(&model_format, source_io(), 0);
 	struct smd_chain *dst CLEANUP_CHAIN = open_one(&model_format, dst_io, SMD_CHAIN_WRITE);
-	struct steps steps = { 0 };
+	struct model_steps steps = { 0 };
 	const struct smd_copy_options options = {
 		.n_threads = 3, .target_is_zero = zero, .verify = verify,
-		.progress = step, .opaque = &steps,
+		.progress = model_step, .opaque = &steps,
 	};
 	struct smd_copy_stats stats;
 	uint64_t offset;
@@ -103,7 +85,7 @@ copy_into(struct smd_io *dst_io, bool zero, bool verify)
 	assert_same(src, dst);
 	assert_int_equal(steps.last, steps.total);
 	assert_int_equal(steps.total, stats.bytes_data * (verify ? 2 : 1));
-	steps = (struct steps){ 0 };
+	steps = (struct model_steps){ 0 };
 	assert_int_equal(smd_compare(src, dst, true, &options, &offset, &err), 0);
 	assert_true(offset == UINT64_MAX);
 }
@@ -206,8 +188,8 @@ test_cancel(void **state)
 		struct smd_chain *src CLEANUP_CHAIN = open_one(&model_format, source_io(), 0);
 		struct smd_chain *dst CLEANUP_CHAIN =
 			open_one(&model_format, model_new(SIZE, 0, 2, 0), SMD_CHAIN_WRITE);
-		struct steps steps = { .stop_at = at };
-		const struct smd_copy_options options = { .progress = step, .opaque = &steps };
+		struct model_steps steps = { .stop_at = at };
+		const struct smd_copy_options options = { .progress = model_step, .opaque = &steps };
 
 		assert_int_equal(smd_copy(src, dst, &options, NULL, &err), -1);
 		assert_string_equal(err.code, "TASK_CANCELLED");

@@ -127,23 +127,6 @@ expect_disk(const uint8_t *want, struct smd_chain *chain)
 	assert_memory_equal(disk, want, SIZE);
 }
 
-struct steps {
-	uint64_t last, total;
-	size_t n, stop_at;
-};
-
-static int
-step(void *opaque, uint64_t done, uint64_t total)
-{
-	struct steps *s = opaque;
-
-	assert_true(s->n == 0 || total == s->total);
-	assert_true(done >= s->last && done <= total);
-	s->last = done;
-	s->total = total;
-	return ++s->n == s->stop_at;
-}
-
 static struct smd_merge_sizes
 measured(void)
 {
@@ -163,8 +146,8 @@ test_into_parent(void **state)
 	struct smd_chain *child CLEANUP_CHAIN = NULL;
 	struct smd_chain *parent CLEANUP_CHAIN = NULL;
 	CLEANUP_FREE uint8_t *want = NULL;
-	struct steps steps = { 0 };
-	const struct smd_copy_options options = { .n_threads = 3, .progress = step,
+	struct model_steps steps = { 0 };
+	const struct smd_copy_options options = { .n_threads = 3, .progress = model_step,
 						  .opaque = &steps };
 	struct smd_copy_stats stats;
 
@@ -217,8 +200,8 @@ into_child(size_t n, bool cancel)
 	struct smd_io *leaf;
 	struct smd_chain *child = open_layers(0, n, SMD_CHAIN_WRITE, &leaf);
 	CLEANUP_FREE uint8_t *want = disk_of(child);
-	struct steps steps = { .stop_at = cancel ? 2 : 0 };
-	const struct smd_copy_options options = { .n_threads = 3, .progress = step,
+	struct model_steps steps = { .stop_at = cancel ? 2 : 0 };
+	const struct smd_copy_options options = { .n_threads = 3, .progress = model_step,
 						  .opaque = &steps };
 	int r = smd_merge_into_child(child, &options, NULL, &err);
 

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "common/image/test-model.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "common/image/format.h"
 #include "common/mem.h"
@@ -426,3 +432,15 @@ const struct smd_format flat_format = {
 	.zero = flat_zero,
 	.flush = flat_flush,
 };
+
+int
+model_step(void *steps, uint64_t done, uint64_t total)
+{
+	struct model_steps *s = steps;
+
+	assert_true(s->n == 0 || total == s->total);
+	assert_true(done >= s->last && done <= total);
+	s->last = done;
+	s->total = total;
+	return ++s->n == s->stop_at;
+}

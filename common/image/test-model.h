@@ -33,4 +33,11 @@ uint64_t model_get(struct smd_io *io, uint64_t unit);
 /* Give a unit data of its own: this byte throughout. */
 void model_put(struct smd_io *io, uint64_t unit, uint8_t byte);
 
+/* What progress must look like (its opaque); it stops the work at its stop_at-th call. */
+struct model_steps {
+	uint64_t last, total;
+	size_t n, stop_at;
+};
+int model_step(void *steps, uint64_t done, uint64_t total);
+
 #endif
