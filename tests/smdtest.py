@@ -584,7 +584,7 @@ def allocated(path):
 # -- assertions --
 
 def expect_eq(actual, expected, what=""):
-    assert actual == expected, "%s: got %r, wanted %r" % (what, actual, expected)
+    assert actual == expected, "%s: got %.2000r, wanted %.2000r" % (what, actual, expected)
 
 
 def expect_error(code, function, *args, params=None):
