@@ -178,7 +178,8 @@ streams(const struct smd_format *f, struct smd_io *store, const uint8_t *disk)
 					   .uuid = { 1 } };
 	struct smd_io *streamed = store_new();
 
-	if (smd_stream_to(chain, f, &params, sink, streamed, NULL, &two_threads, &err) != 0)
+	if (smd_stream_to(chain, f, &params, sink, streamed, NULL, &two_threads, NULL,
+			  &err) != 0)
 		image_die(&err, "%s: stream", f->name);
 	smd_chain_close(chain);
 	expect_sound(f, streamed);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "common/error.h"
 
@@ -31,8 +32,11 @@ void smd_copy_control_pause(struct smd_copy_control *c, bool pause);
 /* For good: what runs makes a mark, if it makes marks, and fails with JOB_STOPPED. */
 void smd_copy_control_stop(struct smd_copy_control *c);
 
-/* For whoever moves bytes without the copier: wait while there is a pause; JOB_STOPPED.
- * c NULL: nothing. */
-int smd_copy_control_wait(struct smd_copy_control *c, struct smd_error *err);
+/* For whoever moves bytes without the copier, and is about to move so many more: wait
+ * while there is a pause, and as long as the rate wants; JOB_STOPPED. c NULL: nothing. */
+int smd_copy_control_pass(struct smd_copy_control *c, uint64_t bytes, struct smd_error *err);
+
+/* So long from now, for a timed wait on changed. */
+struct timespec smd_copy_control_until(uint64_t ns);
 
 #endif

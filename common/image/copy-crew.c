@@ -143,13 +143,9 @@ rate_now(struct crew *crew, unsigned *ret_changes)
 		return crew->options->bytes_per_second;
 	LOCK_SCOPE(&control->lock);
 	while (control->paused && !control->stopped && !atomic_load(&crew->stop)) {
-		struct timespec until;
-
 		/* Not for ever: another thread may fail meanwhile. */
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += NAP_NS;
-		until.tv_sec += until.tv_nsec / NS_PER_S;
-		until.tv_nsec %= NS_PER_S;
+		struct timespec until = smd_copy_control_until(NAP_NS);
+
 		pthread_cond_timedwait(&control->changed, &control->lock, &until);
 	}
 	*ret_changes = control->changes;

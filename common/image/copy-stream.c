@@ -24,6 +24,9 @@ struct stream {
 	struct smd_extent *extents;
 	size_t n, room;
 	uint64_t unit;			/* gaps smaller than this are data too */
+	struct smd_digest digest;
+	bool has_digest;
+	uint64_t written;
 };
 
 /* ---- The disk's data as extents ---- */
@@ -125,6 +128,7 @@ stream_count(void *opaque, const struct smd_piece *piece, struct smd_error *err)
 static int
 stream_write(struct stream *s, const void *buf, uint64_t count, struct smd_error *err)
 {
+	s->written += count;
 	return s->sink(s->sink_opaque, buf, count, err);
 }
 
@@ -170,6 +174,11 @@ stream_zeroes(struct stream *s, uint64_t count, struct smd_error *err)
 static int
 stream_guest(struct stream *s, uint64_t offset, uint64_t count, struct smd_error *err)
 {
+	uint64_t end = smd_min_u64(offset + count, smd_chain_size(s->src));
+
+	/* Pages are digested whole. */
+	if (offset % SMD_DIGEST_PAGE || (end % SMD_DIGEST_PAGE && end < smd_chain_size(s->src)))
+		s->has_digest = false;
 	while (count > 0) {
 		uint64_t n = smd_min_u64(count, STREAM_WINDOW);
 
@@ -177,6 +186,8 @@ stream_guest(struct stream *s, uint64_t offset, uint64_t count, struct smd_error
 		if (copy_read_padded(s->src, s->buf, offset, n, err) < 0 ||
 		    stream_write(s, s->buf, n, err) < 0 || crew_done(&s->crew, n, err) < 0)
 			return -1;
+		if (s->has_digest)
+			smd_digest_add(&s->digest, s->buf, n, offset);
 		offset += n;
 		count -= n;
 	}
@@ -242,11 +253,12 @@ smd_stream_measure(struct smd_chain *src, const struct smd_format *format,
 int
 smd_stream_to(struct smd_chain *src, const struct smd_format *format,
 	      const struct smd_create *params, smd_sink_fn *sink, void *sink_opaque,
-	      smd_begin_fn *begin, const struct smd_copy_options *options, struct smd_error *err)
+	      smd_begin_fn *begin, const struct smd_copy_options *options,
+	      struct smd_copy_stats *ret_stats, struct smd_error *err)
 {
 	CLEANUP(cleanup_stream) struct stream s = {
 		.crew = { .options = options }, .src = src, .sink = sink,
-		.sink_opaque = sink_opaque,
+		.sink_opaque = sink_opaque, .has_digest = !params->parent_name,
 	};
 
 	if (stream_begin(&s, format, params, err) < 0)
@@ -255,13 +267,21 @@ smd_stream_to(struct smd_chain *src, const struct smd_format *format,
 		return -1;
 	if (options->progress && options->progress(options->opaque, 0, s.crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	return format->stream(params, s.extents, s.n, stream_piece, &s, err);
+	if (format->stream(params, s.extents, s.n, stream_piece, &s, err) < 0)
+		return -1;
+	if (ret_stats)
+		*ret_stats = (struct smd_copy_stats){
+			.bytes_data = s.crew.total, .bytes_written = s.written,
+			.digest = s.digest, .has_digest = s.has_digest,
+		};
+	return 0;
 }
 
 int
 smd_stream_out(struct smd_chain *src, const struct smd_format *format,
 	       const struct smd_create *params, int fd, smd_begin_fn *begin,
-	       const struct smd_copy_options *options, struct smd_error *err)
+	       const struct smd_copy_options *options, struct smd_copy_stats *ret_stats,
+	       struct smd_error *err)
 {
-	return smd_stream_to(src, format, params, sink_fd, &fd, begin, options, err);
+	return smd_stream_to(src, format, params, sink_fd, &fd, begin, options, ret_stats, err);
 }

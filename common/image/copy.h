@@ -77,18 +77,20 @@ int smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy
 
 /* Write the disk in the given format, in order, by the format's stream callback; raw
  * needs none. Where params names a parent, only what the leaf has of its own is
- * written, or with options->base what differs from that one by the extents. *ret_size of begin(): the bytes it is in all, told before the first goes to
- * sink. */
+ * written, or with options->base what differs from that one by the extents. *ret_size
+ * of begin(): the bytes it is in all, told before the first goes to sink. ret_stats (NULL:
+ * none) has the data, written, and the digest of a whole disk. */
 typedef int smd_begin_fn(void *opaque, uint64_t size, struct smd_error *err);
 typedef int smd_sink_fn(void *opaque, const void *buf, size_t count, struct smd_error *err);
 int smd_stream_to(struct smd_chain *src, const struct smd_format *format,
 		  const struct smd_create *params, smd_sink_fn *sink, void *sink_opaque,
 		  smd_begin_fn *begin, const struct smd_copy_options *options,
-		  struct smd_error *err);
+		  struct smd_copy_stats *ret_stats, struct smd_error *err);
 /* The same to a descriptor (a pipe or socket). */
 int smd_stream_out(struct smd_chain *src, const struct smd_format *format,
 		   const struct smd_create *params, int fd, smd_begin_fn *begin,
-		   const struct smd_copy_options *options, struct smd_error *err);
+		   const struct smd_copy_options *options, struct smd_copy_stats *ret_stats,
+		   struct smd_error *err);
 /* The bytes it would be, and of them the disk's. */
 int smd_stream_measure(struct smd_chain *src, const struct smd_format *format,
 		       const struct smd_create *params, uint64_t *ret_size, uint64_t *ret_data,

@@ -11,6 +11,7 @@
 #include "common/checked.h"
 #include "common/mem.h"
 #include "common/uuid.h"
+#include "daemon/worker/control.h"
 #include "daemon/worker/internal.h"
 
 #define IMPORT_CHUNK (1u << 20)
@@ -60,6 +61,15 @@ export_range(struct smd_chain *chain, int fd, uint64_t offset, uint64_t count,
 	return 0;
 }
 
+static void
+set_digest(json *result, const struct smd_digest *digest, uint64_t size)
+{
+	char text[SMD_DIGEST_TEXT_MAX];
+
+	smd_digest_text(digest, size, text);
+	smd_json_set_str(result, "digest", text);
+}
+
 int
 run_export(json *request, json **ret, struct smd_error *err)
 {
@@ -69,10 +79,10 @@ run_export(json *request, json **ret, struct smd_error *err)
 	const struct smd_format *format;
 	struct smd_create params = { 0 };
 	struct smd_copy_options options;
+	struct smd_copy_stats stats;
 	struct smd_source source;
 	int fd = -1;
 
-	(void)ret;
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
 	    parse_fd(request, &fd, err) != 0 ||
 	    smd_format_get(smd_json_str(request, "format", ""), &format, err) != 0 ||
@@ -97,7 +107,12 @@ run_export(json *request, json **ret, struct smd_error *err)
 		params.parent_virtual_size = smd_chain_size(base);
 		smd_uuid_to_bytes(uuid, params.parent_uuid);
 	}
-	return smd_stream_out(chain, format, &params, fd, print_begin, &options, err);
+	if (smd_stream_out(chain, format, &params, fd, print_begin, &options, &stats, err) != 0)
+		return -1;
+	*ret = json_object_new_object();
+	if (stats.has_digest)
+		set_digest(*ret, &stats.digest, smd_chain_size(chain));
+	return 0;
 }
 
 static bool
@@ -166,6 +181,7 @@ run_import_raw(json *request, json **ret, struct smd_error *err)
 	const char *declared_name = smd_json_str(request, "declared", "");
 	const struct smd_format *declared = NULL;
 	struct smd_ends ends = { .size = 0 };
+	struct smd_digest digest = { 0, 0 };
 	struct smd_source source;
 	uint64_t size = 0, done = 0;
 	int fd = -1;
@@ -185,9 +201,12 @@ run_import_raw(json *request, json **ret, struct smd_error *err)
 						      "the upload passes the disk's end, %" PRIu64,
 						      smd_chain_size(chain));
 		smd_ends_add(&ends, buf, (size_t)n);
+		if (smd_copy_control_pass(control_get(), (uint64_t)n, err) != 0)
+			return -1;
 		if ((done == 0 && declared && refuse_head(&ends, declared, err) != 0) ||
 		    import_piece(chain, buf, (size_t)n, done, err) != 0)
 			return -1;
+		smd_digest_add(&digest, buf, (size_t)n, done);
 		print_progress(NULL, done + (uint64_t)n, smd_max_u64(size, done + (uint64_t)n));
 	}
 	if ((declared && smd_detect_refuse_ends(&ends, "the upload", declared, err) != 0) ||
@@ -195,5 +214,8 @@ run_import_raw(json *request, json **ret, struct smd_error *err)
 		return -1;
 	*ret = json_object_new_object();
 	smd_json_set_int(*ret, "bytes", (int64_t)done);
+	/* What the upload leaves alone it does not tell. */
+	if (done == smd_chain_size(chain))
+		set_digest(*ret, &digest, done);
 	return 0;
 }

@@ -136,7 +136,8 @@ member_write(struct export *ex, size_t i, struct smd_error *err)
 
 	if (open_from(ex, i, &chain, err) != 0 ||
 	    member_params(ex, i, chain, parent_name, &params, err) != 0 ||
-	    smd_stream_to(chain, ex->format, &params, sink, ex, begin, &ex->options, err) != 0)
+	    smd_stream_to(chain, ex->format, &params, sink, ex, begin, &ex->options, NULL,
+			  err) != 0)
 		return -1;
 	ex->done += ex->data;
 	return 0;

@@ -18,6 +18,7 @@
 #include "common/image/io.h"
 #include "common/mem.h"
 #include "daemon/worker/archive.h"
+#include "daemon/worker/control.h"
 #include "daemon/worker/internal.h"
 
 #define IMAGES_MAX 30		/* of a chain, in XenServer's SRs and in ours */
@@ -253,6 +254,8 @@ write_data(struct import *in, struct image *image, const uint8_t *data, size_t l
 {
 	if (len > in->room - in->written)
 		return fail_full(in, image->member, in->written + len, err);
+	if (smd_copy_control_pass(control_get(), len, err) != 0)
+		return -1;
 	in->written += len;
 	while (len > 0) {
 		ssize_t n = pwrite(image->fd, data, len, (off_t)offset);

@@ -3,6 +3,8 @@ libexec_PROGRAMS += smd-worker
 smd_worker_SOURCES = \
 	worker/archive.c \
 	worker/archive.h \
+	worker/control.c \
+	worker/control.h \
 	worker/disk.c \
 	worker/export.c \
 	worker/gzip.c \

@@ -10,28 +10,10 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "daemon/worker/control.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/request.h"
 #include "daemon/worker/sandbox.h"
-
-/* One line of standard input, without its newline; NULL: none, or too long. */
-static char *
-read_request(size_t *ret_len)
-{
-	size_t size = 0, room = 4096;
-	CLEANUP_FREE char *line = smd_malloc(room);
-
-	for (int c; (c = getchar()) != '\n';) {
-		if (c == EOF || size == WORKER_LINE_MAX)
-			return NULL;
-		if (size + 1 == room)
-			line = smd_reallocarray(line, room *= 2, 1);
-		line[size++] = (char)c;
-	}
-	line[size] = '\0';
-	*ret_len = size;
-	return TAKE_PTR(line);
-}
 
 static void
 answer(const char *member, json *value)
@@ -53,7 +35,7 @@ serve(const char *formats, json **ret, struct smd_error *err)
 	struct sandbox_limits limits;
 	size_t len;
 
-	line = read_request(&len);
+	line = control_line(&len);
 	if (!line)
 		return smd_fail_INTERNAL_ERROR(err, "request", "no request of at most %u bytes",
 					       WORKER_LINE_MAX);

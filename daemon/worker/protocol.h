@@ -29,6 +29,9 @@
  *   {"stop":true}		the same, then the end: {"error":{"code":"JOB_STOPPED"…}}. Those
  *				that make no marks stop as well, to be begun again
  *
+ * What a worker is about to read from a pipe or a disk comes first: a client that sends
+ * nothing is not hurried by them.
+ *
  * Requests ("fd" is a descriptor number the worker was given):
  *   {"op":"formats"}
  *   {"op":"create",  "target":T}

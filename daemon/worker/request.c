@@ -7,8 +7,10 @@
 #include <time.h>
 
 #include "common/checked.h"
+#include "common/image/io.h"
 #include "common/image/ops.h"
 #include "common/mem.h"
+#include "daemon/worker/control.h"
 #include "daemon/worker/internal.h"
 #include "daemon/worker/sandbox.h"
 
@@ -135,6 +137,14 @@ print_progress(void *opaque, uint64_t done, uint64_t total)
 	return fflush(stdout) != 0;	/* nobody listens: stop */
 }
 
+static void
+print_mark(void *opaque, uint64_t done)
+{
+	(void)opaque;
+	printf("{\"mark\":{\"done\":%" PRIu64 "}}\n", done);
+	fflush(stdout);
+}
+
 void
 parse_copy_options(json *request, struct smd_copy_options *ret)
 {
@@ -144,6 +154,8 @@ parse_copy_options(json *request, struct smd_copy_options *ret)
 		.verify = smd_json_bool(request, "verify", false),
 		.compress = smd_json_bool(request, "compress", false),
 		.progress = print_progress,
+		.marked = print_mark,
+		.control = control_get(),
 	};
 }
 
@@ -234,17 +246,47 @@ run_look(json *request, json **ret, struct smd_error *err)
 	return 0;
 }
 
+/* The job's marks, where it has any. */
+struct marks {
+	struct smd_io *io;
+	struct smd_marks *marks;
+};
+
+static void
+cleanup_marks_file(struct marks *m)
+{
+	smd_marks_close(m->marks);
+	smd_io_close(m->io);
+}
+
+static int
+parse_marks(json *request, struct marks *ret, struct smd_error *err)
+{
+	json *obj = smd_json_member(request, "marks");
+	int fd = -1;
+
+	if (!obj)
+		return 0;
+	if (parse_fd(obj, &fd, err) != 0 ||
+	    smd_io_file(fd, "marks", SMD_IO_WRITABLE, &ret->io, err) != 0)
+		return -1;
+	return smd_marks_open(ret->io, &ret->marks, err);
+}
+
 static int
 run_convert(json *request, json **ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_target) struct smd_target target = { .fd = -1 };
+	CLEANUP(cleanup_marks_file) struct marks marks = { NULL, NULL };
 	struct smd_copy_options options;
 	struct smd_source source;
 
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
-	    parse_target(smd_json_member(request, "target"), true, &target, err) != 0)
+	    parse_target(smd_json_member(request, "target"), true, &target, err) != 0 ||
+	    parse_marks(request, &marks, err) != 0)
 		return -1;
 	parse_copy_options(request, &options);
+	options.marks = marks.marks;
 	return smd_op_convert(&source, &target, &options, ret, err);
 }
 
@@ -440,10 +482,14 @@ int
 request_run(json *request, json **ret, struct smd_error *err)
 {
 	const char *op = smd_json_str(request, "op", "");
+	int64_t rate = smd_json_int(request, "bytes_per_second", 0);
 
 	for (size_t i = 0; i < N_OPS; i++) {
-		if (strcmp(ops[i].op, op) == 0)
-			return ops[i].run(request, ret, err);
+		if (strcmp(ops[i].op, op) != 0)
+			continue;
+		if (ops[i].moves_data)
+			control_start(rate > 0 ? (uint64_t)rate : 0);
+		return ops[i].run(request, ret, err);
 	}
 	return bad_request(err, "op");
 }
