@@ -31,6 +31,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
+#include "daemon/rpc/pool.h"
 #include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/session.h"
@@ -415,6 +416,7 @@ stop(struct server *s)
 		tasks_stop_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
 	call_wait_background(d);
+	pool_stop();
 	collector_stop(d->collector);
 	if (d->storage)
 		storage_stop(d);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Threads for calls nobody waits for on a connection. */
+/* Calls nobody waits for on a connection. */
 #include <pthread.h>
-#include <string.h>
+#include <stdbool.h>
 
 #include "common/mem.h"
 #include "daemon/rpc/call.h"
+#include "daemon/rpc/pool.h"
 
 #define BACKGROUND_MAX 512
 
@@ -18,22 +19,15 @@ struct job {
 };
 
 static void
-leave(void)
-{
-	LOCK_SCOPE(&lock);
-	n_running--;
-	pthread_cond_broadcast(&ended);
-}
-
-static void *
 run(void *opaque)
 {
 	struct job job = *(struct job *)opaque;
 
 	free(opaque);
 	job.fn(job.opaque);
-	leave();
-	return NULL;
+	LOCK_SCOPE(&lock);
+	n_running--;
+	pthread_cond_broadcast(&ended);
 }
 
 static bool
@@ -51,9 +45,6 @@ call_in_background(struct daemon *daemon, void (*fn)(void *opaque), void *opaque
 		   struct smd_error *err)
 {
 	struct job *job;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
 
 	(void)daemon;
 	if (!enter())
@@ -61,16 +52,7 @@ call_in_background(struct daemon *daemon, void (*fn)(void *opaque), void *opaque
 						       BACKGROUND_MAX);
 	job = smd_malloc(sizeof *job);
 	*job = (struct job){ fn, opaque };
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, run, job);
-	pthread_attr_destroy(&attr);
-	if (r != 0) {
-		free(job);
-		leave();
-		return smd_fail_TOO_MANY_PENDING_TASKS(err, "no thread for the call: %s",
-						       strerror(r));
-	}
+	pool_run(run, job);
 	return 0;
 }
 

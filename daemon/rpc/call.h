@@ -85,11 +85,11 @@ call_bool(const struct call *call, size_t n)
 int call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
 		  json **ret, const struct api_type **ret_type, struct smd_error *err);
 
-/* Run fn on a detached thread the daemon waits for at its end. There is a limit:
+/* Run fn on a thread of the pool; the daemon waits for it at its end. There is a limit:
  * TOO_MANY_PENDING_TASKS, and fn does not run. */
 int call_in_background(struct daemon *daemon, void (*fn)(void *opaque), void *opaque,
 		       struct smd_error *err);
-/* Wait until every such thread has ended (at shutdown, after the listeners). */
+/* Wait until all of them have ended (at shutdown, after the listeners). */
 void call_wait_background(struct daemon *daemon);
 
 /* <value>…</value> of a result, as task.result holds it. */

@@ -13,6 +13,8 @@ librpc_la_SOURCES = \
 	rpc/jsonrpc.c \
 	rpc/listen.c \
 	rpc/listen.h \
+	rpc/pool.c \
+	rpc/pool.h \
 	rpc/record.c \
 	rpc/record.h \
 	rpc/rpc.h \
