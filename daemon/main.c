@@ -23,6 +23,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
+#include "daemon/api/watch.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
 #include "daemon/db/db.h"
@@ -415,6 +416,7 @@ stop(struct server *s)
 	if (d->tasks)
 		tasks_stop_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
+	watch_stop(d);
 	call_wait_background(d);
 	pool_stop();
 	collector_stop(d->collector);
@@ -492,6 +494,7 @@ tick(struct server *s, uint64_t second)
 	if (second % 10 == 0)
 		tasks_collect(d->tasks);
 	collect_tick(d);
+	http_tick(s->http);
 	control_tick(d);
 	if (second % TRIM_S == 0)
 		malloc_trim(0);

@@ -67,22 +67,25 @@ with Smd() as smd:
     two.join(30)
     expect_eq(still[0]["result"]["events"][0]["class"], "sr", "the other session")
 
-    # A client that goes away in the middle of its wait holds nothing for long.
-    def threads():
-        return len(os.listdir("/proc/%d/task" % smd.process.pid))
+    # Waiting costs no thread, and a client that goes away in the middle of it holds
+    # nothing for long.
+    def count(what):
+        return len(os.listdir("/proc/%d/%s" % (smd.process.pid, what)))
 
-    left = []
+    left, before = [], count("fd")
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "event.from",
                        "params": [smd.login(), ["SM"], token(), 100.0]})
-    for _ in range(40):
+    for _ in range(200):
         connection = smd.connect()
         connection.request("POST", "/jsonrpc", body, {"Content-Type": "application/json"})
         left.append(connection)
-    while threads() < 40:
+    while count("fd") < before + 150:     # earlier connections may end meanwhile
         time.sleep(0.05)
+    time.sleep(0.5)
+    assert count("task") < 100, "%d threads for 200 clients that wait" % count("task")
     for connection in left:
         connection.close()
     deadline = time.monotonic() + 60
-    while threads() >= 40 and time.monotonic() < deadline:
+    while count("fd") >= before + 100 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert threads() < 40, "%d threads" % threads()
+    assert count("fd") < before + 100, "%d descriptors" % count("fd")

@@ -22,10 +22,12 @@ with Smd() as smd:
     threads = [threading.Thread(target=wait) for _ in range(25)]
     for thread in threads:
         thread.start()
-    # They wait once their calls are counted among the daemon's threads.
-    task_dir = "/proc/%d/task" % smd.process.pid
-    while len(os.listdir(task_dir)) < 25:
+    # They have asked once their connections are there; whether they wait by then, or are
+    # refused at the door, must make no difference.
+    connections = "/proc/%d/fd" % smd.process.pid
+    while len(os.listdir(connections)) < 25:
         time.sleep(0.01)
+    time.sleep(0.5)
     smd.stop()
     for thread in threads:
         thread.join(60)

@@ -5,19 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
+#include "daemon/api/watch.h"
 #include "daemon/db/db.h"
 #include "daemon/rpc/session.h"
 
 #define EVENT_WAIT_MAX_S 120.0
-#define EVENT_LOOK_MS 2000	/* how often a waiting call looks whether its client is there */
 #define EVENT_INTERESTS_MAX 1000
-/* Changes come in bursts; who was woken by the first takes the rest with it, so
- * that many watchers of one busy object do not ask for each state of it. */
-#define EVENT_GATHER_MS 20
 #define TOKEN_DIGITS 20
 
 /* ---- Tokens: 20 digits of the generation, a comma, a number ------------------- */
@@ -51,7 +48,6 @@ token_parse(const char *token, uint64_t *ret, struct smd_error *err)
 struct interests {
 	struct db_interest *list;
 	size_t n;
-	bool none_known;	/* only classes that don't exist here: nothing ever happens */
 };
 
 static void
@@ -96,7 +92,6 @@ interests_parse(struct interests *in, json *classes, struct smd_error *err)
 				  err) != 0)
 			return -1;
 	}
-	in->none_known = in->n == 0;
 	return 0;
 }
 
@@ -125,75 +120,108 @@ add_event(void *opaque, const struct db_change *change)
 
 /* What changed since; nothing when no subscription is of a class we have. */
 static int
-collect(struct call *call, const struct interests *in, uint64_t since, json **ret_events,
-	uint64_t *ret_generation, struct smd_error *err)
+collect(struct call *call, const struct watch *w, json **ret_events, uint64_t *ret_generation,
+	struct smd_error *err)
 {
 	CLEANUP_JSON json *events = json_object_new_array();
 	bool lost = false;
 
-	if (in->none_known)
+	if (w->n_interests == 0)
 		*ret_generation = db_generation(call->daemon->db);
-	else if (db_changes(call->daemon->db, since, in->list, in->n, add_event, events,
-			    ret_generation, &lost, err) != 0)
+	else if (db_changes(call->daemon->db, w->since, w->interests, w->n_interests, add_event,
+			    events, ret_generation, &lost, err) != 0)
 		return -1;
-	if (lost || since > *ret_generation)
-		return smd_fail_EVENTS_LOST(err, "events since %" PRIu64 " are not kept", since);
+	if (lost || w->since > *ret_generation)
+		return smd_fail_EVENTS_LOST(err, "events since %" PRIu64 " are not kept", w->since);
 	*ret_events = TAKE_PTR(events);
 	return 0;
 }
 
-static uint64_t
-now_ms(void)
+/* ---- Batches: what many wait for is looked up and printed once -------------------- */
+
+#define BATCHES_KEPT 16
+#define BATCH_TEXT_MAX (256 * 1024)
+
+static pthread_mutex_t batches_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct batch {
+	char *spec;		/* of the interests; NULL: none is kept here */
+	uint64_t since, generation;
+	struct shared *shared;
+} batches[BATCHES_KEPT];	/* batches_lock */
+static size_t next_batch;
+
+/* As text, for comparison. */
+static char *
+interests_spec(const struct watch *w)
 {
-	struct timespec t;
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
+	if (!out)
+		abort();
+	for (size_t i = 0; i < w->n_interests; i++) {
+		const struct db_interest *in = &w->interests[i];
 
-/* Wait for a change until the deadline, the session's end or the client's. Returns
- * whether there may be one. */
-static bool
-wait_for_change(struct call *call, const struct interests *in, uint64_t since,
-		uint64_t deadline, const bool *gone)
-{
-	for (uint64_t now = now_ms(); now < deadline; now = now_ms()) {
-		uint64_t slice = deadline - now < EVENT_LOOK_MS ? deadline - now : EVENT_LOOK_MS;
-
-		if (db_wait(call->daemon->db, since, in->list, in->n, slice, gone))
-			return true;
-		if (__atomic_load_n(gone, __ATOMIC_ACQUIRE) || call_abandoned(call))
-			return false;
+		fprintf(out, "%s/%zu:%s ", in->cls ? in->cls->name : "*",
+			in->ref ? strlen(in->ref) : 0, in->ref ? in->ref : "");
 	}
-	return false;
+	fclose(out);
+	return text;
 }
 
-/* Collect until there is something, the time is over, or the session or the client is
- * gone. */
+/* One that somebody else was told, while nothing has happened since that belongs to it.
+ * NULL: there is none. */
+static struct shared *
+batch_find(const struct watch *w, const char *spec)
+{
+	LOCK_SCOPE(&batches_lock);
+	for (size_t i = 0; i < BATCHES_KEPT; i++) {
+		const struct batch *b = &batches[i];
+
+		if (b->spec && b->since == w->since && strcmp(b->spec, spec) == 0 &&
+		    !db_concerned(w->daemon->db, b->generation, w->interests, w->n_interests))
+			return shared_ref(b->shared);
+	}
+	return NULL;
+}
+
+static void
+batch_keep(const struct watch *w, const char *spec, uint64_t generation, struct shared *shared)
+{
+	struct batch *b;
+	size_t len;
+
+	shared_text(shared, WIRE_JSON, &len);
+	if (len > BATCH_TEXT_MAX)
+		return;
+	LOCK_SCOPE(&batches_lock);
+	b = &batches[next_batch++ % BATCHES_KEPT];
+	free(b->spec);
+	shared_unref(b->shared);
+	*b = (struct batch){ smd_strdup(spec), w->since, generation, shared_ref(shared) };
+}
+
 static int
-wait_for_events(struct call *call, const struct interests *in, uint64_t since,
-		uint64_t timeout_ms, const bool *gone, json **ret_events,
-		uint64_t *ret_generation, struct smd_error *err)
+batch_make(struct call *call, json *events, uint64_t generation, struct shared **ret,
+	   struct smd_error *err)
 {
-	const struct timespec gather = { 0, EVENT_GATHER_MS * 1000000L };
-	uint64_t deadline = now_ms() + timeout_ms;
+	CLEANUP_JSON json *batch = json_object_new_object();
+	CLEANUP_FREE char *token = token_make(generation);
+	json *counts = NULL;
 
-	for (;;) {
-		if (collect(call, in, since, ret_events, ret_generation, err) != 0)
-			return -1;
-		if (json_object_array_length(*ret_events) > 0 || now_ms() >= deadline ||
-		    call_abandoned(call))
-			return 0;
-		json_object_put(*ret_events);
-		*ret_events = NULL;
-		if (wait_for_change(call, in, *ret_generation, deadline, gone))
-			nanosleep(&gather, NULL);
-		if (__atomic_load_n(gone, __ATOMIC_ACQUIRE))
-			return smd_fail_SESSION_INVALID(err, call->session_ref,
-							"the session ended during the wait");
-		since = *ret_generation;
-	}
+	if (db_counts(call->daemon->db, &counts, err) != 0)
+		return -1;
+	smd_json_set(batch, "events", json_object_get(events));
+	smd_json_set(batch, "valid_ref_counts", counts);
+	smd_json_set_str(batch, "token", token);
+	if (api_value_check(call->message->result, batch, call->message->name, err) != 0)
+		return -1;
+	*ret = shared_new(call->message->result, TAKE_PTR(batch));
+	return 0;
 }
+
+/* ---- Waiting ---------------------------------------------------------------------- */
 
 static uint64_t
 timeout_ms(double seconds)
@@ -203,32 +231,98 @@ timeout_ms(double seconds)
 	return (uint64_t)((seconds < EVENT_WAIT_MAX_S ? seconds : EVENT_WAIT_MAX_S) * 1000);
 }
 
+/* Whether the answer may be that there is nothing. */
+static bool
+must_answer(const struct call *call, const struct watch *w)
+{
+	return !call->peer->park || smd_now_ms() >= w->deadline_ms || call_abandoned(call);
+}
+
+static int
+park(struct call *call, struct watch *w)
+{
+	call->peer->park->state = w;
+	call->peer->park->drop = watch_end;
+	watch_park(w);
+	return CALL_PARKED;
+}
+
+static int
+watch_new(struct call *call, json *classes, uint64_t since, uint64_t wait_ms, struct watch **ret,
+	  struct smd_error *err)
+{
+	CLEANUP(interests_done) struct interests in = { 0 };
+	struct watch *w;
+
+	if (interests_parse(&in, classes, err) != 0 || watch_begin(call, ret, err) != 0)
+		return -1;
+	w = *ret;
+	w->interests = TAKE_PTR(in.list);
+	w->n_interests = in.n;
+	in.n = 0;
+	w->since = since;
+	w->deadline_ms = smd_now_ms() + wait_ms;
+	return 0;
+}
+
+/* The watch of a call made again, which is the call's once more. NULL: it is new. */
+static struct watch *
+watch_again(struct call *call)
+{
+	struct watch *w = call->peer->park ? call->peer->park->state : NULL;
+
+	if (w)
+		call->peer->park->state = NULL;
+	return w;
+}
+
+static void
+cleanup_watch(struct watch **w)
+{
+	watch_end(*w);
+}
+
+/* 0: *ret is the batch to answer with; -1; 1: there is nothing yet. */
+static int
+from_now(struct call *call, struct watch *w, struct shared **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *spec = interests_spec(w);
+	CLEANUP_JSON json *events = NULL;
+	uint64_t generation;
+
+	*ret = batch_find(w, spec);
+	if (*ret)
+		return 0;
+	if (collect(call, w, &events, &generation, err) != 0)
+		return -1;
+	if (json_object_array_length(events) == 0 && !must_answer(call, w)) {
+		w->since = generation;
+		return 1;
+	}
+	if (batch_make(call, events, generation, ret, err) != 0)
+		return -1;
+	if (json_object_array_length(events) > 0)
+		batch_keep(w, spec, generation, *ret);
+	return 0;
+}
+
 static int
 event_from(struct call *call, json **ret, struct smd_error *err)
 {
-	CLEANUP(interests_done) struct interests in = { 0 };
-	CLEANUP_JSON json *events = NULL;
-	CLEANUP_JSON json *counts = NULL;
-	CLEANUP_FREE char *token = NULL;
-	uint64_t since = 0, generation = 0;
-	const bool *gone;
-	int rc;
+	CLEANUP(cleanup_watch) struct watch *w = watch_again(call);
+	double seconds = json_object_get_double(call_arg(call, 2));
+	bool again = w != NULL;
+	int rc = 1;
 
-	if (interests_parse(&in, call_arg(call, 0), err) != 0 ||
-	    token_parse(call_str(call, 1), &since, err) != 0 ||
-	    session_hold(call->daemon->sessions, call->session_ref, &gone, err) != 0)
+	(void)ret;
+	if (!again && (watch_new(call, call_arg(call, 0), 0, timeout_ms(seconds), &w, err) != 0 ||
+		       token_parse(call_str(call, 1), &w->since, err) != 0))
 		return -1;
-	rc = wait_for_events(call, &in, since, timeout_ms(json_object_get_double(call_arg(call, 2))),
-			     gone, &events, &generation, err);
-	session_release(call->daemon->sessions, call->session_ref);
-	if (rc != 0 || db_counts(call->daemon->db, &counts, err) != 0)
-		return -1;
-	token = token_make(generation);
-	*ret = json_object_new_object();
-	smd_json_set(*ret, "events", TAKE_PTR(events));
-	smd_json_set(*ret, "valid_ref_counts", TAKE_PTR(counts));
-	smd_json_set_str(*ret, "token", token);
-	return 0;
+	if (again || must_answer(call, w) || !watch_must_pause(w->since))
+		rc = from_now(call, w, &call->shared, err);
+	if (rc <= 0)
+		return rc;
+	return park(call, TAKE_PTR(w));
 }
 
 /* ---- The same for clients of old: the session keeps classes and place ------------- */
@@ -292,54 +386,53 @@ event_unregister(struct call *call, json **ret, struct smd_error *err)
 	return session_set_events(sessions, call->session_ref, left, since, err);
 }
 
-/* One wait of event.next; no event: the time was over. */
+/* What was lost is told once. */
 static int
-wait_registered(struct call *call, const bool *gone, json **ret, struct smd_error *err)
+next_lost(struct call *call, struct smd_error *err)
 {
-	struct sessions *sessions = call->daemon->sessions;
-	CLEANUP(interests_done) struct interests in = { 0 };
-	CLEANUP_JSON json *classes = NULL;
-	uint64_t since, generation;
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if (session_events(sessions, call->session_ref, &classes, &since, err) != 0)
+	if (smd_error_is(err, SMD_E_EVENTS_LOST))
+		session_set_events(call->daemon->sessions, call->session_ref, NULL,
+				   db_generation(call->daemon->db), &none);
+	return -1;
+}
+
+/* What is registered for, and from where on, may have changed meanwhile. */
+static int
+next_watch(struct call *call, struct watch **ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *classes = NULL;
+	uint64_t since;
+
+	if (session_events(call->daemon->sessions, call->session_ref, &classes, &since, err) != 0)
 		return -1;
 	if (json_object_array_length(classes) == 0)
 		return smd_fail_SESSION_NOT_REGISTERED(err, call->session_ref,
 						       "event.register comes before event.next");
-	if (interests_parse(&in, classes, err) != 0)
-		return -1;
-	if (wait_for_events(call, &in, since, timeout_ms(EVENT_WAIT_MAX_S), gone, ret, &generation,
-			    err) != 0) {
-		/* What was lost is told once. */
-		if (smd_error_is(err, SMD_E_EVENTS_LOST)) {
-			struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
-
-			session_set_events(sessions, call->session_ref, NULL,
-					   db_generation(call->daemon->db), &none);
-		}
-		return -1;
-	}
-	return session_set_events(sessions, call->session_ref, NULL, generation, err);
+	return watch_new(call, classes, since, timeout_ms(EVENT_WAIT_MAX_S), ret, err);
 }
 
 static int
 event_next(struct call *call, json **ret, struct smd_error *err)
 {
+	CLEANUP(cleanup_watch) struct watch *before = watch_again(call);
+	CLEANUP(cleanup_watch) struct watch *w = NULL;
 	CLEANUP_JSON json *events = NULL;
-	const bool *gone;
-	int rc;
+	uint64_t generation;
 
-	if (session_hold(call->daemon->sessions, call->session_ref, &gone, err) != 0)
+	if (next_watch(call, &w, err) != 0)
 		return -1;
-	do {
-		json_object_put(events);
-		events = NULL;
-		rc = wait_registered(call, gone, &events, err);
-	} while (rc == 0 && json_object_array_length(events) == 0 && !call_abandoned(call));
-	session_release(call->daemon->sessions, call->session_ref);
-	if (rc == 0)
-		*ret = TAKE_PTR(events);
-	return rc;
+	if (collect(call, w, &events, &generation, err) != 0)
+		return next_lost(call, err);
+	if (session_set_events(call->daemon->sessions, call->session_ref, NULL, generation, err) != 0)
+		return -1;
+	if (json_object_array_length(events) == 0 && call->peer->park && !call_abandoned(call)) {
+		w->since = generation;
+		return park(call, TAKE_PTR(w));
+	}
+	*ret = TAKE_PTR(events);
+	return 0;
 }
 
 static int

@@ -25,5 +25,7 @@ libapi_la_SOURCES = \
 	api/vdi_chain.c \
 	api/vdi_snapshot.c \
 	api/vm.c \
+	api/watch.c \
+	api/watch.h \
 	$(NULL)
 libapi_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)

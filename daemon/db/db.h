@@ -137,10 +137,14 @@ int db_changes(struct db *db, uint64_t since, const struct db_interest *interest
 	       bool *ret_lost, struct smd_error *err);
 /* Number of rows per class: {"vdi": n, …} in lower case, every class with events. */
 int db_counts(struct db *db, json **ret, struct smd_error *err);
-/* Wait until something after since concerns an interest, *cancelled turns true
- * (wake with db_wake), or the time is over. Returns 1 changed, 0 not. */
+/* Whether something after since may concern an interest: its class has changed. Looks at
+ * memory only. */
+bool db_concerned(struct db *db, uint64_t since, const struct db_interest *interests,
+		  size_t n_interests);
+/* Wait until that is so, db_wake was called more often than *wakes says (which is then
+ * brought up to date; 0 to begin with), or the time is over. Returns 1 changed, 0 not. */
 int db_wait(struct db *db, uint64_t since, const struct db_interest *interests,
-	    size_t n_interests, uint64_t timeout_ms, const bool *cancelled);
+	    size_t n_interests, uint64_t timeout_ms, uint64_t *wakes);
 void db_wake(struct db *db);
 
 /* ---- The journal of jobs: rows the API never shows ---- */

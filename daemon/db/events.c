@@ -388,21 +388,34 @@ deadline_after(uint64_t ms)
 	return t;
 }
 
+bool
+db_concerned(struct db *db, uint64_t since, const struct db_interest *interests,
+	     size_t n_interests)
+{
+	LOCK_SCOPE(&db->event_lock);
+
+	return concerned(db, since, interests, n_interests);
+}
+
 int
 db_wait(struct db *db, uint64_t since, const struct db_interest *interests, size_t n_interests,
-	uint64_t timeout_ms, const bool *cancelled)
+	uint64_t timeout_ms, uint64_t *wakes)
 {
 	struct timespec deadline = deadline_after(timeout_ms);
+	bool over = false;
 	LOCK_SCOPE(&db->event_lock);
 
 	for (;;) {
-		if (cancelled && __atomic_load_n(cancelled, __ATOMIC_ACQUIRE))
+		if (*wakes != db->n_wakes) {
+			*wakes = db->n_wakes;
 			return 0;
+		}
 		if (concerned(db, since, interests, n_interests))
 			return 1;
-		if (pthread_cond_timedwait(&db->event_cond, &db->event_lock, &deadline) ==
-		    ETIMEDOUT)
-			return concerned(db, since, interests, n_interests);
+		if (over)
+			return 0;
+		over = pthread_cond_timedwait(&db->event_cond, &db->event_lock, &deadline) ==
+		       ETIMEDOUT;
 	}
 }
 
@@ -411,5 +424,6 @@ db_wake(struct db *db)
 {
 	LOCK_SCOPE(&db->event_lock);
 
+	db->n_wakes++;
 	pthread_cond_broadcast(&db->event_cond);
 }

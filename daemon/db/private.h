@@ -76,6 +76,7 @@ struct db {
 	pthread_mutex_t event_lock;	/* taken after lock, never before */
 	pthread_cond_t event_cond;
 	uint64_t published;		/* the last one committed */
+	uint64_t n_wakes;
 };
 
 /* db.c ------------------------------------------------------------------------- */

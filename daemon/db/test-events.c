@@ -171,7 +171,7 @@ test_counts(void **state)
 
 struct waiter {
 	struct db *db;
-	bool cancelled;
+	uint64_t wakes;
 	struct db_interest interest;
 	uint64_t since;
 	int result;
@@ -182,7 +182,7 @@ wait_long(void *opaque)
 {
 	struct waiter *w = opaque;
 
-	w->result = db_wait(w->db, w->since, &w->interest, 1, 60000, &w->cancelled);
+	w->result = db_wait(w->db, w->since, &w->interest, 1, 60000, &w->wakes);
 	return NULL;
 }
 
@@ -194,18 +194,24 @@ test_wait(void **state)
 	pthread_t threads[2];
 
 	for (int i = 0; i < 2; i++) {
-		w[i] = (struct waiter){ t->db, false, interest(i == 0 ? "VDI" : "SR", NULL),
+		w[i] = (struct waiter){ t->db, 0, interest(i == 0 ? "VDI" : "SR", NULL),
 					db_generation(t->db), -1 };
 		assert_int_equal(pthread_create(&threads[i], NULL, wait_long, &w[i]), 0);
 	}
 	test_insert(t->db, "VDI", VDI1, "{}");
 	pthread_join(threads[0], NULL);
 	assert_int_equal(w[0].result, 1);
-	__atomic_store_n(&w[1].cancelled, true, __ATOMIC_RELEASE);
+	assert_true(db_concerned(t->db, w[0].since, &w[0].interest, 1));
+	assert_false(db_concerned(t->db, w[1].since, &w[1].interest, 1));
 	db_wake(t->db);
 	pthread_join(threads[1], NULL);
 	assert_int_equal(w[1].result, 0);
-	assert_int_equal(db_wait(t->db, db_generation(t->db), &w[0].interest, 1, 1, NULL), 0);
+	/* A wake before the wait counts, once; then only the time ends it. */
+	w[1].wakes = 0;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(db_wait(t->db, db_generation(t->db), &w[0].interest, 1,
+					 i == 0 ? 60000 : 1, &w[1].wakes), 0);
+	assert_int_equal(w[1].wakes, 1);
 }
 
 #define DB_TEST(f) cmocka_unit_test_setup_teardown(f, test_db_setup, test_db_teardown)

@@ -5,7 +5,8 @@
  * arguments, calls the handler (daemon/api/CLASS.c) or the generic one, and
  * checks the result.
  *
- * Threads: each call runs on one thread of its own and may block.
+ * Threads: a call has a thread of the pool while its handler runs, and may block. One
+ * that waits for long, for whatever may never happen, parks instead and needs none.
  */
 #ifndef SMD_DAEMON_RPC_CALL_H
 #define SMD_DAEMON_RPC_CALL_H
@@ -13,6 +14,7 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "daemon/daemon.h"
+#include "daemon/rpc/shared.h"
 #include "schema/api.h"
 
 #define PEER_NOT_LOCAL ((unsigned)-1)
@@ -23,7 +25,19 @@ struct peer {
 	unsigned uid;		/* PEER_NOT_LOCAL but for the unix socket */
 	char address[64];	/* for the log */
 	int fd;			/* of the connection, while a caller waits in it; 0: none does */
+	struct call_park *park;	/* of that caller; NULL: the handler answers at once */
 };
+
+/* Waiting without a thread. A handler that has nothing to say yet puts its park where
+ * whoever brings that about finds it, and returns CALL_PARKED. After unpark, which any
+ * thread may call once (also before the handler is back), the same call is made again
+ * from its beginning, on any thread, and finds state as it left it. */
+struct call_park {
+	void *state;
+	void (*drop)(void *state);	/* at the end of the request; NULL: nothing to free */
+	void (*unpark)(struct call_park *park);
+};
+#define CALL_PARKED 1
 
 struct session;
 
@@ -36,9 +50,10 @@ struct call {
 	/* The task this call is: set for Async. and for every method that has an
 	 * Async form, so that a waiting caller's work can be seen and cancelled. */
 	const char *task_ref;		/* NULL: none */
+	struct shared *shared;		/* instead of *ret: a reference to one that many get */
 };
 
-/* *ret: a new reference in normal form; left NULL for void. */
+/* 0; -1; CALL_PARKED. *ret: a new reference in normal form; left NULL for void. */
 typedef int call_handler(struct call *call, json **ret, struct smd_error *err);
 
 /* A class's handlers; daemon/api/CLASS.c has one table each, {0}-terminated. */
@@ -80,10 +95,18 @@ call_bool(const struct call *call, size_t n)
 	return json_object_get_boolean(call_arg(call, n));
 }
 
+/* What a call gives, in either of two forms, and how to print it. */
+struct call_result {
+	const struct api_type *type;
+	json *value;
+	struct shared *shared;	/* value is NULL then */
+};
+void call_result_done(struct call_result *result);
+
 /* What both wires do with a parsed request: name and positional params as they
- * came. *ret_type tells how to print the result. */
+ * came. 0, -1, or CALL_PARKED: nothing is to be answered yet. */
 int call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
-		  json **ret, const struct api_type **ret_type, struct smd_error *err);
+		  struct call_result *ret, struct smd_error *err);
 
 /* Run fn on a thread of the pool; the daemon waits for it at its end. There is a limit:
  * TOO_MANY_PENDING_TASKS, and fn does not run. */

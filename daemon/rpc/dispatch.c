@@ -250,23 +250,39 @@ check_self(const struct running *r, struct smd_error *err)
 }
 
 static int
-run_handler(struct running *r, json **ret, struct smd_error *err)
+run_handler(struct running *r, struct call_result *ret, struct smd_error *err)
 {
 	const struct api_message *message = r->call.message;
 	CLEANUP_JSON json *result = NULL;
 	call_handler *handler = find_handler(message);
+	int rc = -1;
 
-	if (!handler) {
+	if (!handler)
 		smd_fail_INTERNAL_ERROR(err, message->name, "%s has no handler", message->name);
-	} else if (check_self(r, err) == 0 && handler(&r->call, &result, err) == 0 &&
-		   api_value_check(message->result, result, message->name, err) == 0) {
-		*ret = result ? TAKE_PTR(result) : json_object_new_string("");
+	else if (check_self(r, err) == 0)
+		rc = handler(&r->call, &result, err);
+	if (rc == CALL_PARKED)
+		return rc;
+	ret->type = message->result;
+	ret->shared = TAKE_PTR(r->call.shared);
+	if (rc == 0 && !ret->shared)
+		rc = api_value_check(message->result, result, message->name, err);
+	if (rc == 0) {
+		if (!ret->shared)
+			ret->value = result ? TAKE_PTR(result) : json_object_new_string("");
 		audit(r, NULL);
 		return 0;
 	}
 	audit(r, err);
 	log_failure(r, err);
 	return -1;
+}
+
+void
+call_result_done(struct call_result *result)
+{
+	json_object_put(result->value);
+	shared_unref(result->shared);
 }
 
 /* The end of an asynchronous call: all of it is in the task. */
@@ -276,13 +292,13 @@ run_async(void *opaque)
 	CLEANUP(cleanup_running) struct running *r = opaque;
 	struct tasks *tasks = r->call.daemon->tasks;
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_JSON json *result = NULL;
+	CLEANUP(call_result_done) struct call_result result = { .type = NULL };
 
 	if (run_handler(r, &result, &err) < 0) {
 		record_call(r->call.daemon, "async", r->call.message->name, &err, "", 0);
 		task_fail(tasks, r->task_ref, &err);
 	} else {
-		CLEANUP_FREE char *xml = call_result_xml(r->call.message->result, result);
+		CLEANUP_FREE char *xml = call_result_xml(result.type, result.value);
 
 		record_call(r->call.daemon, "async", r->call.message->name, NULL, xml, strlen(xml));
 		task_succeed(tasks, r->task_ref, xml);
@@ -290,7 +306,7 @@ run_async(void *opaque)
 }
 
 static int
-start_async(struct running *r, json **ret, const struct api_type **ret_type, struct smd_error *err)
+start_async(struct running *r, struct call_result *ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_running) struct running *mine = r;
 	CLEANUP_JSON json *args = r->args;
@@ -306,14 +322,13 @@ start_async(struct running *r, json **ret, const struct api_type **ret_type, str
 		return -1;
 	}
 	(void)TAKE_PTR(mine);
-	*ret = json_object_new_string(task_ref);
-	*ret_type = &api_ref_task;
+	*ret = (struct call_result){ &api_ref_task, json_object_new_string(task_ref), NULL };
 	return 0;
 }
 
 /* While a caller waits, its task can be seen and cancelled; it goes with the reply. */
 static int
-run_sync(struct running *r, json **ret, struct smd_error *err)
+run_sync(struct running *r, struct call_result *ret, struct smd_error *err)
 {
 	struct daemon *daemon = r->call.daemon;
 	int result = run_handler(r, ret, err);
@@ -397,7 +412,7 @@ running_new(struct daemon *daemon, const struct peer *peer, const struct api_mes
 
 int
 call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
-	      json **ret, const struct api_type **ret_type, struct smd_error *err)
+	      struct call_result *ret, struct smd_error *err)
 {
 	const char *plain = name;
 	bool async = strip_async(&plain);
@@ -422,8 +437,8 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 	}
 	if (async) {
 		r->peer.fd = 0;
-		return start_async(TAKE_PTR(r), ret, ret_type, err);
+		r->peer.park = NULL;
+		return start_async(TAKE_PTR(r), ret, err);
 	}
-	*ret_type = message->result;
 	return run_sync(r, ret, err);
 }

@@ -2,9 +2,10 @@
 /*
  * The HTTP server: one table of routes for all listeners (unix socket, TCP,
  * sockets handed over by systemd), longest prefix wins within a method.
- * libmicrohttpd is met in http.c only.
+ * libmicrohttpd is met in http*.c only.
  *
- * Threads: one per connection; handlers may block.
+ * Threads: a loop for each socket; handlers run on threads of the pool, the callbacks of
+ * one stream one after the other, and may block.
  */
 #ifndef SMD_DAEMON_RPC_HTTP_H
 #define SMD_DAEMON_RPC_HTTP_H
@@ -20,7 +21,8 @@ struct http;
 struct http_request;
 
 /* An RPC: the whole body, bounded, in; the whole reply out. *ret_body is freed
- * by the server. Returns the status. */
+ * by the server. Returns the status, or 0: the peer's park keeps the call, nothing is
+ * answered yet. */
 typedef unsigned http_rpc_fn(struct daemon *daemon, const struct peer *peer, const char *body,
 			     size_t len, char **ret_body, size_t *ret_len, const char **ret_type);
 
@@ -52,6 +54,8 @@ struct http_route {
 int http_start(struct daemon *daemon, const struct http_route *routes,
 	       const char *const *listeners, const char *const *tls_listeners, const int *fds,
 	       size_t n_fds, struct http **ret, struct smd_error *err);
+/* Once a second: hang up on those who are too slow to say what they want. NULL is fine. */
+void http_tick(struct http *http);
 /* Stop accepting, let running requests end for at most grace_ms, close. */
 void http_stop(struct http *http, unsigned grace_ms);
 

@@ -69,12 +69,25 @@ reply_start(const struct request *request)
 	return reply;
 }
 
+/* A value that prints as what it was printed as before. The text is borrowed. */
 static json *
-reply_success(const struct request *request, json *result)
+printed(const char *text)
+{
+	json *node = json_object_new_object();
+
+	json_object_set_serializer(node, json_object_userdata_to_json_string, (void *)text, NULL);
+	return node;
+}
+
+static json *
+reply_success(const struct request *request, const struct call_result *result)
 {
 	json *reply = reply_start(request);
+	size_t len;
 
-	smd_json_set(reply, "result", json_object_get(result));
+	smd_json_set(reply, "result", result->shared ?
+		     printed(shared_text(result->shared, WIRE_JSON, &len)) :
+		     json_object_get(result->value));
 	if (!request->v2)
 		smd_json_set(reply, "error", NULL);
 	smd_json_set(reply, "id", json_object_get(request->id));
@@ -110,9 +123,9 @@ rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_
 	 char **ret_body, size_t *ret_len, const char **ret_type)
 {
 	CLEANUP_FREE char *mended = wire_mend_utf8(body, len);
-	CLEANUP_JSON json *tree = NULL, *params = NULL, *result = NULL, *reply = NULL;
+	CLEANUP_JSON json *tree = NULL, *params = NULL, *reply = NULL;
+	CLEANUP(call_result_done) struct call_result result = { .type = NULL };
 	struct request request = { 0 };
-	const struct api_type *type = NULL;
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	int r;
 
@@ -128,9 +141,11 @@ rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_
 	if (mended)
 		r = wire_bad_utf8(params, &err);
 	else
-		r = call_dispatch(daemon, peer, request.method, params, &result, &type, &err);
+		r = call_dispatch(daemon, peer, request.method, params, &result, &err);
+	if (r == CALL_PARKED)
+		return 0;
 
-	reply = r == 0 ? reply_success(&request, result) : reply_failure(&request, &err);
+	reply = r == 0 ? reply_success(&request, &result) : reply_failure(&request, &err);
 	*ret_body = smd_json_print(reply);
 	*ret_len = strlen(*ret_body);
 	record_call(daemon, "json", request.method, &err, *ret_body, *ret_len);

@@ -8,6 +8,9 @@ librpc_la_SOURCES = \
 	rpc/background.c \
 	rpc/call.h \
 	rpc/dispatch.c \
+	rpc/http-private.h \
+	rpc/http-reply.c \
+	rpc/http-stream.c \
 	rpc/http.c \
 	rpc/http.h \
 	rpc/jsonrpc.c \
@@ -20,6 +23,8 @@ librpc_la_SOURCES = \
 	rpc/rpc.h \
 	rpc/session.c \
 	rpc/session.h \
+	rpc/shared.c \
+	rpc/shared.h \
 	rpc/throttle.c \
 	rpc/throttle.h \
 	rpc/tls.c \

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -20,7 +21,7 @@ struct work {
 };
 
 struct worker {
-	int64_t since_ms;	/* lock; of the work it is in, 0: none */
+	uint64_t since_ms;	/* lock; of the work it is in, 0: none */
 	struct worker *next, **prev;
 };
 
@@ -34,15 +35,6 @@ static size_t n_waiting;		/* pieces of work */
 static struct worker *workers;
 static unsigned n_workers, n_idle;
 static bool keeper_runs, stopping;
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static bool
 start_thread(void *(*main)(void *), void *opaque)
@@ -113,7 +105,7 @@ work_main(void *opaque)
 	while (first || wait_for_work()) {
 		struct work work = take();
 
-		w->since_ms = now_ms();
+		w->since_ms = smd_now_ms();
 		pthread_mutex_unlock(&lock);
 		work.fn(work.opaque);
 		pthread_mutex_lock(&lock);
@@ -146,7 +138,7 @@ add_worker(void)
 static unsigned
 count_blocked(void)
 {
-	int64_t before = now_ms() - POOL_LONG_MS;
+	uint64_t before = smd_now_ms() - POOL_LONG_MS;
 	unsigned n = 0;
 
 	for (const struct worker *w = workers; w; w = w->next)

@@ -40,8 +40,8 @@ call_as(const struct peer *peer, const char *name, const char *text)
 {
 	static char out[4096];
 	char params_text[2048] = "";
-	CLEANUP_JSON json *params = NULL, *result = NULL;
-	const struct api_type *type = NULL;
+	CLEANUP_JSON json *params = NULL;
+	CLEANUP(call_result_done) struct call_result result = { .type = NULL };
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
 	for (const char *c = text; *c; c++)
@@ -49,10 +49,10 @@ call_as(const struct peer *peer, const char *name, const char *text)
 			 "%.*s", *c == '$' ? 64 : 1, *c == '$' ? session : c);
 	params = json_tokener_parse(params_text);
 	assert_non_null(params);
-	if (call_dispatch(d, peer, name, params, &result, &type, &err) == 0) {
-		assert_non_null(type);
+	if (call_dispatch(d, peer, name, params, &result, &err) == 0) {
+		assert_non_null(result.type);
 		snprintf(out, sizeof out, "%.4000s",
-			 json_object_to_json_string_ext(result, JSON_C_TO_STRING_PLAIN));
+			 json_object_to_json_string_ext(result.value, JSON_C_TO_STRING_PLAIN));
 		return out;
 	}
 	snprintf(out, sizeof out, "%s", err.code);

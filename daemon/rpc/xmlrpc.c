@@ -158,17 +158,31 @@ static const char head[] = "<?xml version=\"1.0\"?><methodResponse><params><para
 static const char foot[] = "</param></params></methodResponse>";
 
 static void
-print_success(FILE *out, const char *name, const struct api_type *type, json *result)
+print_result(FILE *out, const struct call_result *result)
+{
+	const char *text;
+	size_t len;
+
+	if (!result->shared) {
+		xml_print_value(out, result->type, result->value);
+		return;
+	}
+	text = shared_text(result->shared, WIRE_XML, &len);
+	fwrite(text, 1, len, out);
+}
+
+static void
+print_success(FILE *out, const char *name, const struct call_result *result)
 {
 	const struct api_message *message = api_message_find(name);
 
 	fputs(head, out);
 	if (message && message->flags & API_BARE_REPLY) {
-		xml_print_value(out, type, result);
+		print_result(out, result);
 	} else {
 		fputs("<value><struct><member><name>Status</name><value>Success</value></member>"
 		      "<member><name>Value</name>", out);
-		xml_print_value(out, type, result);
+		print_result(out, result);
 		fputs("</member></struct></value>", out);
 	}
 	fputs(foot, out);
@@ -197,8 +211,8 @@ rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t
 {
 	CLEANUP_FREE char *mended = wire_mend_utf8(body, len);
 	CLEANUP_FREE char *name = NULL;
-	CLEANUP_JSON json *params = NULL, *result = NULL;
-	const struct api_type *type = NULL;
+	CLEANUP_JSON json *params = NULL;
+	CLEANUP(call_result_done) struct call_result result = { .type = NULL };
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	FILE *out;
 	int r;
@@ -209,13 +223,15 @@ rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t
 	if (mended)
 		r = wire_bad_utf8(params, &err);
 	else
-		r = call_dispatch(daemon, peer, name, params, &result, &type, &err);
+		r = call_dispatch(daemon, peer, name, params, &result, &err);
+	if (r == CALL_PARKED)
+		return 0;
 
 	out = open_memstream(ret_body, ret_len);
 	if (!out)
 		abort();
 	if (r == 0)
-		print_success(out, name, type, result);
+		print_success(out, name, &result);
 	else
 		print_failure(out, &err);
 	fclose(out);
