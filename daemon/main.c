@@ -30,6 +30,7 @@
 #include "daemon/job/collect.h"
 #include "daemon/job/control.h"
 #include "daemon/job/job.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
 #include "daemon/rpc/pool.h"
@@ -395,6 +396,7 @@ start(struct server *s, struct smd_error *err)
 		return -1;
 	d->jobs = jobs_new(d);
 	d->tasks = tasks_new(d);
+	stall_start(d);
 	d->sessions = sessions_new(d);
 	d->collector = collector_new(d);
 	sd_notify(0, "STATUS=Attaching storage");
@@ -423,6 +425,7 @@ stop(struct server *s)
 	if (d->storage)
 		storage_stop(d);
 	collector_free(d->collector);
+	stall_stop();
 	jobs_free(d->jobs);
 	sessions_free(d->sessions);
 	recorder_free(d->recorder);

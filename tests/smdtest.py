@@ -204,9 +204,18 @@ class Smd:
     def __exit__(self, kind, value, traceback):
         if self.running():
             self.kill() if kind else self.stop()
+        if not kind:
+            self.expect_reasons()
         if kind and not issubclass(kind, SystemExit):
             print("--- the daemon's log, its end ---\n" + self.read_log())
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def expect_reasons(self):
+        """No task stood still for 2 s without saying what it waits for: the daemon, by its
+        own clock, logs those that did."""
+        with open(self.log, errors="replace") as f:
+            silent = [line for line in f if "stands still for" in line]
+        assert not silent, "".join(silent)
 
     def add_user(self, name, role, password):
         subprocess.run(["smctl", "passwd", "--file", os.path.join(self.state, "users"), name,

@@ -5,6 +5,7 @@
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
+#include "daemon/job/control.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/session.h"
 
@@ -129,6 +130,30 @@ task_do_set_error_info(struct call *call, json **ret, struct smd_error *err)
 	return set_field(call, "error_info", err);
 }
 
+/* 0 takes the limit away. What is said to a task without workers holds for those to come. */
+static int
+task_do_set_speed(struct call *call, json **ret, struct smd_error *err)
+{
+	int64_t speed = json_object_get_int64(call_arg(call, 1));
+	const char *ref = call_str(call, 0);
+	CLEANUP_FREE char *status = NULL;
+
+	(void)ret;
+	if (check_mine(call, err) != 0 ||
+	    db_get_str(call->daemon->db, "task", ref, "status", &status, err) != 0)
+		return -1;
+	if (speed < 0)
+		return smd_fail_INVALID_VALUE(err, "bytes_per_second",
+					      json_object_get_string(call_arg(call, 1)),
+					      "a speed is not negative; 0 is no limit");
+	if (strcmp(status, "pending") != 0)
+		return smd_fail_OPERATION_NOT_ALLOWED(err, ref, "task %s has ended", ref);
+	control_set_speed(call->daemon, ref, (uint64_t)speed);
+	task_note(call->daemon->tasks, ref, SMD_PARAMS("bytes_per_second_limit",
+						       speed > 0 ? SMD_U64((uint64_t)speed) : ""));
+	return 0;
+}
+
 static int
 task_do_set_resident_on(struct call *call, json **ret, struct smd_error *err)
 {
@@ -144,6 +169,7 @@ const struct call_binding api_task_handlers[] = {
 	{ "task.set_progress", task_do_set_progress },
 	{ "task.set_resident_on", task_do_set_resident_on },
 	{ "task.set_result", task_do_set_result },
+	{ "task.set_speed", task_do_set_speed },
 	{ "task.set_status", task_do_set_status },
 	{ NULL, NULL },
 };

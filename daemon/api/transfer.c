@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/audit.h"
 #include "daemon/rpc/session.h"
@@ -267,6 +268,7 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	if (t->disk.sr)
 		worker_loads(&t->job, sr_ref(t->disk.sr));
 	t->job.begin = transfer_begun;
+	t->job.streams = true;
 	t->job.urgent = true;	/* as fast as its client: it must not hold up the others */
 	t->job.progress_from = 0.01;
 	if (t->job.progress_to <= t->job.progress_from)
@@ -274,6 +276,8 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	if (pthread_create(&t->thread, NULL, transfer_main, t) != 0)
 		return smd_fail_INTERNAL_ERROR(err, "threads", "no thread left");
 	t->running = true;
+	stall_says_anew(t->task_ref, worker_writes ? "smd-worker, which looks at the disk"
+						   : "its client, which is to send data");
 	return 0;
 }
 
@@ -303,6 +307,7 @@ transfer_join(struct transfer *t, struct smd_error *err)
 int
 transfer_stop_pipe(struct transfer *t, struct smd_error *err)
 {
+	stall_says_anew(t->task_ref, "smd-worker, which writes what came");
 	close(t->pipe);
 	t->pipe = -1;
 	return transfer_join(t, err);
@@ -316,9 +321,11 @@ transfer_read(struct transfer *t, void *buf, size_t len)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	ssize_t n;
 
+	stall_says_anew(t->task_ref, "smd-worker, which reads the disk");
 	do {
 		n = recv(t->pipe, buf, len, 0);
 	} while (n < 0 && errno == EINTR);
+	stall_says_anew(t->task_ref, "its client, which is to take more");
 	t->received += n > 0 ? (uint64_t)n : 0;
 	/* A client that counts goes on when it has the last byte. */
 	if (n >= 0 && (n == 0 || t->received >= t->size) && transfer_join(t, &err) == 0) {
@@ -365,6 +372,7 @@ transfer_write(struct transfer *t, const void *data, size_t len)
 {
 	const char *p = data;
 
+	stall_says_anew(t->task_ref, "smd-worker, which writes what came");
 	while (len > 0) {
 		ssize_t n = send(t->pipe, p, len, MSG_NOSIGNAL);
 
@@ -376,5 +384,6 @@ transfer_write(struct transfer *t, const void *data, size_t len)
 		len -= (size_t)n;
 		t->received += (uint64_t)n;
 	}
+	stall_says_anew(t->task_ref, "its client, which is to send more");
 	return 0;
 }

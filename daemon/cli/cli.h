@@ -60,6 +60,10 @@ char *task_result_text(const char *xml);
 /* Whether Ctrl-C was pressed since task_catch_interrupt. */
 void task_catch_interrupt(void);
 bool task_interrupted(void);
+/* One event.from of a subscription, from *token on, which moves; *ret_events: a new
+ * reference. */
+int task_events(struct cli *cli, const char *subscription, char **token, json **ret_events,
+		struct smd_error *err);
 /* event-wait */
 int task_event_wait(struct cli *cli, struct smd_error *err);
 
@@ -71,6 +75,9 @@ int transfer_image_export(struct cli *cli, struct smd_error *err);
 
 /* tree.c: vdi-tree. */
 int tree_run(struct cli *cli, struct smd_error *err);
+
+/* watch.c: task-watch. */
+int watch_run(struct cli *cli, struct smd_error *err);
 
 /* passwd.c: needs no server. */
 int passwd_run(struct args *args, struct smd_error *err);

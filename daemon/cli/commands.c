@@ -32,6 +32,8 @@ static const struct command_own own[] = {
 	  "Write a disk and the chain it lies on to an archive of VHDs, as XenServer has them." },
 	{ "vdi-tree", tree_run, "sr-uuid",
 	  "Draw the chains of an SR: what lies on what, what it takes, what waits to be merged." },
+	{ "task-watch", watch_run, "uuid?",
+	  "Show tasks as they go, all or one: how far, how fast, what each waits for." },
 	{ "event-wait", task_event_wait, "class",
 	  "Wait until an object of the class is as the field=value words say." },
 };

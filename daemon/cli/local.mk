@@ -40,6 +40,7 @@ libcli_la_SOURCES = \
 	cli/tree.c \
 	cli/values.c \
 	cli/values.h \
+	cli/watch.c \
 	$(NULL)
 libcli_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CURL_CFLAGS)
 libcli_la_LIBADD = \

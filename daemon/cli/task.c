@@ -54,9 +54,8 @@ struct wait {
 	bool gone;
 };
 
-/* One event.from of a subscription; *ret_events: a new reference. */
-static int
-wait_events(struct cli *cli, const char *subscription, char **token, json **ret_events,
+int
+task_events(struct cli *cli, const char *subscription, char **token, json **ret_events,
 	    struct smd_error *err)
 {
 	json *params = json_object_new_array();
@@ -83,7 +82,7 @@ wait_step(struct wait *w, const char *ref, struct smd_error *err)
 	CLEANUP_FREE char *subscription = smd_asprintf("task/%s", ref);
 	CLEANUP_JSON json *events = NULL;
 
-	if (wait_events(w->cli, subscription, &w->token, &events, err) < 0)
+	if (task_events(w->cli, subscription, &w->token, &events, err) < 0)
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(events); i++) {
 		json *event = json_object_array_get_idx(events, i);
@@ -284,7 +283,7 @@ task_event_wait(struct cli *cli, struct smd_error *err)
 	for (;;) {
 		CLEANUP_JSON json *events = NULL;
 
-		if (wait_events(cli, describe_name(cls), &token, &events, err) < 0)
+		if (task_events(cli, describe_name(cls), &token, &events, err) < 0)
 			return -1;
 		for (size_t i = 0; i < json_object_array_length(events); i++) {
 			json *record = smd_json_member(json_object_array_get_idx(events, i),

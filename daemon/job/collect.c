@@ -13,6 +13,7 @@
 #include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/job/coalesce.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
@@ -238,6 +239,7 @@ static void
 wait_for(struct run *run, const char *vdi_ref, const char *what)
 {
 	note(run, vdi_ref, "waiting", what, "");
+	stall_says_anew(run->task, what);
 	run->waiting = true;
 }
 
@@ -453,6 +455,7 @@ begin_task(struct run *run)
 	description = smd_asprintf("Shortens the chains of SR %s and deletes what nobody needs", name);
 	if (task_create(run->daemon->tasks, TASK_NAME, description, "", &run->task, &err) == 0)
 		task_take(run->daemon->tasks, run->task, &err);
+	stall_thread(run->task);
 }
 
 static int
@@ -664,6 +667,7 @@ run_main(void *opaque)
 	}
 	json_object_put(run->tried);
 	json_object_put(run->before);
+	stall_thread(NULL);
 	free(run->task);
 	LOCK_SCOPE(&collector->lock);
 	place_rest(run->place, run);

@@ -19,6 +19,8 @@ libjob_la_SOURCES = \
 	job/move.h \
 	job/queue.c \
 	job/queue.h \
+	job/stall.c \
+	job/stall.h \
 	job/task.c \
 	job/task.h \
 	job/worker.c \

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "common/checked.h"
+#include "common/clock.h"
 #include "common/mem.h"
 #include "daemon/config.h"
 #include "daemon/db/db.h"
@@ -41,15 +42,6 @@ struct reason {
 	int64_t max;
 	unsigned position;		/* 0: none */
 };
-
-static uint64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- With the lock ---- */
 
@@ -207,7 +199,7 @@ why_wait_behind(const struct queue_entry *e)
 {
 	struct queue_entry *w;
 
-	if (now_ms() - e->since_ms >= QUEUE_BACKGROUND_S * 1000)
+	if (smd_now_ms() - e->since_ms >= QUEUE_BACKGROUND_S * 1000)
 		return (struct reason){ .kind = NOTHING };
 	TAILQ_FOREACH(w, &waiting, link) {
 		if (!w->background && !w->paused && shares_sr(w, e))
@@ -350,7 +342,7 @@ queue_enter(struct daemon *daemon, struct queue_entry *e)
 	struct reason shown = { .kind = NOTHING };
 	bool mine;
 
-	e->since_ms = now_ms();
+	e->since_ms = smd_now_ms();
 	pthread_mutex_lock(&lock);
 	memcpy(e->sr_max, limits.sr_max, sizeof e->sr_max);
 	TAILQ_INSERT_TAIL(&waiting, e, link);

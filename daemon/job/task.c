@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
+#include "daemon/job/stall.h"
 #include "schema/api.h"
 
 #define PROGRESS_STEP 0.01
@@ -19,6 +20,8 @@
 #define PENDING_MAX_S 86400		/* a client's task that nobody moves */
 #define STOP_WAIT_S 5			/* for a mark, at the daemon's end */
 #define KILL_WAIT_S 5
+/* What a call does that no worker does for it. */
+#define OWN_PART "smd's own part of it: the database, and the driver of the SR"
 #define OWNERS_MAX 2000			/* kept before those of gone tasks are looked for */
 
 /* What a pending task has beside its row. The row is never touched under the
@@ -80,6 +83,7 @@ running_remove(struct tasks *tasks, const char *ref, bool *ret_destroy)
 
 	*ret_destroy = false;
 	LOCK_SCOPE(&tasks->lock);
+	stall_forget(ref);
 	for (p = &tasks->running; (r = *p) && strcmp(r->ref, ref) != 0; p = &r->next)
 		;
 	if (!r)
@@ -115,6 +119,29 @@ string_array(const char *const *items)
 	return array;
 }
 
+/* Seconds ago, as the API writes times: such texts compare as times do. */
+static char *
+time_ago(int64_t seconds)
+{
+	char text[32];
+	time_t t = time(NULL) - (time_t)seconds;
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	strftime(text, sizeof text, "%Y%m%dT%H:%M:%SZ", &tm);
+	return smd_strdup(text);
+}
+
+static int
+map_remove(struct db *db, const char *ref, const char *const *keys, struct smd_error *err)
+{
+	int r = 0;
+
+	for (; r == 0 && *keys; keys++)
+		r = db_map_remove(db, "task", ref, "other_config", *keys, err);
+	return r;
+}
+
 /* message: for a person, beside the error's code and parameters; NULL: none. */
 static int
 row_finish(struct db *db, const char *ref, const char *status, const char *result,
@@ -136,7 +163,9 @@ row_finish(struct db *db, const char *ref, const char *status, const char *resul
 	    (result && db_set_str(db, "task", ref, "result", result, err) != 0) ||
 	    (error_info && db_set(db, "task", ref, "error_info", info, err) != 0) ||
 	    (message && db_map_set(db, "task", ref, "other_config", "error_message", message,
-				   err) != 0)) {
+				   err) != 0) ||
+	    map_remove(db, ref, SMD_PARAMS("waits_for", "stalled_since", "queue_position"),
+		       err) != 0) {
 		db_rollback(db);
 		return -1;
 	}
@@ -279,6 +308,7 @@ running_add(struct tasks *tasks, const char *ref, const char *owner)
 		smd_json_set_str(tasks->owners, ref, owner);
 	r->next = tasks->running;
 	tasks->running = r;
+	stall_watch(ref);
 	return r;
 }
 
@@ -303,6 +333,7 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 		   db_insert(tasks->daemon->db, "task", ref, record, err), err) != 0)
 		return -1;
 	running_add(tasks, ref, owner);
+	stall_says_anew(ref, "the client that made it, which has begun nothing with it");
 	*ret_ref = TAKE_PTR(ref);
 	return 0;
 }
@@ -328,6 +359,7 @@ task_take(struct tasks *tasks, const char *ref, struct smd_error *err)
 		return smd_fail_OPERATION_NOT_ALLOWED(err, ref, "task %s %s", ref,
 						      r ? "is of another operation" : "has ended");
 	r->taken = true;
+	stall_says_anew(ref, OWN_PART);
 	return 0;
 }
 
@@ -387,6 +419,7 @@ task_progress(struct tasks *tasks, const char *ref, double progress)
 	}
 	if (row_progress(tasks->daemon->db, ref, progress, NULL, &err) != 0)
 		log_trouble(ref, &err);
+	stall_moved(ref);
 }
 
 /* Bytes a second since the transfer began. A transfer whose count falls is another. */
@@ -429,6 +462,7 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 			 "seconds_left", SMD_U64(rate && total > done ? (total - done) / rate : 0)),
 			 &err) != 0)
 		log_trouble(ref, &err);
+	stall_moved(ref);
 }
 
 static int
@@ -452,7 +486,25 @@ task_note(struct tasks *tasks, const char *ref, const char *const *pairs)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if (ref && row_note(tasks->daemon->db, ref, pairs, &err) != 0)
+	if (!ref)
+		return;
+	if (row_note(tasks->daemon->db, ref, pairs, &err) != 0)
+		log_trouble(ref, &err);
+	stall_moved(ref);
+	for (; pairs[0]; pairs += 2) {
+		if (strcmp(pairs[0], "waits_for") == 0)
+			stall_explained(ref, pairs[1]);
+	}
+}
+
+void
+task_stalled(struct tasks *tasks, const char *ref, const char *waits_for, int64_t seconds)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *since = *waits_for ? time_ago(seconds) : smd_strdup("");
+
+	if (row_note(tasks->daemon->db, ref, SMD_PARAMS("waits_for", waits_for,
+			     "stalled_since", since), &err) != 0)
 		log_trouble(ref, &err);
 }
 
@@ -702,6 +754,7 @@ void
 task_adopt(struct tasks *tasks, const char *ref, const char *owner)
 {
 	running_add(tasks, ref, owner)->taken = true;
+	stall_says_anew(ref, OWN_PART);
 	show_operations(tasks, ref);
 }
 
@@ -773,19 +826,6 @@ task_pause(struct tasks *tasks, const char *ref, bool on, struct smd_error *err)
 }
 
 /* ---- Collection ------------------------------------------------------------------ */
-
-/* Seconds ago, as the API writes times: such texts compare as times do. */
-static char *
-time_ago(int64_t seconds)
-{
-	char text[32];
-	time_t t = time(NULL) - (time_t)seconds;
-	struct tm tm;
-
-	gmtime_r(&t, &tm);
-	strftime(text, sizeof text, "%Y%m%dT%H:%M:%SZ", &tm);
-	return smd_strdup(text);
-}
 
 struct finished {
 	const char *ref, *when;

@@ -22,6 +22,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/control.h"
 #include "daemon/job/queue.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/sr.h"
@@ -129,6 +130,28 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to, uint
 	(void)to;
 	seen_done = done;
 	seen_total = total;
+}
+
+const char *
+stall_thread_task(void)
+{
+	return NULL;
+}
+
+struct stall_said *
+stall_says(const char *ref, pid_t pid, const char *fmt, ...)
+{
+	(void)ref;
+	(void)pid;
+	(void)fmt;
+	return NULL;
+}
+
+void
+stall_back(const char *ref, struct stall_said *before)
+{
+	(void)ref;
+	assert_null(before);
 }
 
 /* What the task "watched" says that it waits for; "": nothing. */

@@ -18,6 +18,7 @@
 #include "daemon/config.h"
 #include "daemon/job/control.h"
 #include "daemon/job/queue.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/sr.h"
 #include "daemon/worker/protocol.h"
@@ -453,9 +454,29 @@ control_of(const struct run *run)
 	};
 }
 
+/* The image it is about, as the SR names it. */
+static const char *
+image_name(json *request)
+{
+	json *layers = smd_json_member(smd_json_member(request, "source"), "layers");
+	json *leaf = json_object_is_type(layers, json_type_array) ?
+		     json_object_array_get_idx(layers, 0) : NULL;
+
+	return smd_json_str(leaf ? leaf : smd_json_member(request, "target"), "name", "images");
+}
+
+static const char *
+task_of(const struct run *run)
+{
+	if (run->job->streams)
+		return NULL;
+	return run->job->task_ref ? run->job->task_ref : stall_thread_task();
+}
+
 static int
 run_process(struct run *run, json **ret, struct smd_error *err)
 {
+	struct stall_said *before;
 	int status;
 
 	if (start(run, err) < 0)
@@ -463,9 +484,12 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 	set_hooks(run, cancel_run, stop_run, run);
 	send_request(run);
 	run->control = control_of(run);
+	before = stall_says(task_of(run), run->pid, "smd-worker, process %d, at \"%s\" of %s",
+			    (int)run->pid, run->op, image_name(run->job->request));
 	control_enter(run->daemon, &run->control);
 	listen_to(run);
 	control_leave(&run->control);
+	stall_back(task_of(run), before);
 	/* One that ended has closed them by that; one that only pretends shall end too. */
 	kill(run->pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */

@@ -49,6 +49,7 @@ struct worker_job {
 	/* export: called when the size is known; NULL otherwise. */
 	void (*begin)(void *opaque, uint64_t size);
 	void *opaque;
+	bool streams;		/* to or from a client: who moves its bytes says what they wait for */
 	bool urgent;		/* does not queue: a short question, or paced by a client */
 	bool background;	/* nobody waits for it: it lets others go before */
 	bool stoppable;		/* at the daemon's end it stops at a mark, or is killed after some

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/audit.h"
 #include "daemon/rpc/call.h"
@@ -257,10 +258,12 @@ run_handler(struct running *r, struct call_result *ret, struct smd_error *err)
 	call_handler *handler = find_handler(message);
 	int rc = -1;
 
+	stall_thread(r->task_ref);
 	if (!handler)
 		smd_fail_INTERNAL_ERROR(err, message->name, "%s has no handler", message->name);
 	else if (check_self(r, err) == 0)
 		rc = handler(&r->call, &result, err);
+	stall_thread(NULL);
 	if (rc == CALL_PARKED)
 		return rc;
 	ret->type = message->result;

@@ -8,6 +8,7 @@
 #include "daemon/api/handlers.h"
 #include "daemon/config.h"
 #include "daemon/db/db.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/session.h"
 
@@ -148,6 +149,12 @@ task_create(struct tasks *tasks, const char *name, const char *description, cons
 	*ret_ref = smd_asprintf("OpaqueRef:task%u", ++fake_tasks_made);
 	fake_task_result[0] = fake_task_error[0] = '\0';
 	return 0;
+}
+
+void
+stall_thread(const char *ref)
+{
+	(void)ref;
 }
 
 int

@@ -11,6 +11,7 @@
 #include "daemon/config.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
+#include "daemon/job/stall.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
@@ -29,6 +30,28 @@ config_str(const struct config *config, const char *key)
 	(void)config;
 	assert_string_equal(key, "preferred_image_formats");
 	return smd_strdup(preferred);
+}
+
+const char *
+stall_thread_task(void)
+{
+	return NULL;
+}
+
+struct stall_said *
+stall_says(const char *ref, pid_t pid, const char *fmt, ...)
+{
+	(void)ref;
+	(void)pid;
+	(void)fmt;
+	return NULL;
+}
+
+void
+stall_back(const char *ref, struct stall_said *before)
+{
+	(void)ref;
+	assert_null(before);
 }
 
 int

@@ -13,6 +13,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
+#include "daemon/job/stall.h"
 #include "daemon/sr/tree.h"
 
 #define OPEN_TRIES 5
@@ -118,8 +119,13 @@ lock(struct daemon *daemon, struct disk *disk, int fd, bool write, const char *n
      struct smd_error *err)
 {
 	const struct timespec nap = { 0, LOCK_RETRY_NS };
+	const char *task = stall_thread_task();
+	struct stall_said *before = NULL;
 	int r = smd_image_lock(fd, write, name, err);
 
+	if (r == 1)
+		before = stall_says(task, 0, "the lock of image %s, which the collector or another "
+				    "program has", name);
 	for (int naps = 0; r == 1 && naps < LOCK_RETRIES;) {
 		/* It may have gone on with another step meanwhile. */
 		if (!collect_yield(daemon, sr_ref(disk->sr), name)) {
@@ -128,6 +134,7 @@ lock(struct daemon *daemon, struct disk *disk, int fd, bool write, const char *n
 		}
 		r = smd_image_lock(fd, write, name, err);
 	}
+	stall_back(task, before);
 	return r;
 }
 
