@@ -43,8 +43,11 @@ with Smd(config="max_workers = 1\n") as smd:
         vdis.append(vdi)
     smd.call("SR.scan", srs[0])
 
-    first = migrate(smd, vdis[0], srs[1], 64 * 1024)
-    wait_says(smd, first, "")
+    first = migrate(smd, vdis[0], srs[1], 256 * 1024)
+    deadline = time.monotonic() + 60
+    while "bytes_done" not in other_config(smd, first):
+        assert time.monotonic() < deadline, "it never began"
+        time.sleep(0.1)
     second = migrate(smd, vdis[1], srs[1], 0)
     wait_says(smd, second, "a worker")
     third = migrate(smd, vdis[2], srs[2], 0)
