@@ -3,12 +3,14 @@
  * image-power-cut [--seed N] [--ops N] [--long-names] [--leaf FILE] LAYER...
  *
  * Random writes, zeroes, flushes and resizes of a chain's leaf, other names for
- * its parent, the hidden mark, internal snapshots; then a copy of the disk into a
- * fresh image of the leaf's kind, over stores that record. At each record the
+ * its parent, the hidden mark, internal snapshots; then a copy of the disk, with
+ * marks, into a fresh image of the leaf's kind, and of the leaf into one over the same
+ * parents, over stores that record. At each record the
  * power fails: what was flushed stays, of the rest all, nothing, or some 512-byte
  * pieces. The chain must open, repaired if it asks for that, without corruption;
  * every sector shows what it held at the last flush or was given after it, and so
- * do the parent's name, the mark and the snapshot. At last the leaf is merged with
+ * do the parent's name, the mark and the snapshot; a copy is gone on with from the
+ * marks that a cut leaves, and gets to its end. At last the leaf is merged with
  * its parent, either way: wherever that is cut off the disk stays what it is, and
  * the merge can be done again. FILE: the leaf as another
  * program has made it, over a parent named "parent".
@@ -40,6 +42,16 @@ struct step {
 	size_t snapshot;	/* the step whose disk it has; 0: none is there */
 };
 
+/* The marks' store, as it grows: a mark may be there once its write has begun, and is when
+ * its flush has ended. In records of the copy's. */
+struct marks_store {
+	struct smd_io *io;
+	struct smd_io_ops ops;
+	const struct smd_io_ops *below;
+	struct { size_t begun, durable; } *times;
+	size_t n;
+};
+
 struct script;
 typedef void judge_fn(struct script *s, struct smd_io *store, size_t now);
 
@@ -58,6 +70,8 @@ struct script {
 	struct { size_t record, step; } *flushes;
 	size_t n_flushes;
 	judge_fn *judge;
+	const struct script *from;	/* a copy: what is copied */
+	struct marks_store marks;
 	size_t written;			/* a merge: the layer under the recorder */
 	size_t reparented;		/* and the records there were before the leaf's parent went */
 };
@@ -564,35 +578,6 @@ script_done(struct script *s)
 	free(s->flushes);
 }
 
-/* The disk into a fresh image with no parent: nothing but zeroes and what the
- * source has may show, and all of it once the copy has returned. */
-static void
-copy_cut(const struct script *from)
-{
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	const struct smd_copy_options options = { .n_threads = 2, .target_is_zero = true };
-	struct smd_copy_stats stats;
-	struct script s = { .room = from->room, .random = from->random, .judge = verify };
-	CLEANUP_IO struct smd_io *stable = NULL;
-	struct step *step;
-
-	s.specs[0] = from->specs[from->n - 1];
-	s.specs[0].size = smd_chain_size(from->chain);
-	make_layer(&s, 0, NULL);
-	stable = copy_of(s.stores[0]);
-	open_recorded(&s);
-	first_step(&s);
-	step = step_begin(&s);
-	memcpy(step->tags, from->steps[from->n_steps - 1].tags, s.room / SMD_SECTOR);
-	if (smd_copy(from->chain, s.chain, &options, &stats, &err) != 0)
-		image_die(&err, "copy");
-	flushed(&s);
-	cut_everywhere(&s, stable);
-	script_done(&s);
-}
-
-/* ---- Merges ---- */
-
 /* The disk that the last step left. */
 static void
 expect_disk(const struct script *s, struct smd_chain *chain, const char *what, size_t now)
@@ -612,6 +597,159 @@ expect_disk(const struct script *s, struct smd_chain *chain, const char *what, s
 				  what, disk[at], at, step->tags[at / SMD_SECTOR]);
 	}
 }
+
+/* ---- Copies, with marks ---- */
+
+static struct script *copying;	/* whose marks are made */
+
+static int
+marks_pwrite(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
+	     struct smd_error *err)
+{
+	struct marks_store *m = &copying->marks;
+
+	m->times = smd_reallocarray(m->times, m->n + 1, sizeof *m->times);
+	m->times[m->n].begun = n_records(copying);
+	m->times[m->n++].durable = NONE;
+	return m->below->pwrite(io, buf, count, offset, err);
+}
+
+static int
+marks_flush(struct smd_io *io, struct smd_error *err)
+{
+	struct marks_store *m = &copying->marks;
+
+	if (m->n > 0)
+		m->times[m->n - 1].durable = n_records(copying);
+	return m->below->flush(io, err);
+}
+
+static void
+marks_store_open(struct script *s)
+{
+	struct marks_store *m = &s->marks;
+
+	m->io = smd_io_memory(NULL, 0, "marks", RW);
+	m->below = m->io->ops;
+	m->ops = *m->below;
+	m->ops.pwrite = marks_pwrite;
+	m->ops.flush = marks_flush;
+	m->io->ops = &m->ops;
+	copying = s;
+}
+
+/* What a cut leaves of it; the last record whole, torn, or not at all. */
+static struct smd_io *
+marks_cut(struct script *s, size_t now)
+{
+	const struct marks_store *m = &s->marks;
+	struct smd_bytes_view all = smd_io_memory_bytes(m->io);
+	size_t size = m->n ? all.len / m->n : 0, n = 0, torn = 0;
+
+	while (n < m->n && m->times[n].durable <= now)
+		n++;
+	if (n < m->n && m->times[n].begun <= now)
+		torn = image_below(&s->random, 2) ? size : image_below(&s->random, size);
+	return smd_io_memory(all.data, n * size + torn, "marks", RW);
+}
+
+static struct smd_copy_options
+copy_options(const struct script *s, struct smd_marks *marks)
+{
+	return (struct smd_copy_options){
+		.n_threads = 2, .target_is_zero = s->n == 1, .upper = s->n > 1,
+		.marks = marks, .mark_bytes = 40 << 10, .verify = true,
+	};
+}
+
+/* The copy is begun again and gets to its end. What was marked is not copied again. */
+static void
+resume_copy(struct script *s, struct smd_io *store, size_t now)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct smd_format *f = s->specs[s->n - 1].format;
+	CLEANUP_IO struct smd_io *io = marks_cut(s, now);
+	CLEANUP_MARKS struct smd_marks *marks = NULL;
+	struct smd_copy_options options;
+	struct smd_copy_stats stats;
+	struct smd_chain *to;
+	const char *why;
+	size_t n;
+
+	check(f, store, SMD_REPAIR_ALL, now);
+	to = open_over(s, s->n, store, SMD_CHAIN_WRITE, &err);
+	if (!to || smd_marks_open(io, &marks, &err) != 0)
+		image_die(&err, "cut after %zu: open to go on", now);
+	options = copy_options(s, marks);
+	n = smd_marks_count(marks);
+	if (n == 0)
+		options.target_is_zero = false;
+	else if (smd_copy_resumable(s->from->chain, to, &options, &why, &err) != 1)
+		image_die(&err, "cut after %zu: %zu marks, and %s", now, n, why);
+	if (smd_copy(s->from->chain, to, &options, &stats, &err) != 0)
+		image_die(&err, "cut after %zu: going on", now);
+	if ((n > 0) != (stats.resumed_at > 0))
+		image_die(NULL, "cut after %zu: %zu marks, and on from %" PRIu64, now, n,
+			  stats.resumed_at);
+	expect_disk(s, to, "the copy gone on with", now);
+	check(f, smd_chain_io(to, 0), SMD_REPAIR_NONE, now);
+	smd_chain_close(to);
+}
+
+static void
+judge_copy(struct script *s, struct smd_io *store, size_t now)
+{
+	struct smd_io *again = image_below(&s->random, 3) ? NULL : copy_of(store);
+
+	verify(s, store, now);
+	if (again)
+		resume_copy(s, again, now);
+}
+
+/* The disk into a fresh image with no parent, or over copies of the parents: nothing but
+ * what was there and what the source has may show, and all of it once the copy has
+ * returned, or was gone on with. */
+static void
+copy_cut(const struct script *from, bool delta)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_MARKS struct smd_marks *marks = NULL;
+	CLEANUP_IO struct smd_io *stable = NULL;
+	struct script s = { .room = from->room, .random = from->random, .judge = judge_copy,
+			    .from = from };
+	struct smd_copy_options options;
+	struct step *step;
+
+	s.n = delta ? from->n - 1 : 0;
+	for (size_t i = 0; i < s.n; i++) {
+		s.specs[i] = from->specs[i];
+		s.stores[i] = copy_of(from->stores[i]);
+	}
+	if (delta)
+		s.chain = open_over(&s, s.n, copy_of(s.stores[s.n - 1]), 0, &err);
+	s.specs[s.n] = from->specs[from->n - 1];
+	s.specs[s.n].size = smd_chain_size(from->chain);
+	make_layer(&s, s.n, NULL);
+	stable = copy_of(s.stores[s.n - 1]);
+	open_recorded(&s);
+	first_step(&s);
+	step = step_begin(&s);
+	memcpy(step->tags, from->steps[from->n_steps - 1].tags, s.room / SMD_SECTOR);
+	marks_store_open(&s);
+	if (smd_marks_open(s.marks.io, &marks, &err) != 0)
+		image_die(&err, "marks");
+	options = copy_options(&s, marks);
+	if (smd_copy(from->chain, s.chain, &options, NULL, &err) != 0)
+		image_die(&err, "copy");
+	flushed(&s);
+	cut_everywhere(&s, stable);
+	s.marks.io->ops = s.marks.below;
+	smd_io_close(s.marks.io);
+	free(s.marks.times);
+	script_done(&s);
+}
+
+/* ---- Merges ---- */
 
 static int
 merge(const struct script *s, struct smd_io *store, struct smd_error *err)
@@ -779,7 +917,9 @@ main(int argc, char **argv)
 	for (unsigned long i = 0; i < n_ops; i++)
 		run_step(&s);
 	cut_everywhere(&s, stable);
-	copy_cut(&s);
+	copy_cut(&s, false);
+	if (s.n > 1)
+		copy_cut(&s, true);
 	merge_cut(&s, true);
 	merge_cut(&s, false);
 	for (size_t i = 0; i < s.n; i++)

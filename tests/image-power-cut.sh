@@ -14,13 +14,14 @@ cut()
 
 cut raw,300k
 cut vhd,300k
+cut vhd,1500k
 cut vhd,300k,subformat=fixed
 cut vhd,300k vhd,400k
 cut vhd,500k vhd,300k
 cut raw,200k vhd,300k
 cut qcow2,300k,cluster_size=512
 cut qcow2,400k,cluster_size=4k,refcount_bits=1
-cut qcow2,300k,cluster_size=64k
+cut qcow2,1300k,cluster_size=64k
 cut qcow2,200k,compat=0.10 qcow2,300k,compat=0.10,cluster_size=1k
 cut raw,300k qcow2,400k,extended_l2=on,cluster_size=16k
 cut qcow2,500k,cluster_size=512 qcow2,300k,cluster_size=2k
