@@ -130,6 +130,12 @@ int smd_op_set_parent(struct smd_source *source, const char *name, struct smd_er
 
 /* What an image holds itself, whatever lies below it: {"data":N,"zero":N} bytes. */
 int smd_op_own(struct smd_source *source, json **ret, struct smd_error *err);
+/* Write to a descriptor, which is taken over, the set of blocks (common/blocks.h) where source may
+ * differ from base: where their chains do not lead to the same place of one file,
+ * and are not zeroes in both. base NULL: where the first image of source does not
+ * leave it to those below; all of one that stands alone. {"size": of the larger disk} */
+int smd_op_blocks(struct smd_source *source, struct smd_source *base, int fd, json **ret,
+		  struct smd_error *err);
 /* Mark an image as an inner node of a chain, or not; nothing where the format has no
  * such mark. Durable on return. */
 int smd_op_hide(struct smd_source *source, bool hidden, struct smd_error *err);

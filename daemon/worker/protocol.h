@@ -39,6 +39,8 @@
  *   {"op":"look",    "images":[{"fd":N,"name":…,"format":…}…]}
  *	info of many, {"images":[its answer or {"error":E}…]}, without the format's own part
  *   {"op":"own",     "source":S}		of the first layer alone
+ *   {"op":"blocks",  "source":S, "base":S, "fd":N}	a set of blocks, to a file: where the two
+ *	may differ, or without base what the first layer alone says (common/blocks.h)
  *   {"op":"hide",    "source":S, "hidden":b}	the same
  *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
  *    "compress":b, "marks":{"fd":N}}

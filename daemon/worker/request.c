@@ -190,6 +190,20 @@ run_own(json *request, json **ret, struct smd_error *err)
 	return smd_op_own(&source, ret, err);
 }
 
+/* Of two disks, or of the first image of one. */
+static int
+run_blocks(json *request, json **ret, struct smd_error *err)
+{
+	json *obj = smd_json_member(request, "base");
+	struct smd_source source, base;
+	int fd = -1;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
+	    (obj && parse_source(obj, &base, err) != 0) || parse_fd(request, &fd, err) != 0)
+		return -1;
+	return smd_op_blocks(&source, obj ? &base : NULL, fd, ret, err);
+}
+
 static int
 run_hide(json *request, json **ret, struct smd_error *err)
 {
@@ -420,6 +434,7 @@ static const struct {
 	{ "info", run_info, false },
 	{ "look", run_look, false },
 	{ "own", run_own, false },
+	{ "blocks", run_blocks, false },
 	{ "hide", run_hide, false },
 	{ "convert", run_convert, true },
 	{ "update", run_update, true },
