@@ -160,6 +160,17 @@ int db_tree_parent(struct db *db, const char *child, char **ret,	/* NULL: none *
 		   struct smd_error *err);
 int db_tree_children(struct db *db, const char *parent, json **ret, struct smd_error *err);
 
+/* ---- Changed block tracking: for daemon/sr/cbt.h alone. "" where there is no parent or
+ * no log; a VDI's row goes with it. ---- */
+int db_cbt_set(struct db *db, const char *vdi, const char *parent, const char *log,
+	       struct smd_error *err);
+int db_cbt_clear(struct db *db, const char *vdi, struct smd_error *err);
+/* NULL and NULL: the VDI is not tracked. The caller frees. */
+int db_cbt_get(struct db *db, const char *vdi, char **ret_parent, char **ret_log,
+	       struct smd_error *err);
+int db_cbt_children(struct db *db, const char *parent, json **ret, struct smd_error *err);
+int db_cbt_logs(struct db *db, const char *sr, json **ret, struct smd_error *err);
+
 /* "OpaqueRef:<random uuid>"; now as "20261121T04:00:00Z". The caller frees. */
 char *db_new_ref(void);
 char *db_now(void);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 noinst_LTLIBRARIES += libdb.la
 libdb_la_SOURCES = \
+	db/cbt.c \
 	db/change.c \
 	db/db.c \
 	db/db.h \
@@ -24,6 +25,7 @@ db_steps = \
 	$(top_srcdir)/schema/db/002-tree.sql \
 	$(top_srcdir)/schema/db/003-vdi-location.sql \
 	$(top_srcdir)/schema/db/004-virtual-machines.sql \
+	$(top_srcdir)/schema/db/005-cbt.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \
