@@ -325,7 +325,7 @@ start_handlers(struct smd_error *err)
 		api_network_handlers, api_pbd_handlers, api_pool_handlers, api_session_handlers,
 		api_sm_handlers, api_sr_handlers, api_system_handlers, api_task_handlers,
 		api_vbd_handlers, api_vdi_handlers,
-		api_vdi_chain_handlers, api_vdi_snapshot_handlers, api_vm_handlers,
+		api_vdi_cbt_handlers, api_vdi_chain_handlers, api_vdi_snapshot_handlers, api_vm_handlers,
 		NULL,
 	};
 

@@ -9,6 +9,7 @@
 
 Standard library only. A test ends with status 0, or 77 through skip().
 """
+import base64
 import fcntl
 import hashlib
 import http.client
@@ -558,6 +559,16 @@ def make_image(path, fmt, size, seed=1, options="", compressed=False):
     digest = sha256_of_file(raw)
     os.unlink(raw)
     return digest
+
+
+def changed_blocks(text, size):
+    """What VDI.list_changed_blocks says of a disk of this size: numbers of blocks of 64 KiB."""
+    bits = base64.b64decode(text, validate=True)
+    n = -(-size // (64 << 10))
+    assert len(bits) == -(-n // 32) * 4, (len(bits), n)
+    found = {i for i in range(8 * len(bits)) if bits[i // 8] & 0x80 >> i % 8}
+    assert not found or max(found) < n, (max(found), n)
+    return found
 
 
 def sha256_of_file(path, size=None):

@@ -20,6 +20,7 @@ extern const struct call_binding api_system_handlers[];
 extern const struct call_binding api_task_handlers[];
 extern const struct call_binding api_vbd_handlers[];
 extern const struct call_binding api_vdi_handlers[];
+extern const struct call_binding api_vdi_cbt_handlers[];
 extern const struct call_binding api_vdi_chain_handlers[];
 extern const struct call_binding api_vdi_snapshot_handlers[];
 extern const struct call_binding api_vm_handlers[];

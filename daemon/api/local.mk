@@ -22,6 +22,7 @@ libapi_la_SOURCES = \
 	api/transfer.h \
 	api/vbd.c \
 	api/vdi.c \
+	api/vdi_cbt.c \
 	api/vdi_chain.c \
 	api/vdi_snapshot.c \
 	api/vm.c \

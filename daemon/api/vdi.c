@@ -11,6 +11,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
+#include "daemon/sr/cbt.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
@@ -242,13 +243,13 @@ vdi_introduce(struct call *call, json **ret, struct smd_error *err)
 
 /* The row goes, and the volume with the job; NULL: others lie on it. */
 static int
-drop_disk(struct daemon *daemon, struct disk *disk, const char *job, char **ret_base,
-	  struct smd_error *err)
+drop_disk(struct daemon *daemon, struct disk *disk, struct cbt_change *cbt, const char *job,
+	  char **ret_base, struct smd_error *err)
 {
 	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
 		return -1;
 	if (disk_give_up(daemon, disk, !job, "destroy", ret_base, err) < 0 ||
-	    tree_drop(daemon->db, disk->vdi_ref, err) < 0 ||
+	    cbt_commit(cbt, err) < 0 || tree_drop(daemon->db, disk->vdi_ref, err) < 0 ||
 	    (job && job_committed(daemon, job, err) < 0)) {
 		db_rollback(daemon->db);
 		return -1;
@@ -259,11 +260,12 @@ drop_disk(struct daemon *daemon, struct disk *disk, const char *job, char **ret_
 /* Other disks lie on it: its image stays, under a row of its own, until the collector
  * has made it superfluous. */
 static int
-leave_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
+leave_disk(struct daemon *daemon, struct disk *disk, struct cbt_change *cbt,
+	   struct smd_error *err)
 {
 	CLEANUP_FREE char *base = NULL;
 
-	if (drop_disk(daemon, disk, NULL, &base, err) < 0)
+	if (drop_disk(daemon, disk, cbt, NULL, &base, err) < 0)
 		return -1;
 	op_refresh(daemon, "VDI", base);
 	return 0;
@@ -272,18 +274,21 @@ leave_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 static int
 destroy_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 {
+	struct cbt_change cbt CLEANUP_CBT = CBT_CHANGE_INIT;
 	CLEANUP_FREE char *job = NULL, *base = NULL;
 	bool has_children;
 	int r;
 
-	if (tree_has_children(daemon->db, disk->vdi_ref, &has_children, err) < 0)
+	cbt_begin_for(&cbt, daemon, disk);
+	if (cbt_plan_destroy(&cbt, disk->vdi_ref, err) < 0 || cbt_make(&cbt, "VDI.destroy", err) < 0 ||
+	    tree_has_children(daemon->db, disk->vdi_ref, &has_children, err) < 0)
 		return -1;
 	if (has_children)
-		return leave_disk(daemon, disk, err);
+		return leave_disk(daemon, disk, &cbt, err);
 	if (disk_lock_alone(daemon, disk, "destroy", err) < 0 ||
 	    volume_delete_begin(daemon, "VDI.destroy", disk->sr, disk->location, &job, err) < 0)
 		return -1;
-	r = drop_disk(daemon, disk, job, &base, err);
+	r = drop_disk(daemon, disk, &cbt, job, &base, err);
 	if (r == 0)
 		records_forget(disk->sr, disk->location);
 	job_end(daemon, job);
@@ -446,7 +451,8 @@ vdi_update(struct call *call, json **ret, struct smd_error *err)
 		return smd_fail_VDI_MISSING(err, sr_ref(disk.sr), disk.vdi_ref, "SR %s has lost %s",
 					    sr_uuid(disk.sr), disk.location);
 	}
-	return vdi_refresh(disk.sr, disk.vdi_ref, disk.record, err);
+	return cbt_log_is(disk.location) ? 0 :
+	       vdi_refresh(disk.sr, disk.vdi_ref, disk.record, err);
 }
 
 /* ---- copy ---- */
@@ -666,6 +672,18 @@ migrate_run(struct carry *carry, json *options, char **ret_ref, struct smd_error
 	return carry_run(carry, ret_ref, err);
 }
 
+/* xapi's place for this is after what runs, and what the disk is. */
+static int
+check_untracked(struct db *db, const char *vdi, struct smd_error *err)
+{
+	bool tracked;
+
+	if (db_get_bool(db, "VDI", vdi, "cbt_enabled", &tracked, err) < 0)
+		return -1;
+	return tracked ? smd_fail_VDI_CBT_ENABLED(err, vdi, "VDI %s is tracked, and its new place knows "
+						  "nothing of its changes", vdi) : 0;
+}
+
 static int
 vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
 {
@@ -681,6 +699,7 @@ vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
 
 	op_set_init(&ops, call->daemon, call->task_ref);
 	if (op_set_begin(&ops, "VDI", vdi, "mirror", err) < 0 ||
+	    check_untracked(call->daemon->db, vdi, err) < 0 ||
 	    disk_find(call->daemon, vdi, &source, err) < 0 ||
 	    op_set_begin(&ops, "SR", sr_ref(source.sr), "vdi_mirror", err) < 0 ||
 	    op_set_begin(&ops, "SR", sr, "vdi_mirror", err) < 0 ||

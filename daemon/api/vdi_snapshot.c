@@ -6,6 +6,7 @@
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
+#include "daemon/sr/cbt.h"
 #include "daemon/sr/overlay.h"
 #include "daemon/sr/tree.h"
 
@@ -26,6 +27,14 @@ struct duplicate {
 	bool snapshot;
 };
 
+/* Whether a snapshot of the disk is tracked, as the disk is. */
+static bool
+ends_count(json *vdi)
+{
+	return smd_json_bool(vdi, "cbt_enabled", false) &&
+	       !smd_json_bool(vdi, "is_a_snapshot", false);
+}
+
 static json *
 duplicate_row(struct overlay *o, json *vdi, bool snapshot)
 {
@@ -44,13 +53,14 @@ duplicate_row(struct overlay *o, json *vdi, bool snapshot)
 		smd_json_set_bool(row, "is_a_snapshot", true);
 		smd_json_set_str(row, "snapshot_of", o->disk->vdi_ref);
 		smd_json_set_str(row, "snapshot_time", now);
+		smd_json_set_bool(row, "cbt_enabled", ends_count(vdi));
 	}
 	return row;
 }
 
 static int
 duplicate_in_transaction(struct overlay *o, const struct duplicate *d, const char *ref,
-			 char **ret_parent, struct smd_error *err)
+			 struct cbt_change *cbt, char **ret_parent, struct smd_error *err)
 {
 	struct db *db = o->daemon->db;
 	CLEANUP_JSON json *vdi = NULL, *row = NULL;
@@ -61,21 +71,21 @@ duplicate_in_transaction(struct overlay *o, const struct duplicate *d, const cha
 	row = duplicate_row(o, vdi, d->snapshot);
 	if (overlay_split(o, ret_parent, err) < 0 || db_insert(db, "VDI", ref, row, err) < 0 ||
 	    new_volume_give(&o->v[0], ref, err) < 0 ||
-	    tree_set_parent(db, ref, *ret_parent, err) < 0)
+	    tree_set_parent(db, ref, *ret_parent, err) < 0 || cbt_commit(cbt, err) < 0)
 		return -1;
 	return new_volume_committed(&o->v[0], err);
 }
 
 static int
 duplicate_commit(struct overlay *o, const struct duplicate *d, const char *ref,
-		 struct smd_error *err)
+		 struct cbt_change *cbt, struct smd_error *err)
 {
 	CLEANUP_FREE char *parent = NULL;
 	struct db *db = o->daemon->db;
 
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (duplicate_in_transaction(o, d, ref, &parent, err) < 0) {
+	if (duplicate_in_transaction(o, d, ref, cbt, &parent, err) < 0) {
 		db_rollback(db);
 		return -1;
 	}
@@ -87,12 +97,25 @@ duplicate_commit(struct overlay *o, const struct duplicate *d, const char *ref,
 	return 0;
 }
 
+/* What the disk's changes are counted from is another state, or another image. */
+static int
+plan_tracking(struct overlay *o, const struct duplicate *d, const char *ref,
+	      struct cbt_change *cbt, struct smd_error *err)
+{
+	cbt_begin_for(cbt, o->daemon, o->disk);
+	if (cbt_plan_overlay(cbt, o->disk, o->empty,
+			     d->snapshot && ends_count(o->disk->record) ? ref : NULL, err) < 0)
+		return -1;
+	return cbt_make(cbt, d->kind, err);
+}
+
 static int
 duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_error *err)
 {
 	struct op_set ops CLEANUP_OPS = { 0 };
 	struct disk disk CLEANUP_DISK = DISK_INIT;
 	struct overlay o CLEANUP_OVERLAY = OVERLAY_INIT;
+	struct cbt_change cbt CLEANUP_CBT = CBT_CHANGE_INIT;
 	const char *vdi = call_str(call, 0);
 	CLEANUP_FREE char *ref = db_new_ref();
 
@@ -106,8 +129,8 @@ duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_e
 	    disk_find(call->daemon, vdi, &disk, err) < 0 ||
 	    op_set_begin(&ops, "SR", sr_ref(disk.sr), d->sr_operation, err) < 0 ||
 	    disk_open(call->daemon, &disk, false, d->operation, err) < 0 ||
-	    overlay_plan(&o, err) < 0 || overlay_make(&o, NULL, err) < 0 ||
-	    duplicate_commit(&o, d, ref, err) < 0)
+	    overlay_plan(&o, err) < 0 || plan_tracking(&o, d, ref, &cbt, err) < 0 ||
+	    overlay_make(&o, NULL, err) < 0 || duplicate_commit(&o, d, ref, &cbt, err) < 0)
 		return -1;
 	stats(call->daemon, sr_ref(disk.sr));
 	*ret = json_object_new_string(ref);
@@ -159,13 +182,15 @@ find_reverted(struct daemon *daemon, const char *snapshot, char **ret, struct sm
 }
 
 static int
-revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children, char **ret_base,
-		      char **ret_parent, struct smd_error *err)
+revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children,
+		      struct cbt_change *cbt, char **ret_base, char **ret_parent,
+		      struct smd_error *err)
 {
 	if (disk_give_up(o->daemon, disk, has_children, "revert_from", ret_base, err) < 0 ||
 	    overlay_split(o, ret_parent, err) < 0 ||
 	    new_volume_give(&o->v[0], disk->vdi_ref, err) < 0 ||
-	    tree_set_parent(o->daemon->db, disk->vdi_ref, *ret_parent, err) < 0)
+	    tree_set_parent(o->daemon->db, disk->vdi_ref, *ret_parent, err) < 0 ||
+	    cbt_commit(cbt, err) < 0)
 		return -1;
 	return new_volume_committed(&o->v[0], err);
 }
@@ -174,17 +199,22 @@ static int
 revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 {
 	struct db *db = o->daemon->db;
+	struct cbt_change cbt CLEANUP_CBT = CBT_CHANGE_INIT;
 	CLEANUP_FREE char *parent = NULL, *base = NULL;
 	bool has_children;
+
+	cbt_begin_for(&cbt, o->daemon, disk);
+	cbt_begin_for(&cbt, o->daemon, o->disk);
 
 	if (tree_has_children(db, disk->vdi_ref, &has_children, err) < 0 ||
 	    (!has_children && disk_lock_alone(o->daemon, disk, "revert_from", err) < 0) ||
 	    disk_open(o->daemon, o->disk, false, "revert_to", err) < 0 ||
-	    overlay_plan(o, err) < 0 ||
+	    overlay_plan(o, err) < 0 || cbt_plan_revert(&cbt, disk, o->disk, o->empty, err) < 0 ||
+	    cbt_make(&cbt, o->kind, err) < 0 ||
 	    overlay_make(o, has_children ? NULL : disk->location, err) < 0 ||
 	    db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (revert_in_transaction(o, disk, has_children, &base, &parent, err) < 0) {
+	if (revert_in_transaction(o, disk, has_children, &cbt, &base, &parent, err) < 0) {
 		db_rollback(db);
 		return -1;
 	}

@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
+#include "daemon/sr/cbt.h"
 #include "daemon/sr/tree.h"
 
 /* What a VDI takes with it. */
@@ -103,6 +104,8 @@ retire_node(struct carry *c, struct carry_node *node, struct smd_error *err)
 	if (has_children && leave_children(c, node, err) < 0)
 		return -1;
 	node->gone = !has_children;
+	if (cbt_log(db, disk->vdi_ref, &node->log, err) < 0)
+		return -1;
 	return db_delete(db, "VDI", disk->vdi_ref, err);
 }
 
@@ -126,6 +129,8 @@ change_rows(struct carry *c, struct smd_error *err)
 			return -1;
 		if (c->nodes[i].gone)
 			job_plan_add(&redo, sr_uuid(c->from), c->nodes[i].disk.location);
+		if (c->nodes[i].log)
+			job_plan_add(&redo, sr_uuid(c->from), c->nodes[i].log);
 	}
 	return job_committed_to(c->daemon, c->job_id, redo, err);
 }

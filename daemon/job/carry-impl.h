@@ -15,6 +15,7 @@ struct carry_node {
 	struct new_volume v;	/* its job is the move's */
 	char *ref;		/* of its new row */
 	bool gone;		/* at the commit: nobody needs the old volume */
+	char *log;		/* of its changed blocks, which is not needed any more; NULL: none */
 	char *left;		/* or a hidden node's ref, under which it stays */
 };
 

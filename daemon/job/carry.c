@@ -9,6 +9,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/task.h"
 #include "daemon/job/worker.h"
+#include "daemon/sr/cbt.h"
 #include "daemon/sr/link.h"
 #include "daemon/sr/tree.h"
 
@@ -74,7 +75,7 @@ take_disk(struct carry *c, const char *ref, struct smd_error *err)
 	return 0;
 }
 
-/* Snapshots that are in another SR stay where they are. */
+/* Snapshots that are in another SR stay where they are, as do those without data. */
 static int
 take_snapshots(struct carry *c, struct smd_error *err)
 {
@@ -84,13 +85,14 @@ take_snapshots(struct carry *c, struct smd_error *err)
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(refs); i++) {
 		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));
-		CLEANUP_FREE char *sr = NULL;
+		CLEANUP_FREE char *sr = NULL, *type = NULL;
 		bool managed;
 
 		if (db_get_str(c->daemon->db, "VDI", ref, "SR", &sr, err) < 0 ||
+		    db_get_str(c->daemon->db, "VDI", ref, "type", &type, err) < 0 ||
 		    db_get_bool(c->daemon->db, "VDI", ref, "managed", &managed, err) < 0)
 			return -1;
-		if (managed && strcmp(sr, sr_ref(c->from)) == 0 && take_disk(c, ref, err) < 0)
+		if (managed && strcmp(type, CBT_METADATA) != 0 && strcmp(sr, sr_ref(c->from)) == 0 && take_disk(c, ref, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -160,6 +162,7 @@ nodes_free(struct carry *c)
 		new_volume_done(&node->v);
 		disk_done(&node->disk);
 		free(node->left);
+		free(node->log);
 		free(node->ref);
 	}
 	free(c->nodes);

@@ -15,6 +15,7 @@
 #include "daemon/job/coalesce.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
+#include "daemon/sr/cbt.h"
 #include "daemon/sr/tree.h"
 
 #define TASK_NAME "SR.collect"
@@ -402,6 +403,11 @@ may(struct run *run, const struct coalesce *c)
 	}
 	if (leaf && is_false(smd_json_member(c->child.record, "other_config"), "leaf-coalesce")) {
 		wait_for(run, c->parent.vdi_ref, "the VDI's other_config, where leaf-coalesce is false");
+		return false;
+	}
+	if (leaf && cbt_needs_image(run->daemon->db, c->child.vdi_ref)) {
+		wait_for(run, c->parent.vdi_ref, "the VDI's next snapshot: its changed blocks are counted "
+			 "from here");
 		return false;
 	}
 	return true;

@@ -24,6 +24,7 @@ struct sr {
 	bool closing;			/* guarded by storage.lock */
 	pthread_mutex_t scan_lock;	/* one scan at a time; guards looks */
 	struct looks *looks;		/* what the last scan saw */
+	pthread_mutex_t cbt_lock;	/* daemon/sr/cbt.h; never taken in a transaction */
 	pthread_mutex_t records_lock;	/* guards what follows; never taken in a transaction */
 	json *records;			/* {location: record}, see records.c */
 	char *records_text;		/* as saved last */

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 noinst_LTLIBRARIES += libsr.la
 libsr_la_SOURCES = \
+	sr/cbt.c \
+	sr/cbt.h \
+	sr/cbt-change.c \
+	sr/cbt-impl.h \
+	sr/cbt-log.c \
+	sr/cbt-log.h \
 	sr/driver.c \
 	sr/formats.c \
 	sr/images.c \

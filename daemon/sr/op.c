@@ -28,7 +28,8 @@ static bool
 vdi_may_share(const char *operation, const char *running)
 {
 	return strcmp(running, "copy") == 0 &&
-	       (strcmp(operation, "copy") == 0 || strcmp(operation, "clone") == 0);
+	       (strcmp(operation, "copy") == 0 || strcmp(operation, "clone") == 0 ||
+		strcmp(operation, "list_changed_blocks") == 0);
 }
 
 static bool
@@ -83,7 +84,8 @@ subject_load(struct daemon *daemon, const char *cls, const char *ref, struct sub
 	     struct smd_error *err)
 {
 	static const char *const fields[] = {
-		"uuid", "type", "sharable", "is_a_snapshot", "on_boot", "managed", "VBDs", NULL,
+		"uuid", "type", "sharable", "is_a_snapshot", "on_boot", "managed", "cbt_enabled",
+		"VBDs", NULL,
 	};
 	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_FREE char *type = NULL;
@@ -117,6 +119,11 @@ feature_of(const char *operation)
 		{ "snapshot", "VDI_SNAPSHOT" }, { "vdi_snapshot", "VDI_SNAPSHOT" },
 		{ "revert_from", "VDI_REVERT" }, { "revert_to", "VDI_REVERT" },
 		{ "vdi_revert", "VDI_REVERT" },
+		{ "enable_cbt", "VDI_CONFIG_CBT" }, { "vdi_enable_cbt", "VDI_CONFIG_CBT" },
+		{ "disable_cbt", "VDI_CONFIG_CBT" }, { "vdi_disable_cbt", "VDI_CONFIG_CBT" },
+		{ "data_destroy", "VDI_CONFIG_CBT" }, { "vdi_data_destroy", "VDI_CONFIG_CBT" },
+		{ "list_changed_blocks", "VDI_CONFIG_CBT" },
+		{ "vdi_list_changed_blocks", "VDI_CONFIG_CBT" },
 	};
 
 	for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
@@ -138,6 +145,51 @@ driver_has(const struct smd_sr_driver *driver, const char *feature)
 	return false;
 }
 
+/* What goes without data. */
+static bool
+needs_no_data(const char *operation)
+{
+	static const char *const fine[] = {
+		"blocked", "data_destroy", "destroy", "list_changed_blocks", "force_unlock", "forget",
+		"generate_config", "update",
+	};
+
+	for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
+		if (strcmp(operation, fine[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of changed block tracking: disks are tracked, and snapshots go on telling. */
+static int
+check_tracking(const struct subject *s, const char *operation, struct smd_error *err)
+{
+	const char *type = smd_json_str(s->vdi, "type", "");
+	bool is_snapshot = smd_json_bool(s->vdi, "is_a_snapshot", false);
+	bool destroy = strcmp(operation, "data_destroy") == 0;
+	CLEANUP_FREE char *why = smd_asprintf("VDI is %sa snapshot: %s", destroy ? "not " : "",
+					      s->ref);
+
+	if (strcmp(operation, "enable_cbt") == 0 || strcmp(operation, "disable_cbt") == 0) {
+		if (is_snapshot)
+			return smd_fail_OPERATION_NOT_ALLOWED(err, why, "%s", why);
+		if (strcmp(type, "user") != 0 && strcmp(type, "system") != 0)
+			return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(s->ref, type), "VDI %s is "
+							      "of a type that is not tracked", s->ref);
+		if (strcmp(smd_json_str(s->vdi, "on_boot", ""), "reset") == 0)
+			return smd_fail_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION(
+				err, "VDI %s is reset when its VM starts: no %s", s->ref, operation);
+	}
+	if (destroy && !is_snapshot)
+		return smd_fail_OPERATION_NOT_ALLOWED(err, why, "%s", why);
+	if ((destroy || strcmp(operation, "list_changed_blocks") == 0) &&
+	    !smd_json_bool(s->vdi, "cbt_enabled", false))
+		return smd_fail_VDI_NO_CBT_METADATA(err, s->ref, "the changed blocks of VDI %s are not "
+						    "tracked", s->ref);
+	return 0;
+}
+
 /* In xapi's order, after what runs. */
 static int
 check_subject(const struct subject *s, const char *operation, struct smd_error *err)
@@ -152,8 +204,7 @@ check_subject(const struct subject *s, const char *operation, struct smd_error *
 	if (feature && (!s->driver || !driver_has(s->driver, feature)))
 		return smd_fail_SR_OPERATION_NOT_SUPPORTED(err, s->sr, "the driver of SR %s has no %s",
 							   s->sr, feature);
-	if (strcmp(type, "cbt_metadata") == 0 && strcmp(operation, "destroy") != 0 &&
-	    strcmp(operation, "forget") != 0 && strcmp(operation, "update") != 0)
+	if (s->vdi && strcmp(type, "cbt_metadata") == 0 && !needs_no_data(operation))
 		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(s->ref, type), "VDI %s has no "
 						      "data to %s", uuid, operation);
 	if (snapshot && smd_json_bool(s->vdi, "sharable", false))
@@ -165,7 +216,7 @@ check_subject(const struct subject *s, const char *operation, struct smd_error *
 			err, "VDI %s is reset when its VM starts: no %s", uuid, operation);
 	if (strcmp(operation, "revert_to") == 0 && !smd_json_bool(s->vdi, "is_a_snapshot", false))
 		return smd_fail_ONLY_REVERT_SNAPSHOT(err, "VDI %s is no snapshot", uuid);
-	return 0;
+	return s->vdi ? check_tracking(s, operation, err) : 0;
 }
 
 static bool
@@ -173,21 +224,26 @@ subject_may(const struct subject *s, const char *operation)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
+	/* Its snapshots would be another disk's: VDI.pool_migrate. */
+	if (s->vdi && strcmp(operation, "mirror") == 0 && smd_json_bool(s->vdi, "cbt_enabled", false))
+		return false;
 	return check_subject(s, operation, &err) == 0;
 }
 
 /* ---- What may be asked ---- */
 
 static const char *const vdi_operations[] = {
-	"clone", "copy", "destroy", "forget", "mirror", "resize", "revert_from", "revert_to",
-	"snapshot", "update", NULL,
+	"clone", "copy", "data_destroy", "destroy", "disable_cbt", "enable_cbt", "forget",
+	"list_changed_blocks", "mirror", "resize", "revert_from", "revert_to", "snapshot", "update",
+	NULL,
 };
 /* A node of a chain is nobody's to change. */
 static const char *const vdi_operations_unmanaged[] = { NULL };
 static const char *const sr_operations_attached[] = {
-	"plug", "scan", "unplug", "update", "vdi_clone", "vdi_copy", "vdi_create", "vdi_destroy",
-	"vdi_forget", "vdi_introduce", "vdi_mirror", "vdi_resize", "vdi_revert", "vdi_snapshot",
-	"vdi_update", NULL,
+	"plug", "scan", "unplug", "update", "vdi_clone", "vdi_copy", "vdi_create",
+	"vdi_data_destroy", "vdi_destroy", "vdi_disable_cbt", "vdi_enable_cbt", "vdi_forget",
+	"vdi_introduce", "vdi_list_changed_blocks", "vdi_mirror", "vdi_resize", "vdi_revert",
+	"vdi_snapshot", "vdi_update", NULL,
 };
 static const char *const sr_operations_detached[] = {
 	"destroy", "forget", "pbd_create", "pbd_destroy", "plug", NULL,

@@ -13,6 +13,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
+#include "daemon/sr/cbt.h"
 #include "daemon/sr/images.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/tree.h"
@@ -280,6 +281,27 @@ add_node(struct scan *scan, const char *location, const char *ref, json *row, in
 	scan->n++;
 }
 
+/* The logs of changed blocks are no images. One that nobody has was left by who forgot
+ * its VDI, or by XenServer. */
+static int
+set_logs_aside(struct scan *scan, struct smd_error *err)
+{
+	CLEANUP_JSON json *used = NULL, *names = json_object_new_object();
+
+	if (cbt_logs(scan->db, scan->sr->ref, &used, err) < 0)
+		return -1;
+	for (size_t i = 0; i < json_object_array_length(used); i++)
+		smd_json_set_bool(names, json_object_get_string(json_object_array_get_idx(used, i)),
+				  true);
+	json_object_object_foreach(scan->volumes, name, allocated) {
+		(void)allocated;
+		if (cbt_log_is(name) && !volume_is_temporary(name) && !smd_json_member(names, name) &&
+		    !job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, name))
+			smd_json_set_str(scan->orphans, name, "a log of changed blocks that no VDI has");
+	}
+	return 0;
+}
+
 /* A node for each volume, those with a row first. */
 static int
 gather(struct scan *scan, struct smd_error *err)
@@ -298,16 +320,17 @@ gather(struct scan *scan, struct smd_error *err)
 		const char *location = smd_json_str(row, "location", "");
 		json *allocated = smd_json_member(scan->volumes, location);
 
-		if (allocated && !smd_json_member(known, location)) {
+		if (allocated && !cbt_log_is(location) && !smd_json_member(known, location)) {
 			add_node(scan, location, ref, row, json_object_get_int64(allocated));
 			smd_json_set_bool(known, location, true);
 		}
 	}
 	json_object_object_foreach(scan->volumes, location, allocated) {
-		if (!smd_json_member(known, location) && !volume_is_temporary(location))
+		if (!smd_json_member(known, location) && !volume_is_temporary(location) &&
+		    !cbt_log_is(location))
 			add_node(scan, location, NULL, NULL, json_object_get_int64(allocated));
 	}
-	return 0;
+	return set_logs_aside(scan, err);
 }
 
 static int

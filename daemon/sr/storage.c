@@ -161,6 +161,7 @@ sr_free(struct sr *sr)
 	json_object_put(sr->records);
 	free(sr->records_text);
 	pthread_mutex_destroy(&sr->scan_lock);
+	pthread_mutex_destroy(&sr->cbt_lock);
 	pthread_mutex_destroy(&sr->records_lock);
 	free(sr);
 }
@@ -194,6 +195,7 @@ sr_open(struct daemon *daemon, json *pbd, const char *pbd_ref, struct sr **ret,
 
 	pthread_mutex_init(&sr->records_lock, NULL);
 	pthread_mutex_init(&sr->scan_lock, NULL);
+	pthread_mutex_init(&sr->cbt_lock, NULL);
 	sr->daemon = daemon;
 	sr->ref = smd_strdup(smd_json_str(pbd, "SR", ""));
 	sr->pbd_ref = smd_strdup(pbd_ref);

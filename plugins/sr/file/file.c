@@ -324,7 +324,7 @@ static const struct smd_sr_key file_keys[] = {
 static const char *const file_features[] = {
 	"SR_CREATE", "SR_DELETE", "SR_ATTACH", "SR_DETACH", "SR_PROBE", "SR_SCAN", "SR_UPDATE",
 	"VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE", "VDI_RESIZE", "VDI_UPDATE",
-	"VDI_SNAPSHOT", "VDI_CLONE", "VDI_REVERT",
+	"VDI_SNAPSHOT", "VDI_CLONE", "VDI_REVERT", "VDI_CONFIG_CBT",
 	"LARGE_VDI", "THIN_PROVISIONING", NULL,
 };
 
