@@ -23,7 +23,7 @@ with Smd(config="max_connections = %d\n" % (2 * WATCHERS)) as smd:
     assert each < KIB_EACH or sanitized(), "a watcher takes %.1f KiB" % each
     for i in range(20):
         smd.call("SR.set_name_label", sr, "label %d" % i)
-    bench.pump(waiting, lambda: all(w.last and w.last["name_label"] == "label 19"
+    bench.pump(waiting, lambda: all(w.label == "label 19"
                                     for w in waiting))
     # Others are served meanwhile, and the daemon ends all of them when it stops.
     expect_eq(smd.call("SR.get_name_label", sr), "label 19")

@@ -146,7 +146,7 @@ static pthread_mutex_t batches_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct batch {
 	char *spec;		/* of the interests; NULL: none is kept here */
 	uint64_t since, generation;
-	struct shared *shared;
+	struct shared *shared;	/* NULL: nothing happened in between */
 } batches[BATCHES_KEPT];	/* batches_lock */
 static size_t next_batch;
 
@@ -170,36 +170,74 @@ interests_spec(const struct watch *w)
 	return text;
 }
 
-/* One that somebody else was told, while nothing has happened since that belongs to it.
- * NULL: there is none. */
-static struct shared *
+/* One that somebody else was told, and that tells all there was when this call was made
+ * or woken. NULL: there is none. Under batches_lock. */
+static const struct batch *
 batch_find(const struct watch *w, const char *spec)
 {
-	LOCK_SCOPE(&batches_lock);
 	for (size_t i = 0; i < BATCHES_KEPT; i++) {
 		const struct batch *b = &batches[i];
 
 		if (b->spec && b->since == w->since && strcmp(b->spec, spec) == 0 &&
-		    !db_concerned(w->daemon->db, b->generation, w->interests, w->n_interests))
-			return shared_ref(b->shared);
+		    (b->generation >= w->needs || !db_concerned(w->daemon->db, b->generation,
+								w->interests, w->n_interests)))
+			return b;
 	}
 	return NULL;
+}
+
+/* Batches somebody is looking up now: the others who ask for the same follow. */
+struct making {
+	const char *spec;
+	uint64_t since;
+	struct watch *followers;
+	struct making *next;
+};
+static struct making *makings;	/* batches_lock */
+
+static struct making *
+making_find(const struct watch *w, const char *spec)
+{
+	for (struct making *m = makings; m; m = m->next) {
+		if (m->since == w->since && strcmp(m->spec, spec) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+static void
+making_done(struct making *making)
+{
+	struct watch *followers;
+
+	{
+		struct making **m = &makings;
+		LOCK_SCOPE(&batches_lock);
+
+		while (*m != making)
+			m = &(*m)->next;
+		*m = making->next;
+		followers = making->followers;
+	}
+	watch_unpark_all(followers);
 }
 
 static void
 batch_keep(const struct watch *w, const char *spec, uint64_t generation, struct shared *shared)
 {
 	struct batch *b;
-	size_t len;
+	size_t len = 0;
 
-	shared_text(shared, WIRE_JSON, &len);
+	if (shared)
+		shared_text(shared, WIRE_JSON, &len);
 	if (len > BATCH_TEXT_MAX)
 		return;
 	LOCK_SCOPE(&batches_lock);
 	b = &batches[next_batch++ % BATCHES_KEPT];
 	free(b->spec);
 	shared_unref(b->shared);
-	*b = (struct batch){ smd_strdup(spec), w->since, generation, shared_ref(shared) };
+	*b = (struct batch){ smd_strdup(spec), w->since, generation,
+			     shared ? shared_ref(shared) : NULL };
 }
 
 static int
@@ -238,11 +276,18 @@ must_answer(const struct call *call, const struct watch *w)
 	return !call->peer->park || smd_now_ms() >= w->deadline_ms || call_abandoned(call);
 }
 
-static int
-park(struct call *call, struct watch *w)
+/* For the next time the call is made. */
+static void
+keep_watch(struct call *call, struct watch *w)
 {
 	call->peer->park->state = w;
 	call->peer->park->drop = watch_end;
+}
+
+static int
+park(struct call *call, struct watch *w)
+{
+	keep_watch(call, w);
 	watch_park(w);
 	return CALL_PARKED;
 }
@@ -262,6 +307,7 @@ watch_new(struct call *call, json *classes, uint64_t since, uint64_t wait_ms, st
 	in.n = 0;
 	w->since = since;
 	w->deadline_ms = smd_now_ms() + wait_ms;
+	w->needs = db_generation(call->daemon->db);
 	return 0;
 }
 
@@ -282,28 +328,76 @@ cleanup_watch(struct watch **w)
 	watch_end(*w);
 }
 
-/* 0: *ret is the batch to answer with; -1; 1: there is nothing yet. */
+/* 0: *ret is the batch to answer with; -1; or: */
+#define FROM_NOTHING 1	/* yet */
+#define FROM_FOLLOWS 2	/* the call was parked for what another one looks up; w is its */
+#define FROM_NOBODY 3	/* nobody else knows */
+#define FOLLOW_MAX 3	/* times: they may have looked before something happened */
+
+static int
+look_up(struct call *call, struct watch *w, const char *spec, struct shared **ret,
+	struct smd_error *err)
+{
+	CLEANUP_JSON json *events = NULL;
+	uint64_t generation;
+	bool nothing;
+
+	if (collect(call, w, &events, &generation, err) != 0)
+		return -1;
+	nothing = json_object_array_length(events) == 0;
+	if ((!nothing || must_answer(call, w)) &&
+	    batch_make(call, events, generation, ret, err) != 0)
+		return -1;
+	batch_keep(w, spec, generation, nothing ? NULL : *ret);
+	if (*ret)
+		return 0;
+	w->since = generation;
+	return FROM_NOTHING;
+}
+
+/* What others know or are just looking up. Under batches_lock. */
+static int
+from_others(struct call *call, struct watch *w, const char *spec, struct shared **ret)
+{
+	const struct batch *b = batch_find(w, spec);
+	struct making *m;
+
+	if (b && b->shared) {
+		*ret = shared_ref(b->shared);
+		return 0;
+	}
+	if (b && !must_answer(call, w)) {
+		w->since = b->generation;
+		return FROM_NOTHING;
+	}
+	m = call->peer->park && w->n_followed < FOLLOW_MAX ? making_find(w, spec) : NULL;
+	if (!m)
+		return FROM_NOBODY;
+	w->n_followed++;
+	keep_watch(call, w);
+	w->next = m->followers;
+	m->followers = w;
+	return FROM_FOLLOWS;
+}
+
 static int
 from_now(struct call *call, struct watch *w, struct shared **ret, struct smd_error *err)
 {
 	CLEANUP_FREE char *spec = interests_spec(w);
-	CLEANUP_JSON json *events = NULL;
-	uint64_t generation;
+	struct making making = { .spec = spec, .since = w->since };
+	int rc;
 
-	*ret = batch_find(w, spec);
-	if (*ret)
-		return 0;
-	if (collect(call, w, &events, &generation, err) != 0)
-		return -1;
-	if (json_object_array_length(events) == 0 && !must_answer(call, w)) {
-		w->since = generation;
-		return 1;
+	{
+		LOCK_SCOPE(&batches_lock);
+		rc = from_others(call, w, spec, ret);
+		if (rc != FROM_NOBODY)
+			return rc;
+		making.next = makings;
+		makings = &making;
 	}
-	if (batch_make(call, events, generation, ret, err) != 0)
-		return -1;
-	if (json_object_array_length(events) > 0)
-		batch_keep(w, spec, generation, *ret);
-	return 0;
+	rc = look_up(call, w, spec, ret, err);
+	making_done(&making);
+	return rc;
 }
 
 static int
@@ -312,7 +406,7 @@ event_from(struct call *call, json **ret, struct smd_error *err)
 	CLEANUP(cleanup_watch) struct watch *w = watch_again(call);
 	double seconds = json_object_get_double(call_arg(call, 2));
 	bool again = w != NULL;
-	int rc = 1;
+	int rc = FROM_NOTHING;
 
 	(void)ret;
 	if (!again && (watch_new(call, call_arg(call, 0), 0, timeout_ms(seconds), &w, err) != 0 ||
@@ -320,9 +414,11 @@ event_from(struct call *call, json **ret, struct smd_error *err)
 		return -1;
 	if (again || must_answer(call, w) || !watch_must_pause(w->since))
 		rc = from_now(call, w, &call->shared, err);
-	if (rc <= 0)
-		return rc;
-	return park(call, TAKE_PTR(w));
+	if (rc == FROM_FOLLOWS) {
+		(void)TAKE_PTR(w);
+		return CALL_PARKED;
+	}
+	return rc == FROM_NOTHING ? park(call, TAKE_PTR(w)) : rc;
 }
 
 /* ---- The same for clients of old: the session keeps classes and place ------------- */

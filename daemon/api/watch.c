@@ -82,18 +82,14 @@ is_concerned(const struct watch *w)
 }
 
 static void
-take_out(struct watch *w)
+move(struct watch *w, struct watch **list)
 {
 	*w->prev = w->next;
 	if (w->next)
 		w->next->prev = w->prev;
 	n_watches--;
-}
-
-static void
-move(struct watch *w, struct watch **list)
-{
-	take_out(w);
+	w->needs = db_generation(w->daemon->db);
+	w->n_followed = 0;
 	w->next = *list;
 	*list = w;
 }
@@ -144,8 +140,8 @@ take_abandoned(void)
 	return due;
 }
 
-static void
-unpark_all(struct watch *list)
+void
+watch_unpark_all(struct watch *list)
 {
 	while (list) {
 		struct watch *w = list;
@@ -233,8 +229,8 @@ keeper_main(void *opaque)
 		}
 		if (look)
 			look_ms = smd_now_ms() + LOOK_MS;
-		unpark_all(due);
-		unpark_all(left);
+		watch_unpark_all(due);
+		watch_unpark_all(left);
 	}
 	return NULL;
 }

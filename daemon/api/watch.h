@@ -32,6 +32,8 @@ struct watch {
 	struct db_interest *interests;	/* NULL refs or texts of its own */
 	size_t n_interests;
 	uint64_t since;			/* is told of what comes after */
+	uint64_t needs;			/* and at least of all up to this: when it was asked or woken */
+	unsigned n_followed;		/* times that others looked for it, and maybe too early */
 	uint64_t deadline_ms;		/* of smd_now_ms */
 	struct watch *next, **prev;	/* watch.c's; NULL: not in its list */
 };
@@ -45,6 +47,8 @@ bool watch_must_pause(uint64_t since);
 /* Unpark the call when something after since concerns an interest, at the deadline, or
  * when its session or its client is gone. It may be unparked before this returns. */
 void watch_park(struct watch *watch);
+/* Each of a list (next) of calls that are parked otherwise. */
+void watch_unpark_all(struct watch *list);
 /* At the end, when no call waits any more. */
 void watch_stop(struct daemon *daemon);
 

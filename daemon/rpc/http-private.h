@@ -5,14 +5,13 @@
  * done in steps, each on a thread of the pool (daemon/rpc/pool.h):
  *
  *   RPC       call (again after each time it was parked)
- *   upload    begin, write for each piece of the body, finish, end
+ *   upload    begin, write for as much of the body as has come, finish, end
  *   download  begin, fill for each block of the reply, end
  *
  * Around a step the connection is suspended: the loop hands it over with the step and
- * leaves it alone, so the step may use the connection and the piece of the body where
- * libmicrohttpd has it; when the step is done, the connection is resumed and the loop
- * comes back to serve() where it left. So a client is read from no faster than its
- * upload is written. Only fill may run while the loop sends the block before.
+ * leaves it alone, so the step may use the connection; when the step is done, the
+ * connection is resumed and the loop comes back to serve() where it left. So a client is
+ * read from no faster than its upload is written. Only fill may run while the loop sends the block before.
  *
  * A parked call and a client that sends or reads slowly cost their connection and no
  * thread. The end of a request may come while it fills; then the fill ends it.
@@ -95,10 +94,8 @@ struct http_request {
 	bool broken;			/* read failed */
 	bool hung_up;			/* write failed */
 	bool answered;			/* before the end of the body */
-	const char *piece;		/* libmicrohttpd's */
-	size_t n_piece;
-	char *block;			/* of HTTP_BLOCK bytes */
-	size_t n_block, block_at;	/* lock; filled, sent */
+	char *block;			/* of the body or the reply, as much as goes at once */
+	size_t n_block, block_at;	/* of a download: lock; filled, sent */
 	bool filled, at_end;		/* lock; the block was, and is the last (or broken) */
 	uint64_t n_read, reply_size;
 	unsigned reply_status;
@@ -124,6 +121,7 @@ void http_step_done(struct http_request *request);
 bool http_step_over(struct http_request *request);
 void http_request_end(struct http_request *request);
 int http_fd(struct http_request *request);
+void *http_tls(struct http_request *request);	/* NULL: the connection has no TLS */
 /* In a step: fill in request->peer. */
 void http_know_peer(struct http_request *request);
 

@@ -281,9 +281,8 @@ http_refused_body(struct http_request *request, size_t *len)
 
 /* ---- Behind libmicrohttpd's back ---- */
 
-/* NULL: the connection has no TLS. */
-static void *
-tls_session(struct http_request *request)
+void *
+http_tls(struct http_request *request)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
 		request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -294,7 +293,7 @@ tls_session(struct http_request *request)
 static void
 send_all(struct http_request *request, const char *text)
 {
-	void *tls = tls_session(request);
+	void *tls = http_tls(request);
 	int fd = http_fd(request);
 	size_t len = strlen(text);
 
@@ -342,7 +341,7 @@ static void
 drain(struct http_request *request)
 {
 	int fd = http_fd(request);
-	void *tls = tls_session(request);
+	void *tls = http_tls(request);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char buf[65536];
 	size_t left = 4 * DRAIN_MAX;

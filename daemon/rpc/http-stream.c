@@ -3,6 +3,7 @@
 #include "daemon/rpc/http-private.h"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "common/mem.h"
@@ -178,26 +179,43 @@ break_off(struct http_request *request)
 }
 
 static void
-write_piece(void *opaque)
+write_block(void *opaque)
 {
 	struct http_request *request = opaque;
+	size_t n = request->n_block;
 
-	if (request->route->stream->write(request->state, request->piece, request->n_piece) != 0)
+	request->n_block = 0;
+	if (request->route->stream->write(request->state, request->block, n) != 0)
 		break_off(request);
 	http_step_done(request);
 }
 
-/* The piece stays where it is until the loop reads on, which it does after the step. With
- * chunks it would not, and no stream takes them. */
+/* Whether the loop will bring more at once. Behind TLS nobody can tell. */
+static bool
+more_is_there(struct http_request *request)
+{
+	int n = 0;
+
+	return !http_tls(request) && ioctl(http_fd(request), FIONREAD, &n) == 0 && n > 0;
+}
+
+/* As much as has come goes in one step: pieces are small, steps are not free. With chunks
+ * there could be a piece in the middle of a step, and no stream takes them. */
 enum MHD_Result
 http_stream_body(struct http_request *request, const char *data, size_t *len)
 {
+	size_t n = BLOCK - request->n_block;
+
 	if (request->hung_up || http_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING))
 		return MHD_NO;
-	request->piece = data;
-	request->n_piece = *len;
-	*len = 0;
-	http_hand_over(request, write_piece);
+	if (!request->block)
+		request->block = smd_malloc(BLOCK);
+	n = *len < n ? *len : n;
+	memcpy(request->block + request->n_block, data, n);
+	request->n_block += n;
+	*len -= n;
+	if (request->n_block == BLOCK || !more_is_there(request))
+		http_hand_over(request, write_block);
 	return MHD_YES;
 }
 
@@ -217,7 +235,7 @@ http_stream_complete(struct http_request *request)
 		return MHD_NO;
 	if (request->finished)
 		return http_reply_text(request, request->status, request->text ? request->text : "");
-	request->finished = true;
-	http_hand_over(request, finish);
+	request->finished = request->n_block == 0;
+	http_hand_over(request, request->finished ? finish : write_block);
 	return MHD_YES;
 }

@@ -25,8 +25,8 @@
 #define IDLE_TIMEOUT_S 300
 #define HEAD_TIMEOUT_S 15	/* for the head of the first request, or once one has begun */
 #define BODY_TIMEOUT_S 60	/* for the body of a call */
-#define CONNECTION_MEMORY (256 * 1024)	/* a piece of an upload is up to half of it */
-#define MEMORY_STEP (64 * 1024)
+#define CONNECTION_MEMORY (64 * 1024)	/* cleared after each request */
+#define MEMORY_STEP (16 * 1024)
 
 int
 http_fd(struct http_request *request)

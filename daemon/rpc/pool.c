@@ -12,7 +12,7 @@
 #include "common/mem.h"
 
 #define LINGER_S 5		/* a thread too many leaves after having nothing to do */
-#define GROWTH 4		/* replace at least one in so many at a time */
+#define GROWTH 2		/* replace at least one in so many at a time */
 
 struct work {
 	void (*fn)(void *opaque);
@@ -146,8 +146,8 @@ count_blocked(void)
 	return n;
 }
 
-/* More at a time the more of them block: a thousand calls that all do are through in a
- * tenth of a second. */
+/* More at a time the more of them block: a thousand calls that all do have their threads
+ * in a quarter of a second. */
 static void
 replace_blocked(void)
 {

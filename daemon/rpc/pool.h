@@ -14,7 +14,7 @@
 #define SMD_DAEMON_RPC_POOL_H
 
 #define POOL_THREADS 4
-#define POOL_LONG_MS 5
+#define POOL_LONG_MS 20
 
 /* Run fn on a thread of the pool, in the order given; never fails, and may wait for a
  * thread when the machine has none left. */
