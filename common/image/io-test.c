@@ -76,7 +76,7 @@ test_pread(struct smd_io *io, void *buf, size_t count, uint64_t offset, struct s
 static size_t
 test_part(const struct test_io *t, size_t count)
 {
-	if (t->plan.how == SMD_TEST_LATE)
+	if (t->plan.how == SMD_TEST_LATE || t->plan.how == SMD_TEST_FLIP)
 		return count;
 	if (t->plan.how == SMD_TEST_SHORT)
 		return (size_t)smd_round_down_u64(count / 2, SMD_SECTOR);
@@ -85,11 +85,22 @@ test_part(const struct test_io *t, size_t count)
 	return 0;
 }
 
+static uint8_t *
+flip(const void *buf, size_t count)
+{
+	uint8_t *other = smd_malloc(count);
+
+	memcpy(other, buf, count);
+	other[count / 2] ^= 0x10;
+	return other;
+}
+
 static int
 test_pwrite(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
 	    struct smd_error *err)
 {
 	struct test_io *t = test_of(io);
+	CLEANUP_FREE uint8_t *flipped = NULL;
 	bool hit;
 	int r = 0;
 
@@ -97,6 +108,10 @@ test_pwrite(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
 	hit = test_hit(t, SMD_TEST_PWRITE);
 	if (hit)
 		count = test_part(t, count);
+	if (hit && t->plan.how == SMD_TEST_FLIP) {
+		buf = flipped = flip(buf, count);
+		hit = false;
+	}
 	if (count > 0) {
 		r = smd_io_pwrite(t->below, buf, count, offset, err);
 		test_keep(t, SMD_TEST_PWRITE, buf, offset, count);

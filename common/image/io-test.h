@@ -28,6 +28,7 @@ enum smd_test_how {
 	SMD_TEST_SHORT,	/* a write puts its first half down (whole sectors), then fails */
 	SMD_TEST_TORN,	/* as SHORT, cut inside a sector */
 	SMD_TEST_LATE,	/* all of the call happens, then it fails */
+	SMD_TEST_FLIP,	/* a write puts down another bit amid its bytes, and says nothing */
 };
 
 struct smd_test_plan {
