@@ -125,6 +125,15 @@ def refusals(smd):
     smd.call("VDI.enable_cbt", vdi)
     third = smd.call("VDI.snapshot", vdi)
     expect_error("SR_BACKEND_FAILURE_460", smd.call, "VDI.list_changed_blocks", first, third)
+    smd.call("VDI.data_destroy", third)
+    # Forgotten, a disk leaves no log, and is not tracked when it is found again.
+    uuid = smd.call("VDI.get_uuid", vdi)
+    assert any(f.endswith(".cbtlog") for f in os.listdir(smd.sr_path(sr)))
+    smd.call("VDI.forget", vdi)
+    smd.call("SR.scan", sr)
+    vdi = smd.call("VDI.get_by_uuid", uuid)
+    expect_eq((smd.call("VDI.get_cbt_enabled", vdi), smd.call("SR.get_orphans", sr)), (False, {}),
+              "a disk that was forgotten")
 
 
 with Smd() as smd:

@@ -328,22 +328,43 @@ check_childless(struct db *db, const char *vdi, struct smd_error *err)
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(vdi, "forget"), "other VDIs lie on VDI %s", vdi);
 }
 
+/* A VDI that comes back is tracked no more: its log serves nobody, unless it is all there
+ * is of it. Where the SR is detached it stays. */
+static void
+plan_forget(struct daemon *daemon, const char *vdi, struct disk *disk, struct cbt_change *cbt)
+{
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (disk_find_node(daemon, vdi, disk, &ignored) < 0 || cbt_log_is(disk->location))
+		return;
+	cbt_begin_for(cbt, daemon, disk);
+	if (cbt->sr && cbt_plan_enable(cbt, vdi, false, &ignored) == 0)
+		cbt_make(cbt, "VDI.forget", &ignored);
+}
+
 static int
 vdi_forget(struct call *call, json **ret, struct smd_error *err)
 {
+	const char *vdi = call_str(call, 0);
 	struct op_set ops CLEANUP_OPS = { 0 };
+	struct disk disk CLEANUP_DISK = DISK_INIT;
+	struct cbt_change cbt CLEANUP_CBT = CBT_CHANGE_INIT;
 	struct db *db = call->daemon->db;
+	int r;
 
 	(void)ret;
 	op_set_init(&ops, call->daemon, call->task_ref);
-	if (op_set_begin(&ops, "VDI", call_str(call, 0), "forget", err) < 0 ||
-	    db_begin(db, DB_DURABLE, err) < 0)
+	if (op_set_begin(&ops, "VDI", vdi, "forget", err) < 0)
 		return -1;
-	if (check_childless(db, call_str(call, 0), err) < 0 || tree_drop(db, call_str(call, 0), err) < 0) {
-		db_rollback(db);
+	plan_forget(call->daemon, vdi, &disk, &cbt);
+	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	}
-	return db_commit(db, err);
+	r = check_childless(db, vdi, err);
+	if (r == 0)
+		r = cbt_commit(&cbt, err);
+	if (r == 0)
+		r = tree_drop(db, vdi, err);
+	return db_end(db, r, err);
 }
 
 /* ---- resize, update ---- */

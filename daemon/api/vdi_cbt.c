@@ -192,8 +192,7 @@ data_destroy(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 	int r;
 
 	cbt_begin(&cbt, daemon, disk->sr);
-	if (wait_detached(daemon->db, disk->vdi_ref, err) < 0 ||
-	    cbt_plan_data_destroy(&cbt, disk->vdi_ref, err) < 0 ||
+	if (cbt_plan_data_destroy(&cbt, disk->vdi_ref, err) < 0 ||
 	    cbt_make(&cbt, "VDI.data_destroy", err) < 0 ||
 	    tree_has_children(daemon->db, disk->vdi_ref, &has_children, err) < 0 ||
 	    (!has_children &&
@@ -227,7 +226,8 @@ vdi_data_destroy(struct call *call, json **ret, struct smd_error *err)
 		return -1;
 	if (cbt_log_is(disk.location))
 		return 0;	/* it has none any more */
-	if (data_destroy(call->daemon, &disk, err) < 0)
+	if (wait_detached(call->daemon->db, self, err) < 0 ||
+	    data_destroy(call->daemon, &disk, err) < 0)
 		return -1;
 	sr_update_stats(call->daemon, sr_ref(disk.sr), &ignored);
 	collect_kick(call->daemon, sr_ref(disk.sr));

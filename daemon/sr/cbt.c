@@ -53,7 +53,8 @@ cbt_needs_image(struct db *db, const char *vdi_ref)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct cbt_state state CLEANUP_CBT_STATE = { .parent = NULL };
 
-	return cbt_state_load(db, vdi_ref, &state, &err) == 0 && state.tracked && *state.log;
+	return cbt_state_load(db, vdi_ref, &state, &err) == 0 && state.tracked &&
+	       *state.log && *state.parent;
 }
 
 int
