@@ -9,7 +9,7 @@ packages_build=(
 	libcrypt-dev 'libcurl4-gnutls-dev|libcurl4-openssl-dev|libcurl4-nss-dev'
 	libarchive-dev libdeflate-dev libgnutls28-dev libisal-dev libjson-c-dev libmicrohttpd-dev
 	libseccomp-dev libsqlite3-dev
-	libsystemd-dev libxmlrpc-core-c3-dev libxxhash-dev libzstd-dev uuid-dev
+	libsystemd-dev libxmlrpc-core-c3-dev libxxhash-dev libzstd-dev nettle-dev uuid-dev
 )
 # What quickstart makes its disk with, and judges the results by.
 packages_run=(e2fsprogs openssl qemu-utils)

@@ -19,14 +19,12 @@
 
 struct archive_reader {
 	struct archive *a;
-	int fd;
+	struct decoder *from;
 	char *name;
 	bool members;			/* else one file, which is its first entry */
-	bool at_end;			/* of fd */
-	uint64_t consumed;
-	archive_tick_fn *tick;
-	void *opaque;
+	bool at_end;			/* of from */
 	enum smd_reason reason;		/* of an error of our own */
+	struct smd_error error;		/* of from */
 	struct gunzip *gunzip;		/* NULL: not by gzip */
 	const uint8_t *in;		/* read, and not given on yet */
 	size_t in_len;
@@ -41,6 +39,10 @@ reader_fail(struct archive_reader *r, struct smd_error *err)
 	int e = archive_errno(r->a);
 	enum smd_reason reason = r->reason;
 
+	if (r->error.code) {
+		smd_error_move(err, &r->error);
+		return -1;
+	}
 	if (reason == SMD_N_REASONS)
 		reason = e == ENOMEM ? SMD_REASON_SIZE_LIMIT :
 			 r->at_end ? SMD_REASON_TRUNCATED :
@@ -58,27 +60,21 @@ read_fail(struct archive_reader *r, enum smd_reason reason, const char *text)
 	return -1;
 }
 
-/* More of fd into in, behind what is there: 1, 0 at its end, -1. */
+/* More into in, behind what is there: 1, 0 at the end, -1. */
 static int
 read_more(struct archive_reader *r)
 {
-	ssize_t n;
+	size_t n;
 
 	if (r->in_len == 0)
 		r->in = r->buf;
-	do {
-		n = read(r->fd, r->buf + r->in_len, sizeof r->buf - r->in_len);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0) {
-		r->reason = SMD_REASON_IO;
-		archive_set_error(r->a, errno, "reading it: %s", strerror(errno));
+	if (decoder_read(r->from, r->buf + r->in_len, sizeof r->buf - r->in_len, &n,
+			 &r->error) != 0) {
+		archive_set_error(r->a, EIO, "%s", r->error.message);
 		return -1;
 	}
 	r->at_end = n == 0;
-	r->in_len += (size_t)n;
-	r->consumed += (uint64_t)n;
-	if (r->tick)
-		r->tick(r->opaque, r->consumed);
+	r->in_len += n;
 	return n > 0;
 }
 
@@ -146,7 +142,7 @@ reader_support(struct archive_reader *r, enum archive_kind kind)
 	if ((kind == ARCHIVE_TAR && !r->gunzip) || kind == ARCHIVE_ZSTD)
 		ok = ok && archive_read_support_filter_zstd(a) == ARCHIVE_OK;
 	/* On behind the end of a tar to that of the stream: checksums are there. */
-	if (kind == ARCHIVE_TAR)
+	if (kind == ARCHIVE_TAR || kind == ARCHIVE_TAR_PLAIN)
 		return ok && archive_read_support_format_tar(a) == ARCHIVE_OK &&
 		       archive_read_set_format_option(a, "tar", "read_concatenated_archives",
 						      "1") == ARCHIVE_OK;
@@ -171,17 +167,15 @@ reader_detect(struct archive_reader *r, enum archive_kind kind)
 }
 
 int
-archive_reader_open(int fd, const char *name, enum archive_kind kind, archive_tick_fn *tick,
-		    void *opaque, struct archive_reader **ret, struct smd_error *err)
+archive_reader_open(struct decoder *from, const char *name, enum archive_kind kind,
+		    struct archive_reader **ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_archive_reader) struct archive_reader *r = smd_calloc(1, sizeof *r);
 
 	r->a = archive_read_new();
-	r->fd = fd;
+	r->from = from;
 	r->name = smd_strdup(name);
-	r->members = kind == ARCHIVE_TAR || kind == ARCHIVE_ZIP;
-	r->tick = tick;
-	r->opaque = opaque;
+	r->members = kind == ARCHIVE_TAR || kind == ARCHIVE_TAR_PLAIN || kind == ARCHIVE_ZIP;
 	r->reason = SMD_N_REASONS;
 	r->in = r->buf;
 	if (r->a && reader_detect(r, kind) < 0)
@@ -205,6 +199,7 @@ archive_reader_close(struct archive_reader *r)
 		return;
 	archive_read_free(r->a);
 	gunzip_free(r->gunzip);
+	smd_error_clear(&r->error);
 	free(r->name);
 	free(r);
 }
@@ -282,9 +277,8 @@ archive_reader_data(struct archive_reader *r, const uint8_t **ret_data, size_t *
 
 struct archive_writer {
 	struct archive *a;
-	struct gzip *gzip;
-	int fd;
-	int errnum;
+	struct encoder *to;
+	struct smd_error error;		/* of to */
 };
 
 static int
@@ -293,30 +287,13 @@ writer_fail(struct archive_writer *w, struct smd_error *err)
 	const char *text = archive_error_string(w->a);
 	int e = archive_errno(w->a);
 
+	if (w->error.code) {
+		smd_error_move(err, &w->error);
+		return -1;
+	}
 	smd_fail_IMAGE_IO(err, "archive", "writing the archive: %s", text ? text : strerror(e));
 	err->errnum = e;
 	return -1;
-}
-
-static int
-writer_sink(void *opaque, const void *data, size_t len)
-{
-	struct archive_writer *w = opaque;
-	const uint8_t *p = data;
-
-	while (len > 0) {
-		ssize_t n = write(w->fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			w->errnum = errno;
-			return -1;
-		}
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
 }
 
 static la_ssize_t
@@ -324,19 +301,18 @@ writer_write(struct archive *a, void *opaque, const void *data, size_t len)
 {
 	struct archive_writer *w = opaque;
 
-	if (gzip(w->gzip, data, len, false) == 0)
+	if (encoder_write(w->to, data, len, &w->error) == 0)
 		return (la_ssize_t)len;
-	archive_set_error(a, w->errnum, "%s", strerror(w->errnum));
+	archive_set_error(a, w->error.errnum, "%s", w->error.message);
 	return -1;
 }
 
 int
-archive_writer_open(int fd, struct archive_writer **ret, struct smd_error *err)
+archive_writer_open(struct encoder *to, struct archive_writer **ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_archive_writer) struct archive_writer *w = smd_calloc(1, sizeof *w);
 
-	w->fd = fd;
-	w->gzip = gzip_new(writer_sink, w);
+	w->to = to;
 	w->a = archive_write_new();
 	if (!w->a || archive_write_set_format_pax_restricted(w->a) != ARCHIVE_OK)
 		return smd_fail_INTERNAL_ERROR(err, "libarchive",
@@ -388,12 +364,7 @@ archive_writer_data(struct archive_writer *w, const void *data, size_t len,
 int
 archive_writer_finish(struct archive_writer *w, struct smd_error *err)
 {
-	if (archive_write_close(w->a) != ARCHIVE_OK)
-		return writer_fail(w, err);
-	if (gzip(w->gzip, NULL, 0, true) == 0)
-		return 0;
-	archive_set_error(w->a, w->errnum, "%s", strerror(w->errnum));
-	return writer_fail(w, err);
+	return archive_write_close(w->a) == ARCHIVE_OK ? 0 : writer_fail(w, err);
 }
 
 /* Without finish the archive has no end: nobody shall take it for a whole one. */
@@ -405,6 +376,6 @@ archive_writer_close(struct archive_writer *w)
 	if (w->a)
 		archive_write_fail(w->a);
 	archive_write_free(w->a);
-	gzip_free(w->gzip);
+	smd_error_clear(&w->error);
 	free(w);
 }

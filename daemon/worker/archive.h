@@ -18,11 +18,13 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "daemon/worker/coding.h"
 
 /* ---- Reading ---- */
 
 enum archive_kind {
 	ARCHIVE_TAR,		/* members, by gzip, xz, zstd or not compressed */
+	ARCHIVE_TAR_PLAIN,	/* members, not compressed */
 	ARCHIVE_ZIP,		/* members */
 	ARCHIVE_PLAIN,		/* one file without a name */
 	ARCHIVE_GZIP,		/* the same, compressed */
@@ -31,13 +33,10 @@ enum archive_kind {
 };
 
 struct archive_reader;
-/* Told of the bytes of fd that have been read, now and then. */
-typedef void archive_tick_fn(void *opaque, uint64_t consumed);
 
-/* Read fd, a file, pipe or socket that is borrowed, from where it is. name: the
- * archive's, for messages. */
-int archive_reader_open(int fd, const char *name, enum archive_kind kind, archive_tick_fn *tick,
-			void *opaque, struct archive_reader **ret, struct smd_error *err);
+/* Read what from yields; it is borrowed. name: the archive's, for messages. */
+int archive_reader_open(struct decoder *from, const char *name, enum archive_kind kind,
+			struct archive_reader **ret, struct smd_error *err);
 void archive_reader_close(struct archive_reader *r);
 static inline void
 cleanup_archive_reader(struct archive_reader **r)
@@ -60,11 +59,12 @@ int archive_reader_next(struct archive_reader *r, struct archive_member *ret,
 int archive_reader_data(struct archive_reader *r, const uint8_t **ret_data, size_t *ret_len,
 			uint64_t *ret_offset, struct smd_error *err);
 
-/* ---- Writing: a tar, compressed by gzip ---- */
+/* ---- Writing: a tar ---- */
 
 struct archive_writer;
 
-int archive_writer_open(int fd, struct archive_writer **ret, struct smd_error *err);
+/* to is borrowed, and is not finished. */
+int archive_writer_open(struct encoder *to, struct archive_writer **ret, struct smd_error *err);
 /* size is a promise: so many bytes follow. */
 int archive_writer_member(struct archive_writer *w, const char *name, uint64_t size,
 			  uint32_t mtime_unix, struct smd_error *err);

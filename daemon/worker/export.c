@@ -25,6 +25,7 @@ struct export {
 	const struct smd_format *format;
 	uint32_t now;
 	uint8_t uuids[SMD_CHAIN_MAX][16];
+	struct encoder *to;
 	struct archive_writer *w;
 	struct smd_copy_options options;
 	char name[MEMBER_NAME_SIZE];	/* of the member being written */
@@ -35,6 +36,7 @@ static void
 cleanup_export(struct export *ex)
 {
 	archive_writer_close(ex->w);
+	encoder_free(ex->to);
 	for (size_t i = 0; i < ex->source.n; i++)
 		close(ex->source.layers[i].fd);
 }
@@ -175,7 +177,10 @@ run_export_image(json *request, json **ret, struct smd_error *err)
 			return -1;
 	}
 	/* The length is not known, only that nothing stands in the way. */
-	if (print_begin(NULL, ex.total, err) != 0 || archive_writer_open(fd, &ex.w, err) != 0)
+	if (print_begin(NULL, ex.total, err) != 0)
+		return -1;
+	ex.to = encoder_new(fd, CODING_GZIP);
+	if (archive_writer_open(ex.to, &ex.w, err) != 0)
 		return -1;
 	for (size_t i = 0; i < ex.n; i++) {
 		if (member_write(&ex, i, err) != 0)
@@ -183,5 +188,7 @@ run_export_image(json *request, json **ret, struct smd_error *err)
 	}
 	*ret = json_object_new_object();
 	smd_json_set_int(*ret, "images", (int64_t)ex.n);
-	return archive_writer_finish(ex.w, err);
+	if (archive_writer_finish(ex.w, err) != 0)
+		return -1;
+	return encoder_finish(ex.to, err);
 }

@@ -217,12 +217,6 @@ member_place(struct import *in, const struct archive_member *m, const char *show
 
 /* ---- Writing a member as it comes ---- */
 
-static bool
-is_zero(const uint8_t *p, size_t n)
-{
-	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
-
 static int
 fail_full(const struct import *in, const char *member, uint64_t size, struct smd_error *err)
 {
@@ -393,22 +387,14 @@ import_plain(struct import *in, struct archive_reader *r, struct smd_error *err)
 	return rc > 0 ? archive_reader_next(r, &m, err) : 0;
 }
 
-static void
-tick(void *opaque, uint64_t consumed)
-{
-	const struct import *in = opaque;
-
-	if (in->upload)
-		print_progress(NULL, consumed, smd_max_u64(in->upload, consumed));
-}
-
 static int
-import_stream(struct import *in, int fd, struct smd_error *err)
+import_stream(struct import *in, int fd, enum coding coding, struct smd_error *err)
 {
+	CLEANUP(cleanup_decoder) struct decoder *d = decoder_new(fd, coding, print_consumed, &in->upload);
 	CLEANUP(cleanup_archive_reader) struct archive_reader *r = NULL;
 	const char *name = *in->archive ? in->archive : "the upload";
 
-	if (archive_reader_open(fd, name, in->kind, tick, in, &r, err) != 0)
+	if (archive_reader_open(d, name, in->kind, &r, err) != 0)
 		return -1;
 	if (in->kind == ARCHIVE_TAR || in->kind == ARCHIVE_ZIP)
 		return import_members(in, r, err);
@@ -709,9 +695,11 @@ int
 run_import_image(json *request, json **ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_import) struct import in = { .n = 0 };
+	enum coding coding;
 	int fd = -1;
 
-	if (parse_import(request, &in, &fd, err) != 0 || import_stream(&in, fd, err) != 0 ||
+	if (parse_import(request, &in, &fd, err) != 0 || coding_parse(request, &coding, err) != 0 ||
+	    import_stream(&in, fd, coding, err) != 0 ||
 	    import_sort(&in, err) != 0)
 		return -1;
 	for (size_t i = in.n; i-- > 0;) {

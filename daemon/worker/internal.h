@@ -6,6 +6,7 @@
 
 #include "common/image/ops.h"
 #include "common/json.h"
+#include "daemon/worker/coding.h"
 
 /* request.c. The request's `what` is missing or wrong: INTERNAL_ERROR, -1. */
 int bad_request(struct smd_error *err, const char *what);
@@ -17,10 +18,41 @@ void parse_copy_options(json *request, struct smd_copy_options *ret);
 int print_progress(void *opaque, uint64_t done, uint64_t total);
 int print_begin(void *opaque, uint64_t size, struct smd_error *err);
 
-/* disk.c, import.c and export.c. */
+/* blocks.c, disk.c, import.c and export.c. */
 int run_export(json *request, json **ret, struct smd_error *err);
+int run_export_blocks(json *request, json **ret, struct smd_error *err);
 int run_import_raw(json *request, json **ret, struct smd_error *err);
+int run_spool(json *request, json **ret, struct smd_error *err);
 int run_import_image(json *request, json **ret, struct smd_error *err);
 int run_export_image(json *request, json **ret, struct smd_error *err);
+
+/* disk.c: a disk's content on its way into a chain. */
+#define UPLOAD_NAME "the upload"
+
+struct upload {
+	const char *name;		/* the image's; the request's own */
+	struct smd_chain *chain;
+	struct decoder *from;
+	const struct smd_format *declared;	/* NULL: it may look like anything */
+	uint64_t size;			/* of the body; 0: not known */
+	struct smd_digest digest;	/* of a disk whose bytes came in order */
+	bool in_order;
+};
+
+int parse_upload(json *request, struct upload *ret, struct smd_error *err);
+void upload_done(struct upload *u);
+/* That the disk has such a range: VDI_TOO_SMALL. */
+int upload_check(const struct upload *u, uint64_t offset, uint64_t count, struct smd_error *err);
+bool is_zero(const uint8_t *p, size_t n);
+/* Write a piece, its zero granules as zeroes. */
+int import_piece(struct smd_chain *chain, const uint8_t *buf, size_t count, uint64_t offset,
+		 struct smd_error *err);
+int refuse_content(struct smd_chain *chain, const struct smd_format *declared,
+		   struct smd_error *err);
+/* A decoder_tick_fn; opaque: the size of the body, 0: not known. */
+void print_consumed(void *opaque, uint64_t consumed);
+
+/* blocks.c: a tar of blocks. */
+int import_blocks(struct upload *u, uint64_t *ret_bytes, struct smd_error *err);
 
 #endif

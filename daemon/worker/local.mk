@@ -3,6 +3,9 @@ libexec_PROGRAMS += smd-worker
 smd_worker_SOURCES = \
 	worker/archive.c \
 	worker/archive.h \
+	worker/blocks.c \
+	worker/coding.c \
+	worker/coding.h \
 	worker/control.c \
 	worker/control.h \
 	worker/disk.c \
@@ -19,9 +22,9 @@ smd_worker_SOURCES = \
 	worker/sandbox.h \
 	$(NULL)
 smd_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SECCOMP_CFLAGS) $(ARCHIVE_CFLAGS) \
-	$(ISAL_CFLAGS)
+	$(ISAL_CFLAGS) $(NETTLE_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
 smd_worker_LDADD = $(top_builddir)/common/image/libimage.la $(SECCOMP_LIBS) \
-	$(ARCHIVE_LIBS) $(ISAL_LIBS)
+	$(ARCHIVE_LIBS) $(ISAL_LIBS) $(NETTLE_LIBS) $(XXHASH_LIBS) $(ZSTD_LIBS)
 
 man8_MANS += worker/smd-worker.8
 EXTRA_DIST += worker/smd-worker.pod

@@ -65,17 +65,24 @@
  *	the image and no name, for none
  *   {"op":"check",   "source":S, "repair":"none|leaks|all"}
  *   {"op":"measure", "source":S|null, "size":N, "target":T without fd, "exact":b}
- *   {"op":"export",  "source":S, "format":F, "fd":N, "uuid":U, "base":S, "base_uuid":U}
- *	to a pipe; U: of the image. With base an overlay that names <base_uuid>.F as its
- *	parent: what differs from base. {"digest":…}, but for ranges and overlays
- *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F}
- *	from a pipe into S; F, where given, is what the bytes must not contradict. {"bytes":N,
- *	"digest":…}
- *   {"op":"import-image", "fd":N, "filename":…, "format":F, "size":N, "room":N,
+ *   {"op":"export",  "source":S, "format":F, "fd":N, "uuid":U, "base":S, "base_uuid":U,
+ *    "coding":C}	to a pipe; U: of the image. With base an overlay that names
+ *	<base_uuid>.F as its parent: what differs from base. With "offset" and "count" in
+ *	the place of the rest, that part of the disk. {"digest":…}, but for ranges and overlays
+ *   {"op":"export-blocks", "source":S, "format":F, "fd":N, "coding":C}	a tar of blocks
+ *	(blocks.c), to a pipe; F: raw
+ *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F, "coding":C,
+ *    "framing":"|frames|blocks"}	from a pipe into S, which shows zeroes; F, where given,
+ *	is what the bytes must not contradict; size is the body's, 0: not known. Frames are
+ *	vhd-tool's (disk.c). {"bytes":N,"digest":…}
+ *   {"op":"spool", "fd":N, "target":T, "size":N, "coding":C}	from a pipe into T, as it
+ *	comes; T says which image of which size it may be
+ *   {"op":"import-image", "fd":N, "filename":…, "format":F, "size":N, "room":N, "coding":C,
  *    "volumes":[{"fd":N,"stem":…}…]}	an archive or image, from a pipe: what came is
  *	in the volumes, leaf first; format is what a filename that does not say is
  *   {"op":"export-image", "source":S, "format":F, "depth":N, "fd":N}	an archive, to a pipe
  *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
+ *   C = "gzip" or "zstd": of what goes through the pipe; absent: nothing
  *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value},
  *	  "parents":S, "parent_name":…, "upper":N}
  * With parents, create and convert make an overlay over them that names parent_name;

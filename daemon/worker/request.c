@@ -445,7 +445,9 @@ static const struct {
 	{ "check", run_check, true },
 	{ "measure", run_measure, false },
 	{ "export", run_export, true },
+	{ "export-blocks", run_export_blocks, true },
 	{ "import-raw", run_import_raw, true },
+	{ "spool", run_spool, true },
 	{ "import-image", run_import_image, true },
 	{ "export-image", run_export_image, true },
 };
@@ -474,7 +476,10 @@ file_size(const char *op, json *request)
 	CLEANUP_JSON json *measured = NULL;
 	uint64_t most;
 
-	if ((strcmp(op, "create") != 0 && strcmp(op, "convert") != 0) ||
+	/* A spool is as long as what is sent, unless that is compressed. */
+	bool spool = strcmp(op, "spool") == 0 && smd_json_member(request, "coding");
+
+	if ((strcmp(op, "create") != 0 && strcmp(op, "convert") != 0 && !spool) ||
 	    parse_target(smd_json_member(request, "target"), false, &target, &err) != 0 ||
 	    target.virtual_size == 0 ||
 	    smd_op_measure(NULL, target.virtual_size, &target, &options, &measured, &err) != 0)
