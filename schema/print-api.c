@@ -169,7 +169,7 @@ print_pod(void)
 			printf("%s%s", p == d->params ? " " : ", ", *p);
 		printf("\n\n%s\n\n", d->text);
 	}
-	fputs("=back\n\n=head1 SEE ALSO\n\nsmd(8), smctl(1)\n", stdout);
+	fputs("=back\n\n=head1 SEE ALSO\n\nsmd(8), smd-http(7), smctl(1)\n", stdout);
 }
 
 static void

@@ -6,7 +6,6 @@
  * An import makes new VDIs. A worker takes the upload apart as it comes, into volumes
  * that were made beforehand; what it found in them becomes VDIs when it is all there.
  */
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,7 +25,6 @@ struct image {
 	struct transfer io;
 	struct sr *sr;
 	struct staging staging;
-	bool refused;			/* the worker wanted no more of the upload */
 };
 
 static void
@@ -119,8 +117,7 @@ import_request(struct image *t, struct smd_error *err)
 	smd_json_set(request, "volumes", volumes);
 	smd_json_set_str(request, "filename", word(t, "filename"));
 	smd_json_set_str(request, "format", word(t, "format"));
-	smd_json_set_int(request, "size", transfer_length_is_open(&t->io) ? 0 :
-			 (int64_t)t->io.declared);
+	smd_json_set_int(request, "size", (int64_t)transfer_size(&t->io));
 	if (sr_get_driver(t->sr)->stat(sr_handle(t->sr), &stat, err) < 0)
 		return -1;
 	smd_json_set_int(request, "room", (int64_t)smd_min_u64(stat.free, INT64_MAX));
@@ -154,12 +151,13 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_image) struct image *t = image_new(request);
-	unsigned status = transfer_check_session(request, "import_image", "VDI.create", ret_text);
+	unsigned status = transfer_check_session(&t->io, "import_image", "VDI.create", ret_text);
 	bool probe = transfer_is_probe(&t->io);
 
 	if (status != 0)
 		return status;
-	if ((!probe && transfer_take_task(&t->io, &err) < 0) || import_check(t, &err) < 0)
+	if ((!probe && transfer_take_task(&t->io, "Importing an image", &err) < 0) ||
+	    import_check(t, &err) < 0)
 		return transfer_answer_error(&t->io, &err, ret_text);
 	if (probe)
 		return 200;
@@ -175,24 +173,7 @@ import_write(void *state, const void *data, size_t len)
 {
 	struct image *t = state;
 
-	t->refused = transfer_write(&t->io, data, len) < 0;
-	return t->refused ? -1 : 0;
-}
-
-/* The worker's answer; an upload that broke off is no archive that does. */
-static int
-import_join(struct image *t, bool complete, struct smd_error *err)
-{
-	bool broke_off = !complete && !t->refused;
-
-	if (transfer_stop_pipe(&t->io, err) == 0 && complete)
-		return 0;
-	if (!broke_off || smd_error_is(err, SMD_E_TASK_CANCELLED))
-		return -1;
-	smd_error_clear(err);
-	return smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "the upload broke off after %" PRIu64
-				     " of %" PRIu64 " bytes; nothing is left of it", t->io.received,
-				     t->io.declared);
+	return transfer_write(&t->io, data, len);
 }
 
 /* What the new disk is called where nobody says: as its file, less the suffixes that
@@ -239,7 +220,7 @@ import_end(void *state, bool complete, char **ret_text)
 	CLEANUP(cleanup_image) struct image *t = state;
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_FREE char *ref = NULL, *result = NULL, *uuid = NULL;
-	int r = import_join(t, complete, &err);
+	int r = transfer_finish_upload(&t->io, complete, &err);
 
 	if (r == 0)
 		r = import_land(t, &ref, &err);
@@ -314,11 +295,11 @@ export_begin(struct http_request *request, void **ret_state, char **ret_text)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_image) struct image *t = image_new(request);
 	CLEANUP_FREE char *disposition = NULL;
-	unsigned status = transfer_check_session(request, "export_image", "VDI.copy", ret_text);
+	unsigned status = transfer_check_session(&t->io, "export_image", "VDI.copy", ret_text);
 
 	if (status != 0)
 		return status;
-	if (transfer_take_task(&t->io, &err) < 0 || export_start(t, &err) < 0)
+	if (transfer_take_task(&t->io, "Exporting an image", &err) < 0 || export_start(t, &err) < 0)
 		return transfer_answer_error(&t->io, &err, ret_text);
 	disposition = smd_asprintf("attachment; filename=\"%s.tgz\"", t->io.disk.uuid);
 	http_reply_header(request, "Content-Type", "application/gzip");

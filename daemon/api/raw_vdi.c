@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "daemon/api/coding.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
 
@@ -40,10 +41,16 @@ raw_vdi_new(struct http_request *request)
 	return t;
 }
 
+bool
+raw_vdi_is_plain(const struct raw_vdi *t)
+{
+	return strcmp(t->format, RAW) == 0 || strcmp(t->format, TAR) == 0;
+}
+
 int
 raw_vdi_open(struct raw_vdi *t, const char *operation, bool write, struct smd_error *err)
 {
-	if (!storage_format(t->io.daemon, t->format))
+	if (!raw_vdi_is_plain(t) && !storage_format(t->io.daemon, t->format))
 		return smd_fail_FORMAT_UNKNOWN(err, t->format, "", "Unknown format %s", t->format);
 	return transfer_open(&t->io, operation, "vdi_copy", write, err);
 }
@@ -123,7 +130,7 @@ parse_range(struct http_request *request, uint64_t size, struct range *ret)
 	return 206;
 }
 
-/* What the reply says of a range; returns the status. */
+/* What the reply says of a range; returns its status. */
 static unsigned
 reply_range(struct raw_vdi *t, struct http_request *request, struct range *ret)
 {
@@ -131,7 +138,6 @@ reply_range(struct raw_vdi *t, struct http_request *request, struct range *ret)
 	unsigned status = parse_range(request, size, ret);
 	CLEANUP_FREE char *text = NULL;
 
-	http_reply_header(request, "Accept-Ranges", "bytes");
 	if (status == 206)
 		text = smd_asprintf("bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, ret->offset,
 				    ret->offset + ret->count - 1, size);
@@ -143,36 +149,73 @@ reply_range(struct raw_vdi *t, struct http_request *request, struct range *ret)
 	return status;
 }
 
+/* The whole, or of a raw disk the part the client wants; *ret_status 416: there is none. */
 static int
-export_start(struct raw_vdi *t, struct http_request *request, unsigned *ret_status,
-	     struct smd_error *err)
+export_part(struct raw_vdi *t, struct http_request *request, unsigned *ret_status,
+	    struct smd_error *err)
 {
-	const char *base = http_query(request, "base");
 	struct range range;
-	json *source;
 
-	if (raw_vdi_open(t, "copy", false, err) < 0)
-		return -1;
 	*ret_status = strcmp(t->format, RAW) == 0 ? reply_range(t, request, &range) : 200;
-	if (*ret_status == 416)
-		return 0;
 	if (*ret_status == 206) {
 		smd_json_set_int(t->io.request, "offset", (int64_t)range.offset);
 		smd_json_set_int(t->io.request, "count", (int64_t)range.count);
+	} else if (*ret_status == 416) {
+		return smd_fail_INVALID_VALUE(err, "Range", http_header(request, "Range"),
+					      "the disk ends before this range");
 	}
-	source = disk_source(&t->io.disk, &t->io.job, false, err);
+	return 0;
+}
+
+/* What the client likes to have it in, where it gets the whole; whether that is as it
+ * is. */
+static bool
+choose_coding(struct raw_vdi *t, struct http_request *request)
+{
+	const char *coding = coding_choose(http_header(request, "Accept-Encoding"));
+
+	if (*coding)
+		smd_json_set_str(t->io.request, "coding", coding);
+	return !*coding;
+}
+
+static int
+export_request(struct raw_vdi *t, struct smd_error *err)
+{
+	const char *base = http_query(t->io.client, "base");
+	bool blocks = strcmp(t->format, TAR) == 0;
+	json *source = disk_source(&t->io.disk, &t->io.job, false, err);
+
 	if (!source)
 		return -1;
-	smd_json_set_str(t->io.request, "op", "export");
+	smd_json_set_str(t->io.request, "op", blocks ? "export-blocks" : "export");
 	smd_json_set(t->io.request, "source", source);
-	smd_json_set_str(t->io.request, "format", t->format);
+	smd_json_set_str(t->io.request, "format", blocks ? RAW : t->format);
 	/* Known by the same uuid when another one lies on it. */
 	smd_json_set_str(t->io.request, "uuid", t->io.disk.uuid);
-	if (base && *base && export_base(t, base, err) < 0)
+	return base && *base ? export_base(t, base, err) : 0;
+}
+
+static int
+export_start(struct raw_vdi *t, struct http_request *request, struct smd_error *err)
+{
+	bool sized = strcmp(t->format, TAR) != 0;
+	unsigned status;
+
+	if (raw_vdi_open(t, "copy", false, err) < 0)
 		return -1;
-	if (transfer_start(&t->io, true, err) < 0)
+	if (export_part(t, request, &status, err) < 0) {
+		t->io.status = status;
 		return -1;
-	return transfer_wait_begun(&t->io, err);
+	}
+	if (status == 200 && !choose_coding(t, request))
+		sized = false;
+	if (export_request(t, err) < 0 || transfer_start(&t->io, true, err) < 0 ||
+	    transfer_wait_begun(&t->io, err) < 0)
+		return -1;
+	if (!sized)
+		t->io.size = UINT64_MAX;	/* the worker said the disk's */
+	return 0;
 }
 
 static const char *
@@ -182,6 +225,7 @@ content_type(const char *format)
 		const char *format, *type;
 	} types[] = {	/* as xapi names them */
 		{ "vhd", "application/vhd" }, { "qcow2", "application/x-qemu-disk" },
+		{ TAR, "application/x-tar" },
 	};
 
 	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
@@ -194,12 +238,18 @@ content_type(const char *format)
 static void
 reply_headers(struct raw_vdi *t, struct http_request *request)
 {
+	const char *coding = smd_json_str(t->io.request, "coding", NULL);
 	CLEANUP_FREE char *disposition = smd_asprintf("attachment; filename=\"%s.%s\"",
 						      t->io.disk.uuid, t->format);
 
 	http_reply_header(request, "Content-Type", content_type(t->format));
 	http_reply_header(request, "Content-Disposition", disposition);
-	http_reply_header(request, "Cache-Control", "no-cache, no-store");
+	http_reply_header(request, "Vary", "Accept-Encoding");
+	if (coding)
+		http_reply_header(request, "Content-Encoding", coding);
+	http_reply_size(request, t->io.size);
+	if (strcmp(t->format, RAW) == 0 && t->io.size != UINT64_MAX)
+		http_reply_header(request, "Accept-Ranges", "bytes");
 }
 
 static unsigned
@@ -207,21 +257,15 @@ export_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = raw_vdi_new(request);
-	unsigned status = transfer_check_session(request, "export_raw_vdi", "VDI.copy", ret_text);
+	unsigned status = transfer_check_session(&t->io, "export_raw_vdi", "VDI.copy", ret_text);
 
 	if (status != 0)
 		return status;
-	if (transfer_take_task(&t->io, &err) < 0 || export_start(t, request, &status, &err) < 0)
+	if (transfer_take_task(&t->io, "Exporting raw VDI", &err) < 0 ||
+	    export_start(t, request, &err) < 0)
 		return transfer_answer_error(&t->io, &err, ret_text);
-	if (status == 416) {
-		smd_fail_INVALID_VALUE(&err, "Range", http_header(request, "Range"),
-				       "the disk ends before this range");
-		transfer_answer_error(&t->io, &err, ret_text);
-		return status;
-	}
 	reply_headers(t, request);
 	transfer_name_task(&t->io);
-	http_reply_size(request, t->io.size);
 	*ret_state = TAKE_PTR(t);
 	return 0;
 }
@@ -256,16 +300,14 @@ head_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = raw_vdi_new(request);
-	unsigned status = transfer_check_session(request, "export_raw_vdi", "VDI.copy", ret_text);
+	unsigned status = transfer_check_session(&t->io, "export_raw_vdi", "VDI.copy", ret_text);
 
 	if (status != 0)
 		return status;
 	if (raw_vdi_open(t, "copy", false, &err) < 0)
 		return transfer_answer_error(&t->io, &err, ret_text);
-	if (strcmp(t->format, RAW) == 0) {
-		http_reply_header(request, "Accept-Ranges", "bytes");
-		http_reply_size(request, t->io.disk.virtual_size);
-	}
+	t->io.size = choose_coding(t, request) && strcmp(t->format, RAW) == 0 ?
+		     t->io.disk.virtual_size : UINT64_MAX;
 	reply_headers(t, request);
 	*ret_state = TAKE_PTR(t);
 	return 0;

@@ -11,12 +11,14 @@
 #include "daemon/api/transfer.h"
 
 #define RAW "raw"
+#define TAR "tar"	/* no image: raw in blocks, as vhd-tool has it */
 
 struct raw_vdi {
 	struct transfer io;
 	char *format;			/* of the body */
 	/* Import. */
 	bool any_content;		/* of a raw body: it may look like an image */
+	const char *framing;		/* of a raw body: "import-raw"'s */
 	struct new_volume volume;	/* the new content */
 	struct new_volume spool;	/* the image as it came */
 };
@@ -28,6 +30,8 @@ cleanup_raw_vdi(struct raw_vdi **t)
 {
 	raw_vdi_free(*t);
 }
+/* Whether the body is the disk's bytes, whatever they are wrapped in. */
+bool raw_vdi_is_plain(const struct raw_vdi *t);
 /* The VDI of the request, and a format that there is. */
 int raw_vdi_open(struct raw_vdi *t, const char *operation, bool write, struct smd_error *err);
 

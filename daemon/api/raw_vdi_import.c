@@ -1,32 +1,55 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * PUT /import_raw_vdi. It writes a new volume and puts it in the old one's place at
- * the end, so that an upload that breaks leaves the disk as it was. A raw body goes
- * straight through a worker into it; an image is spooled in the SR first, since its
- * tables may come after the data they describe.
+ * the end, so that an upload that breaks leaves the disk as it was. A worker writes a raw
+ * body straight into it, and spools an image in the SR first, since its tables may come
+ * after the data they describe.
  */
 #include "daemon/api/raw_vdi.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
+#include "daemon/api/vdi.h"
+#include "daemon/db/db.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
+
+#define PROGRESS_SPOOLED 0.5	/* where an image is all there */
+
+/* Whether the body's length is the disk's. */
+static bool
+is_bare(const struct raw_vdi *t)
+{
+	return raw_vdi_is_plain(t) && !*t->framing && !smd_json_member(t->io.request, "coding");
+}
+
+/* How a disk's bytes come; chunked is vhd-tool's, and has nothing to do with HTTP's. */
+static int
+import_framing(struct raw_vdi *t, struct smd_error *err)
+{
+	t->framing = strcmp(t->format, TAR) == 0 ? "blocks" : "";
+	if (!http_query(t->io.client, "chunked"))
+		return 0;
+	t->framing = "frames";
+	if (strcmp(t->format, RAW) == 0)
+		return 0;
+	t->io.status = 404;	/* in xapi's words */
+	return smd_fail_INTERNAL_ERROR(err, "Cannot handle chunked VHD", "chunked is for raw disks, "
+				       "and not for %s", t->format);
+}
 
 static int
 import_check(struct raw_vdi *t, struct smd_error *err)
 {
-	if (raw_vdi_open(t, "blocked", true, err) < 0 || transfer_check_upload(&t->io, err) < 0)
+	if (raw_vdi_open(t, "blocked", true, err) < 0)
 		return -1;
 	if (smd_json_bool(t->io.disk.record, "read_only", false))
 		return smd_fail_VDI_READONLY(err, t->io.disk.vdi_ref, "VDI %s is read-only",
 					     t->io.disk.uuid);
-	if (strcmp(t->format, RAW) == 0 && !transfer_length_is_open(&t->io) &&
-	    t->io.declared > t->io.disk.virtual_size)
+	if (is_bare(t) && transfer_size(&t->io) > t->io.disk.virtual_size)
 		return smd_fail_VDI_TOO_SMALL(err, t->io.disk.vdi_ref, SMD_U64(t->io.declared),
 					      "the upload has %" PRIu64 " bytes, VDI %s %" PRIu64,
 					      t->io.declared, t->io.disk.uuid, t->io.disk.virtual_size);
@@ -61,7 +84,7 @@ create_image(struct raw_vdi *t, struct smd_error *err)
 static int
 import_start_raw(struct raw_vdi *t, struct smd_error *err)
 {
-	uint64_t size = transfer_length_is_open(&t->io) ? t->io.disk.virtual_size : t->io.declared;
+	uint64_t size = transfer_size(&t->io);
 	json *target;
 
 	if (import_volume(t, err) < 0 || create_image(t, err) < 0)
@@ -72,11 +95,84 @@ import_start_raw(struct raw_vdi *t, struct smd_error *err)
 		return -1;
 	smd_json_set_str(t->io.request, "op", "import-raw");
 	smd_json_set(t->io.request, "source", target);
-	smd_json_set_int(t->io.request, "size", (int64_t)size);
+	smd_json_set_int(t->io.request, "size",
+			 (int64_t)(size == 0 && is_bare(t) ? t->io.disk.virtual_size : size));
+	smd_json_set_str(t->io.request, "framing", t->framing);
 	/* A disk whose guest wrote such bytes is raw all the same; its owner knows. */
 	if (!t->any_content)
 		smd_json_set_str(t->io.request, "declared", RAW);
 	return transfer_start(&t->io, false, err);
+}
+
+static int
+import_start_spool(struct raw_vdi *t, struct smd_error *err)
+{
+	json *target;
+
+	if (new_volume_begin(t->io.daemon, "import_raw_vdi", t->io.disk.sr, t->format, 0, NULL, NULL,
+			     &t->spool, err) < 0)
+		return -1;
+	target = target_of_fd(t->spool.fd, t->spool.name, t->format, t->io.disk.virtual_size,
+			      &t->io.job, err);
+	if (!target)
+		return -1;
+	smd_json_set_str(t->io.request, "op", "spool");
+	smd_json_set(t->io.request, "target", target);
+	smd_json_set_int(t->io.request, "size", (int64_t)transfer_size(&t->io));
+	t->io.job.progress_to = PROGRESS_SPOOLED;
+	return transfer_start(&t->io, false, err);
+}
+
+/* A request that names no VDI, and an SR instead, makes one of the body's length. */
+static int
+import_make_vdi(struct raw_vdi *t, struct smd_error *err)
+{
+	const char *id = http_query(t->io.client, "sr_id"), *uuid = http_query(t->io.client, "sr_uuid");
+	CLEANUP_JSON json *record = json_object_new_object();
+	CLEANUP_FREE char *sr = NULL;
+
+	if (http_query(t->io.client, "vdi") || (!id && !uuid))
+		return 0;
+	t->io.status = 400;	/* as xapi answers where it knows too little */
+	if (strcmp(t->format, RAW) != 0 || !is_bare(t) || transfer_size(&t->io) == 0)
+		return smd_fail_INTERNAL_ERROR(err, "VDI size unknown: name a VDI",
+				"only a raw body of a known length makes a VDI of its own: make one "
+				"first and name it, or PUT an image to /import_image");
+	if (db_resolve(t->io.daemon->db, "SR", id ? id : uuid, &sr, err) < 0)
+		return -1;
+	t->io.status = 0;
+	smd_json_set_str(record, "SR", sr);
+	smd_json_set_str(record, "name_label", "Imported VDI");
+	smd_json_set_str(record, "type", "user");
+	smd_json_set_int(record, "virtual_size", (int64_t)t->io.declared);
+	return vdi_make(t->io.daemon, t->io.task_ref, record, &t->io.made_vdi, err);
+}
+
+/* The request's own VDI goes with an upload that failed. */
+static unsigned
+import_fail(struct raw_vdi *t, struct smd_error *err, char **ret_text)
+{
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_error was CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (t->io.made_vdi) {
+		transfer_stop(&t->io);
+		new_volume_done(&t->volume);
+		transfer_release(&t->io);
+		vdi_unmake(t->io.daemon, NULL, t->io.made_vdi, &ignored);
+	}
+	/* A worker knows the image and not the VDI. */
+	if (smd_error_is(err, SMD_E_VDI_TOO_SMALL) && t->io.disk.vdi_ref) {
+		smd_error_move(&was, err);
+		smd_fail_VDI_TOO_SMALL(err, t->io.disk.vdi_ref, was.params[1], "%s", was.message);
+	}
+	return transfer_answer_error(&t->io, err, ret_text);
+}
+
+static int
+import_start(struct raw_vdi *t, struct smd_error *err)
+{
+	return raw_vdi_is_plain(t) ? import_start_raw(t, err) : import_start_spool(t, err);
 }
 
 static unsigned
@@ -84,53 +180,25 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = raw_vdi_new(request);
-	unsigned status = transfer_check_session(request, "import_raw_vdi", "VDI.resize", ret_text);
+	bool makes_vdi = !http_query(request, "vdi");
+	unsigned status = transfer_check_session(&t->io, "import_raw_vdi",
+						 makes_vdi ? "VDI.create" : "VDI.resize", ret_text);
 	const char *any_content = http_query(request, "any_content");
-	bool probe;
-	int r;
+	bool probe = transfer_is_probe(&t->io);
 
 	if (status != 0)
 		return status;
 	t->any_content = any_content && strcmp(any_content, "true") == 0;
-	probe = transfer_is_probe(&t->io);
-	r = probe ? 0 : transfer_take_task(&t->io, &err);
-	if (r == 0)
-		r = import_check(t, &err);
-	if (r == 0 && probe)
+	if ((!probe && transfer_take_task(&t->io, "Importing raw VDI", &err) < 0) ||
+	    import_framing(t, &err) < 0 || transfer_check_upload(&t->io, &err) < 0 ||
+	    import_make_vdi(t, &err) < 0 || import_check(t, &err) < 0)
+		return import_fail(t, &err, ret_text);
+	if (probe)
 		return 200;
-	if (r == 0)
-		r = strcmp(t->format, RAW) == 0 ? import_start_raw(t, &err) :
-			new_volume_begin(t->io.daemon, "import_raw_vdi", t->io.disk.sr, t->format, 0, NULL,
-					 NULL, &t->spool, &err);
-	if (r < 0)
-		return transfer_answer_error(&t->io, &err, ret_text);
-	if (t->spool.fd >= 0 && t->io.task_ref)
-		task_set_cancel(t->io.daemon->tasks, t->io.task_ref, transfer_hang_up, &t->io);
+	if (import_start(t, &err) < 0)
+		return import_fail(t, &err, ret_text);
 	transfer_name_task(&t->io);
 	*ret_state = TAKE_PTR(t);
-	return 0;
-}
-
-static int
-write_spool(struct raw_vdi *t, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(t->spool.fd, data, len, (off_t)t->io.received);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			int errnum = errno;
-
-			smd_fail_VDI_IO_ERROR(&t->io.error, "Device I/O errors", "after %" PRIu64 " bytes: "
-					      "%s", t->io.received, strerror(errnum));
-			t->io.error.errnum = errnum;
-			return -1;
-		}
-		data += n;
-		len -= (size_t)n;
-		t->io.received += (uint64_t)n;
-	}
 	return 0;
 }
 
@@ -138,36 +206,19 @@ static int
 import_write(void *state, const void *data, size_t len)
 {
 	struct raw_vdi *t = state;
-	const char *p = data;
 
-	if (t->spool.fd >= 0) {
-		if (t->io.task_ref && task_cancelled(t->io.daemon->tasks, t->io.task_ref))
-			return smd_fail_TASK_CANCELLED(&t->io.error, t->io.task_ref, "the task was cancelled");
-		if (write_spool(t, p, len) < 0)
-			return -1;
-		if (!transfer_length_is_open(&t->io))
-			task_transfer(t->io.daemon->tasks, t->io.task_ref, 0, 0.5, t->io.received, t->io.declared);
-		return 0;
-	}
 	return transfer_write(&t->io, data, len);
 }
 
+/* The end of a tar of blocks is not told from its middle, but that of the disk is. */
 static int
-check_complete(const struct raw_vdi *t, bool complete, struct smd_error *err)
+check_blocks(const struct raw_vdi *t, struct smd_error *err)
 {
-	if (complete)
+	if (strcmp(t->format, TAR) != 0 || transfer_size(&t->io) != 0 ||
+	    (uint64_t)smd_json_int(t->io.result, "bytes", 0) == t->io.disk.virtual_size)
 		return 0;
-	return smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "the upload broke off after %" PRIu64
-				     " of %" PRIu64 " bytes; VDI %s is as it was", t->io.received,
-				     t->io.declared, t->io.disk.uuid);
-}
-
-static int
-import_finish_raw(struct raw_vdi *t, bool complete, struct smd_error *err)
-{
-	if (transfer_stop_pipe(&t->io, err) < 0)
-		return -1;
-	return check_complete(t, complete, err);
+	return smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "the upload, whose length was not "
+				     "declared, ends before the disk");
 }
 
 /* What the image in the spool is; it came from outside. */
@@ -212,7 +263,7 @@ spool_check(struct raw_vdi *t, struct smd_error *err)
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = {
 		.request = request, .task_ref = t->io.task_ref,
-		.progress_from = 0.5, .progress_to = 0.5,
+		.progress_from = PROGRESS_SPOOLED, .progress_to = PROGRESS_SPOOLED,
 	};
 	CLEANUP_JSON json *result = NULL;
 	json *source = source_of_fd(t->spool.fd, "the upload", t->format, false, true, &job, err);
@@ -235,7 +286,7 @@ convert_spool(struct raw_vdi *t, struct smd_error *err)
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = {
 		.request = request, .task_ref = t->io.task_ref,
-		.progress_from = 0.5, .progress_to = 0.98,
+		.progress_from = PROGRESS_SPOOLED, .progress_to = TRANSFER_PROGRESS_TO,
 	};
 	CLEANUP_JSON json *result = NULL;
 	struct new_volume *v = &t->volume;
@@ -257,20 +308,11 @@ convert_spool(struct raw_vdi *t, struct smd_error *err)
 }
 
 static int
-import_finish_image(struct raw_vdi *t, bool complete, struct smd_error *err)
+import_finish_image(struct raw_vdi *t, struct smd_error *err)
 {
 	uint64_t size;
 
-	transfer_ending(&t->io);
-	if (t->io.task_ref)
-		task_set_cancel(t->io.daemon->tasks, t->io.task_ref, NULL, NULL);
-	if (!t->io.error.code && task_cancelled(t->io.daemon->tasks, t->io.task_ref))
-		smd_fail_TASK_CANCELLED(&t->io.error, t->io.task_ref, "the task was cancelled");
-	if (t->io.error.code) {
-		smd_error_move(err, &t->io.error);
-		return -1;
-	}
-	if (check_complete(t, complete, err) < 0 || spool_info(t, &size, err) < 0)
+	if (spool_info(t, &size, err) < 0)
 		return -1;
 	if (size > t->io.disk.virtual_size)
 		return smd_fail_VDI_TOO_SMALL(err, t->io.disk.vdi_ref, SMD_U64(size),
@@ -287,9 +329,10 @@ import_end(void *state, bool complete, char **ret_text)
 	CLEANUP(cleanup_raw_vdi) struct raw_vdi *t = state;
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_FREE char *result = NULL;
-	int r = t->spool.fd >= 0 ? import_finish_image(t, complete, &err)
-				 : import_finish_raw(t, complete, &err);
+	int r = transfer_finish_upload(&t->io, complete, &err);
 
+	if (r == 0)
+		r = t->spool.fd >= 0 ? import_finish_image(t, &err) : check_blocks(t, &err);
 	if (r == 0)
 		r = new_volume_publish(&t->volume, &err);
 	if (r == 0)
@@ -299,12 +342,11 @@ import_end(void *state, bool complete, char **ret_text)
 	transfer_release(&t->io);
 	if (r < 0) {
 		volume_fail(t->io.disk.sr, &err);
-		return transfer_answer_error(&t->io, &err, ret_text);
+		return import_fail(t, &err, ret_text);
 	}
 	sr_update_stats(t->io.daemon, sr_ref(t->io.disk.sr), &err);
 	result = smd_asprintf("<value>%s</value>", t->io.disk.vdi_ref);
-	if (t->io.task_ref)
-		task_succeed(t->io.daemon->tasks, t->io.task_ref, result);
+	task_succeed(t->io.daemon->tasks, t->io.task_ref, result);
 	return 200;
 }
 

@@ -2,6 +2,7 @@
 #include "daemon/api/transfer.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -9,6 +10,7 @@
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "daemon/api/coding.h"
 #include "daemon/db/db.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
@@ -60,26 +62,28 @@ transfer_done(struct transfer *t)
 	smd_error_clear(&t->error);
 	pthread_cond_destroy(&t->moved);
 	pthread_mutex_destroy(&t->lock);
+	free(t->made_vdi);
+	free(t->session);
 	free(t->task_ref);
 }
 
 /* ---- The request ---- */
 
 unsigned
-transfer_check_session(struct http_request *request, const char *what, const char *message,
+transfer_check_session(struct transfer *t, const char *what, const char *message,
 		       char **ret_text)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	const char *vdi = http_query(request, "vdi"), *sr = http_query(request, "sr");
-	struct daemon *daemon = http_daemon(request);
-	CLEANUP_FREE char *session = NULL;
-	unsigned status = http_authenticate(request, &session, &err);
+	const char *vdi = http_query(t->client, "vdi"), *sr = http_query(t->client, "sr");
+	struct daemon *daemon = t->daemon;
+	unsigned status = http_authenticate(t->client, &t->session, &err);
 
 	if (status == 0) {
-		bool may = session_may(daemon->sessions, session, api_message_find(message), &err) == 0;
+		bool may = session_may(daemon->sessions, t->session, api_message_find(message),
+				       &err) == 0;
 
-		audit_log(daemon, http_peer(request), session, what, vdi ? vdi : sr,
-			  http_query(request, "task_id"), may ? NULL : &err);
+		audit_log(daemon, http_peer(t->client), t->session, what, vdi ? vdi : sr,
+			  http_query(t->client, "task_id"), may ? NULL : &err);
 		if (may)
 			return 0;
 	}
@@ -89,13 +93,27 @@ transfer_check_session(struct http_request *request, const char *what, const cha
 	return status ? status : 403;
 }
 
+/* subtask_of: the client's task of which this one is a part. */
+static int
+make_task(struct transfer *t, const char *name, struct smd_error *err)
+{
+	const char *parent = http_query(t->client, "subtask_of");
+
+	if (task_create(t->daemon->tasks, name, "", t->session, &t->task_ref, err) < 0 ||
+	    task_take(t->daemon->tasks, t->task_ref, err) < 0)
+		return -1;
+	if (!parent || !db_exists(t->daemon->db, "task", parent))
+		return 0;
+	return db_set_str(t->daemon->db, "task", t->task_ref, "subtask_of", parent, err);
+}
+
 int
-transfer_take_task(struct transfer *t, struct smd_error *err)
+transfer_take_task(struct transfer *t, const char *name, struct smd_error *err)
 {
 	const char *task = http_query(t->client, "task_id");
 
 	if (!task || !db_exists(t->daemon->db, "task", task))
-		return 0;
+		return make_task(t, name, err);
 	if (task_take(t->daemon->tasks, task, err) < 0)
 		return -1;
 	t->task_ref = smd_strdup(task);
@@ -106,7 +124,7 @@ int
 transfer_open(struct transfer *t, const char *operation, const char *sr_operation, bool write,
 	      struct smd_error *err)
 {
-	const char *vdi = http_query(t->client, "vdi");
+	const char *vdi = t->made_vdi ? t->made_vdi : http_query(t->client, "vdi");
 	CLEANUP_FREE char *ref = NULL;
 
 	if (!vdi)
@@ -145,21 +163,51 @@ transfer_length_is_open(const struct transfer *t)
 bool
 transfer_is_probe(const struct transfer *t)
 {
-	return t->declared == 0 || (!http_query(t->client, "task_id") && transfer_length_is_open(t));
+	return t->declared == 0 || (t->declared != UINT64_MAX && transfer_length_is_open(t) &&
+				    !http_query(t->client, "task_id"));
+}
+
+/* As xapi has it, of any. */
+static int
+check_transfer_encoding(struct transfer *t, struct smd_error *err)
+{
+	const char *encoding = http_header(t->client, "Transfer-Encoding");
+	CLEANUP_FREE char *text = NULL;
+
+	if (!encoding)
+		return 0;
+	t->status = 404;
+	text = smd_asprintf("Cannot handle encoding: %s", encoding);
+	return smd_fail_INTERNAL_ERROR(err, text, "the upload must declare its Content-Length: "
+				       "Transfer-Encoding is %s", encoding);
 }
 
 int
-transfer_check_upload(const struct transfer *t, struct smd_error *err)
+transfer_check_upload(struct transfer *t, struct smd_error *err)
 {
-	const char *encoding = http_header(t->client, "Transfer-Encoding");
+	const char *encoding = http_header(t->client, "Content-Encoding"), *coding;
 
-	if (encoding)
-		return smd_fail_INVALID_VALUE(err, "Transfer-Encoding", encoding,
-					      "Cannot handle encoding: %s", encoding);
-	if (t->declared == UINT64_MAX && !transfer_is_probe(t))
+	if (check_transfer_encoding(t, err) < 0)
+		return -1;
+	if (t->declared == UINT64_MAX)
 		return smd_fail_INVALID_VALUE(err, "Content-Length", "", "the upload declares no "
 					      "length, and has no body then");
+	if (!coding_known(encoding, &coding)) {
+		t->status = 415;
+		http_reply_header(t->client, "Accept-Encoding", CODINGS);
+		return smd_fail_VALUE_NOT_SUPPORTED(err, "Content-Encoding", encoding,
+						    "it is none of " CODINGS,
+						    "Content-Encoding is one of " CODINGS);
+	}
+	if (*coding)
+		smd_json_set_str(t->request, "coding", coding);
 	return 0;
+}
+
+uint64_t
+transfer_size(const struct transfer *t)
+{
+	return transfer_length_is_open(t) ? 0 : t->declared;
 }
 
 static unsigned
@@ -189,7 +237,7 @@ transfer_answer_error(struct transfer *t, const struct smd_error *err, char **re
 	if (t->task_ref)
 		task_fail(t->daemon->tasks, t->task_ref, err);
 	*ret_text = smd_asprintf("%s: %s\n", err->code, err->message);
-	return status_of(err);
+	return t->status ? t->status : status_of(err);
 }
 
 /* ---- The worker ---- */
@@ -291,6 +339,18 @@ transfer_wait_begun(struct transfer *t, struct smd_error *err)
 	return t->begun ? 0 : transfer_join(t, err);
 }
 
+/* What xapi calls it when a disk cannot be read or written. */
+static int
+fail_io(struct smd_error *was, struct smd_error *err)
+{
+	int errnum = was->errnum;
+
+	smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "%s", was->message);
+	err->errnum = errnum;
+	smd_error_clear(was);
+	return -1;
+}
+
 int
 transfer_join(struct transfer *t, struct smd_error *err)
 {
@@ -300,17 +360,36 @@ transfer_join(struct transfer *t, struct smd_error *err)
 	t->running = false;
 	if (!t->error.code)
 		return 0;
+	if (smd_error_is(&t->error, SMD_E_IMAGE_IO))
+		return fail_io(&t->error, err);
 	smd_error_move(err, &t->error);
 	return -1;
 }
 
-int
-transfer_stop_pipe(struct transfer *t, struct smd_error *err)
+static int
+fail_broken(const struct transfer *t, struct smd_error *err)
 {
+	CLEANUP_FREE char *of = transfer_length_is_open(t) ? smd_strdup("") :
+				smd_asprintf(" of %" PRIu64, t->declared);
+
+	return smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "the upload broke off after %" PRIu64
+				     "%s bytes; nothing is left of it", t->received, of);
+}
+
+int
+transfer_finish_upload(struct transfer *t, bool complete, struct smd_error *err)
+{
+	bool broke_off = !complete && !t->refused;
+
 	stall_says_anew(t->task_ref, "smd-worker, which writes what came");
 	close(t->pipe);
 	t->pipe = -1;
-	return transfer_join(t, err);
+	if (transfer_join(t, err) == 0 && complete)
+		return 0;
+	if (err->code && (!broke_off || smd_error_is(err, SMD_E_TASK_CANCELLED)))
+		return -1;
+	smd_error_clear(err);
+	return fail_broken(t, err);
 }
 
 /* ---- The bytes ---- */
@@ -378,8 +457,10 @@ transfer_write(struct transfer *t, const void *data, size_t len)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
+		if (n <= 0) {
+			t->refused = true;
 			return -1;
+		}
 		p += n;
 		len -= (size_t)n;
 		t->received += (uint64_t)n;

@@ -23,13 +23,17 @@
 struct transfer {
 	struct daemon *daemon;
 	struct http_request *client;
+	char *session;			/* whose transfer it is */
 	char *task_ref;			/* NULL: none */
+	char *made_vdi;			/* by the request, which names none; NULL: it does */
 	struct disk disk;		/* the VDI's, where it is about one */
 	struct disk base;		/* another one's, of which only the difference goes */
 	struct op_set ops;
 	bool failed_task;		/* the task has its end */
+	unsigned status;		/* of the answer, whatever the error; 0: the error's */
 	uint64_t declared;		/* the length of an upload; UINT64_MAX: none */
 	uint64_t received;		/* bytes that went through here */
+	bool refused;			/* the worker wanted no more of an upload */
 	/* The worker at the other end of the pipe. */
 	struct worker_job job;
 	json *request;
@@ -52,12 +56,12 @@ void transfer_done(struct transfer *t);
 
 /* 0, or the status to answer with: who is asking, and may they call this message. what:
  * the transfer's name in the audit log. */
-unsigned transfer_check_session(struct http_request *request, const char *what,
-				const char *message,
+unsigned transfer_check_session(struct transfer *t, const char *what, const char *message,
 				char **ret_text);
-/* The client's task, which the transfer is to end. Only once the client has shown that
- * it may change things: the end of a task is such a change. */
-int transfer_take_task(struct transfer *t, struct smd_error *err);
+/* The client's task, which the transfer is to end, or one of its own, of this name. Only
+ * once the client has shown that it may change things: the end of a task is such a
+ * change. */
+int transfer_take_task(struct transfer *t, const char *name, struct smd_error *err);
 /* The VDI of the request, open, with the operations noted on it and its SR. */
 int transfer_open(struct transfer *t, const char *operation, const char *sr_operation,
 		  bool write, struct smd_error *err);
@@ -69,8 +73,10 @@ bool transfer_length_is_open(const struct transfer *t);
 /* npm xen-api first asks without a task whether it may: with an empty body, or with
  * the length it declares where it knows none, and no body either. */
 bool transfer_is_probe(const struct transfer *t);
-/* A body that can be read, and whose length is declared (a probe's need not be). */
-int transfer_check_upload(const struct transfer *t, struct smd_error *err);
+/* A body that can be read: the worker's request knows its coding. */
+int transfer_check_upload(struct transfer *t, struct smd_error *err);
+/* The body's length, for the worker's request; 0: not known, or not the disk's. */
+uint64_t transfer_size(const struct transfer *t);
 
 /* Start the worker with one end of a pipe as "fd" of its request. The job's
  * progress_to may be set before. */
@@ -79,8 +85,9 @@ int transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err
 int transfer_wait_begun(struct transfer *t, struct smd_error *err);
 /* Wait for the worker's end: 0, or its error. */
 int transfer_join(struct transfer *t, struct smd_error *err);
-/* The same after the last byte of an upload. */
-int transfer_stop_pipe(struct transfer *t, struct smd_error *err);
+/* The same after the last byte of an upload, and that it was whole: one that broke off
+ * is no body that its worker found wrong. */
+int transfer_finish_upload(struct transfer *t, bool complete, struct smd_error *err);
 /* The connection's thread is at the end of the stream. */
 void transfer_ending(struct transfer *t);
 /* The task was cancelled: for task_set_cancel. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/api/vdi.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -113,8 +115,8 @@ write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *
 }
 
 static int
-create_in(struct call *call, struct sr *sr, json *args, const char *format, const char *ref,
-	  struct smd_error *err)
+create_in(struct daemon *daemon, const char *task_ref, struct sr *sr, json *args,
+	  const char *format, const char *ref, struct smd_error *err)
 {
 	static const char *const fields[] = {
 		"name_label", "name_description", "type", "sharable", "read_only", "other_config",
@@ -122,21 +124,22 @@ create_in(struct call *call, struct sr *sr, json *args, const char *format, cons
 	};
 	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
 	CLEANUP_JSON json *row = row_from(args, fields);
-	uint64_t size = format_round_size(call->daemon, format,
+	uint64_t size = format_round_size(daemon, format,
 					  (uint64_t)smd_json_int(args, "virtual_size", 0));
 
-	if (new_volume_begin(call->daemon, "VDI.create", sr, format, size, NULL, NULL, &v, err) < 0 ||
-	    write_empty_image(&v, call->task_ref, err) < 0 || new_volume_publish(&v, err) < 0)
+	if (new_volume_begin(daemon, "VDI.create", sr, format, size, NULL, NULL, &v, err) < 0 ||
+	    write_empty_image(&v, task_ref, err) < 0 || new_volume_publish(&v, err) < 0)
 		return -1;
 	set_volume(row, &v);
 	return commit_new(&v, ref, row, err);
 }
 
-static int
-vdi_create(struct call *call, json **ret, struct smd_error *err)
+int
+vdi_make(struct daemon *daemon, const char *task_ref, json *args, char **ret_ref,
+	 struct smd_error *err)
 {
 	struct op_set ops CLEANUP_OPS = { 0 };
-	json *args = call_arg(call, 0), *sm_config = smd_json_member(args, "sm_config");
+	json *sm_config = smd_json_member(args, "sm_config");
 	CLEANUP_FREE char *format = NULL, *ref = db_new_ref();
 	const char *sr_name = smd_json_str(args, "SR", "");
 	const char *type = smd_json_str(args, "type", "user");
@@ -147,23 +150,34 @@ vdi_create(struct call *call, json **ret, struct smd_error *err)
 	if (strcmp(type, "cbt_metadata") == 0)
 		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS("", type), "%s VDIs are not made by "
 						      "hand", type);
-	op_set_init(&ops, call->daemon, call->task_ref);
+	op_set_init(&ops, daemon, task_ref);
 	if (op_set_begin(&ops, "SR", sr_name, "vdi_create", err) < 0 ||
-	    sr_use(call->daemon, sr_name, &sr, err) < 0)
+	    sr_use(daemon, sr_name, &sr, err) < 0)
 		return -1;
 	r = check_size(size, err);
 	if (r == 0)
-		r = sr_choose_format(call->daemon, sr_name,
+		r = sr_choose_format(daemon, sr_name,
 				     smd_json_str(sm_config, FORMAT_KEY,
 						  smd_json_str(sm_config, "type", "")),
 				     (uint64_t)size, "", &format, err);
 	if (r == 0)
-		r = create_in(call, sr, args, format, ref, err);
+		r = create_in(daemon, task_ref, sr, args, format, ref, err);
 	sr_release(sr);
 	if (r < 0)
 		return -1;
-	op_refresh(call->daemon, "VDI", ref);
-	stats(call->daemon, sr_name);
+	op_refresh(daemon, "VDI", ref);
+	stats(daemon, sr_name);
+	*ret_ref = TAKE_PTR(ref);
+	return 0;
+}
+
+static int
+vdi_create(struct call *call, json **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *ref = NULL;
+
+	if (vdi_make(call->daemon, call->task_ref, call_arg(call, 0), &ref, err) < 0)
+		return -1;
 	*ret = json_object_new_string(ref);
 	return 0;
 }
@@ -295,24 +309,28 @@ destroy_disk(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 	return r;
 }
 
-static int
-vdi_destroy(struct call *call, json **ret, struct smd_error *err)
+int
+vdi_unmake(struct daemon *daemon, const char *task_ref, const char *ref, struct smd_error *err)
 {
 	struct op_set ops CLEANUP_OPS = { 0 };
 	struct disk disk CLEANUP_DISK = DISK_INIT;
-	const char *self = call_str(call, 0);
 	CLEANUP_FREE char *sr = NULL;
 
-	(void)ret;
-	op_set_init(&ops, call->daemon, call->task_ref);
-	if (db_get_str(call->daemon->db, "VDI", self, "SR", &sr, err) < 0 ||
-	    op_set_begin(&ops, "VDI", self, "destroy", err) < 0 ||
+	op_set_init(&ops, daemon, task_ref);
+	if (db_get_str(daemon->db, "VDI", ref, "SR", &sr, err) < 0 ||
+	    op_set_begin(&ops, "VDI", ref, "destroy", err) < 0 ||
 	    op_set_begin(&ops, "SR", sr, "vdi_destroy", err) < 0 ||
-	    disk_find(call->daemon, self, &disk, err) < 0 ||
-	    destroy_disk(call->daemon, &disk, err) < 0)
+	    disk_find(daemon, ref, &disk, err) < 0 || destroy_disk(daemon, &disk, err) < 0)
 		return -1;
-	stats(call->daemon, sr);
+	stats(daemon, sr);
 	return 0;
+}
+
+static int
+vdi_destroy(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	return vdi_unmake(call->daemon, call->task_ref, call_str(call, 0), err);
 }
 
 /* Those that lie on it could not be read any more. */
