@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# A format module gone bad reaches nothing: in smd-worker it can open no path, make
-# no socket, start no program, and says so here.
+# A format module gone bad reaches nothing: what smd-worker denies and does not end it for
+# (worker-misbehaves.py) it says here; with sanitizers, which go without seccomp, paths too.
 source "$(dirname "$0")/functions.sh"
 requires cc
 cd "$t"
@@ -25,15 +25,10 @@ cat > bad.c <<'END'
 static int
 bad_open(struct smd_io *io, uint32_t flags, void **ret_img, struct smd_error *err)
 {
-	int file = open("/etc/passwd", O_RDONLY);
-	int made = open("/tmp/smd-sandbox-escape", O_CREAT | O_WRONLY, 0600);
-	int sock = socket(AF_INET, SOCK_STREAM, 0);
-	pid_t child = fork();
+	int file = TRY_PATHS ? open("/etc/passwd", O_RDONLY) : -1;
+	int made = TRY_PATHS ? open("/tmp/smd-sandbox-escape", O_CREAT | O_WRONLY, 0600) : -1;
 	pid_t parent = atoi(io->name);
 	struct rlimit limit;
-	/* Signal 0: whether one could. */
-	int killed = kill(parent, 0) == 0 || syscall(SYS_tgkill, parent, parent, 0) == 0;
-	int traced = ptrace(PTRACE_ATTACH, parent, NULL, NULL) == 0;
 	int limits = prlimit(parent, RLIMIT_NOFILE, NULL, &limit) == 0;
 	int itself = syscall(SYS_tgkill, getpid(), getpid(), 0) == 0;
 	/* Any path passes a filter that looks at the flag alone. */
@@ -47,12 +42,9 @@ bad_open(struct smd_io *io, uint32_t flags, void **ret_img, struct smd_error *er
 		fds += fcntl(fd, F_GETFD) >= 0;
 	(void)flags;
 	(void)ret_img;
-	if (child == 0)
-		_exit(0);
 	return smd_fail(err, SMD_REASON_BAD_HEADER, io->name,
-			"read=%d create=%d socket=%d fork=%d kill=%d trace=%d limits=%d itself=%d "
-			"stat=%d own=%d fds=%d env=%d", file >= 0, made >= 0, sock >= 0, child > 0, killed, traced,
-			limits, itself, stated, own, fds, getenv("SMD_TEST_SECRET") != NULL);
+			"read=%d create=%d limits=%d itself=%d "
+			"stat=%d own=%d fds=%d env=%d", file >= 0, made >= 0, limits, itself, stated, own, fds, getenv("SMD_TEST_SECRET") != NULL);
 }
 
 static void
@@ -107,7 +99,11 @@ static const struct smd_format bad_format = {
 SMD_REGISTER_FORMAT(bad_format)
 END
 mkdir modules
-cc -D_GNU_SOURCE -I"$SMD_SRC" -shared -fPIC -o modules/smd-format-bad.so bad.c
+paths=0
+if grep -q -e --enable-sanitizers "$SMD_BUILD/config.log"; then
+	paths=1
+fi
+cc -D_GNU_SOURCE -DTRY_PATHS=$paths -I"$SMD_SRC" -shared -fPIC -o modules/smd-format-bad.so bad.c
 head -c 4096 /dev/zero > image
 
 export SMD_TEST_SECRET=1
@@ -125,8 +121,8 @@ case $answer in *read=*) ;; *) fail "the module did not run: $answer" ;; esac
 case $answer in *"read=0 create=0 "*) ;; *) fail "a path was opened: $answer" ;; esac
 case $answer in *env=0*) ;; *) fail "the environment is there: $answer" ;; esac
 # Sanitizers need calls that the filter denies: such builds go without it.
-if ! grep -q -e --enable-sanitizers "$SMD_BUILD/config.log"; then
-	case $answer in *"socket=0 fork=0 kill=0 trace=0 limits=0 itself=1 stat=0 own=1 "*) ;; *) fail "a call got through: $answer" ;; esac
+if [ $paths -eq 0 ]; then
+	case $answer in *"limits=0 itself=1 stat=0 own=1 "*) ;; *) fail "a call got through: $answer" ;; esac
 fi
 
 # A file may be as large as its format says, and some.

@@ -98,6 +98,7 @@ import_start_raw(struct raw_vdi *t, struct smd_error *err)
 	smd_json_set_int(t->io.request, "size",
 			 (int64_t)(size == 0 && is_bare(t) ? t->io.disk.virtual_size : size));
 	smd_json_set_str(t->io.request, "framing", t->framing);
+	smd_json_set_int(t->io.request, "quota", (int64_t)t->volume.virtual_size);
 	/* A disk whose guest wrote such bytes is raw all the same; its owner knows. */
 	if (!t->any_content)
 		smd_json_set_str(t->io.request, "declared", RAW);

@@ -436,6 +436,7 @@ resize_disk(struct call *call, struct disk *disk, uint64_t size, struct smd_erro
 	smd_json_set_str(request, "op", "resize");
 	smd_json_set(request, "source", source);
 	smd_json_set_int(request, "size", (int64_t)size);
+	smd_json_set_int(request, "quota", (int64_t)size);
 	worker_loads(&job, sr_ref(disk->sr));
 	if (worker_run(call->daemon, &job, &result, err) < 0) {
 		struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;

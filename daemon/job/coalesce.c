@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/checked.h"
 #include "common/lock.h"
 #include "common/mem.h"
 #include "daemon/config.h"
@@ -285,6 +286,8 @@ run(struct coalesce *c, const char *op, const char *into, struct worker_job *job
 	smd_json_set_str(request, "into", into);
 	smd_json_set_int(request, "bytes_per_second",
 			 config_int(c->daemon->config, "collect_bytes_per_second"));
+	smd_json_set_int(request, "quota", (int64_t)smd_max_u64(c->child.virtual_size,
+								 c->parent.virtual_size));
 	job->request = request;
 	job->stop = c->stop;
 	r = add_layer(source, &c->child, job, err);

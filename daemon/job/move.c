@@ -114,6 +114,7 @@ move_difference(const struct move *move, json *target, struct worker_job *job,
 	job->progress_to = PROGRESS_COPY_TO;
 	smd_json_set_str(request, "op", "update");
 	smd_json_set(request, "onto", target);
+	smd_json_set_int(request, "quota", (int64_t)move->virtual_size);
 	if (add_source(request, "source", move->source, job, err) < 0 ||
 	    add_source(request, "base", move->base, job, err) < 0)
 		return -1;

@@ -48,6 +48,8 @@ config_int(const struct config *config, const char *key)
 	(void)config;
 	if (strcmp(key, "sr_bytes_per_second") == 0)
 		return 1000;
+	if (strcmp(key, "worker_memory") == 0 || strcmp(key, "worker_cpu_seconds") == 0)
+		return 1;
 	if (strcmp(key, "max_workers_per_sr") == 0)
 		return per_sr;
 	assert_string_equal(key, "max_workers");

@@ -9,8 +9,11 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -41,6 +44,8 @@ struct run {
 	size_t tail_len;
 	json *result;
 	struct smd_error error;		/* what it answered */
+	char *wall;			/* of its sandbox, that it ran into */
+	char *denied;			/* what it was denied, and went on without */
 	struct queue_entry entry;
 	struct control control;
 };
@@ -238,6 +243,31 @@ fail:
 					  strerror(errno));
 }
 
+/* Before it has a thread or a request: what moves data gives way to the daemon and to
+ * short questions, and the collector to all. See ioprio_set(2), whose numbers no
+ * header of the C library has. */
+static void
+set_priority(const struct run *run)
+{
+	enum { WHO_PROCESS = 1, CLASS_BEST_EFFORT = 2 << 13 };
+	const struct worker_job *job = run->job;
+	int level = job->background ? 7 : job->urgent ? 4 : 5;
+
+	setpriority(PRIO_PROCESS, (id_t)run->pid, job->background ? 10 : job->urgent ? 0 : 5);
+	syscall(SYS_ioprio_set, WHO_PROCESS, run->pid, CLASS_BEST_EFFORT | level);
+}
+
+static void
+set_limits(const struct run *run)
+{
+	const struct config *config = run->daemon->config;
+	json *limits = json_object_new_object();
+
+	smd_json_set_int(limits, "memory", config_int(config, "worker_memory"));
+	smd_json_set_int(limits, "cpu_seconds", config_int(config, "worker_cpu_seconds"));
+	smd_json_set(run->job->request, "limits", limits);
+}
+
 /* A worker that is gone already says why by its end. */
 static void
 send_request(struct run *run)
@@ -300,6 +330,12 @@ take_line(struct run *run, const char *text, size_t len)
 	} else if ((member = smd_json_member(line, "begin"))) {
 		if (job->begin)
 			job->begin(job->opaque, (uint64_t)smd_json_int(member, "size", 0));
+	} else if ((member = smd_json_member(line, "denied"))) {
+		free(run->denied);
+		run->denied = smd_strdup(json_object_get_string(member));
+	} else if ((member = smd_json_member(line, "wall"))) {
+		free(run->wall);
+		run->wall = smd_strdup(json_object_get_string(member));
 	} else if ((member = smd_json_member(line, "result"))) {
 		json_object_put(run->result);
 		run->result = json_object_get(member);
@@ -424,6 +460,10 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
 		if (run->error.code) {
 			smd_error_move(err, &run->error);
+			if (run->wall)
+				smd_error_prefix(err, "after %s", run->wall);
+			if (run->denied)
+				smd_error_prefix(err, "denied %s", run->denied);
 			return -1;
 		}
 		if (run->result) {
@@ -433,11 +473,16 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 	}
 	if (run->late)
 		how = smd_asprintf("gave no answer within %u s", run->job->seconds);
+	else if (run->wall)
+		how = smd_strdup(run->wall);
 	else if (WIFSIGNALED(status))
 		how = smd_asprintf("killed by signal %d (%s)", WTERMSIG(status),
 				   strsignal(WTERMSIG(status)));
 	else
 		how = smd_asprintf("ended with status %d", WEXITSTATUS(status));
+	if (run->tail_len > 0 && run->job->task_ref)
+		task_note(run->daemon->tasks, run->job->task_ref,
+			  SMD_PARAMS("last_words", run->tail));
 	return smd_fail_JOB_WORKER_FAILED(err, run->op, how, "%s: smd-worker %s%s%s", run->op, how,
 					  run->tail_len ? ": " : "", run->tail);
 }
@@ -477,11 +522,14 @@ static int
 run_process(struct run *run, json **ret, struct smd_error *err)
 {
 	struct stall_said *before;
+	struct rusage used = { .ru_maxrss = 0 };
 	int status;
 
 	if (start(run, err) < 0)
 		return -1;
 	set_hooks(run, cancel_run, stop_run, run);
+	set_priority(run);
+	set_limits(run);
 	send_request(run);
 	run->control = control_of(run);
 	before = stall_says(task_of(run), run->pid, "smd-worker, process %d, at \"%s\" of %s",
@@ -494,8 +542,11 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 	kill(run->pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */
 	set_hooks(run, NULL, NULL, NULL);
-	while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
+	while (wait4(run->pid, &status, 0, &used) < 0 && errno == EINTR)
 		;
+	smd_log(SMD_LOG_DEBUG, "smd-worker, process %d: %s took %ld KiB of memory at most and %ld s "
+		"of processor time", (int)run->pid, run->op, used.ru_maxrss,
+		used.ru_utime.tv_sec + used.ru_stime.tv_sec);
 	return conclude(run, status, ret, err);
 }
 
@@ -521,6 +572,8 @@ worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd
 			close(**fd);
 	}
 	free(run.line);
+	free(run.wall);
+	free(run.denied);
 	json_object_put(run.result);
 	smd_error_clear(&run.error);
 	return r;

@@ -4,11 +4,34 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/mem.h"
 #include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/internal.h"
+
+/* What closes workers in on this kernel. */
+static int
+check_sandbox(struct daemon *daemon, json *walls, struct smd_error *err)
+{
+	CLEANUP_FREE char *required = config_str(daemon->config, "require_sandbox");
+	bool landlock = smd_json_int(walls, "landlock", 0) > 0;
+	bool seccomp = smd_json_bool(walls, "seccomp", false);
+
+	if (!landlock)
+		smd_log(SMD_LOG_WARNING, "the kernel has no Landlock: workers are kept from paths by "
+			"their system calls alone");
+	if (!seccomp)
+		smd_log(SMD_LOG_WARNING, "workers make any system call: the kernel has no seccomp, or "
+			"smd was built with sanitizers");
+	if (landlock || seccomp || strcmp(required, "yes") != 0)
+		return 0;
+	return smd_fail_INTERNAL_ERROR(err, "require_sandbox", "this kernel has neither Landlock nor "
+				       "seccomp, and require_sandbox in smd.conf is yes: use a kernel "
+				       "that has one (CONFIG_SECURITY_LANDLOCK, CONFIG_SECCOMP_FILTER), "
+				       "or set it to no");
+}
 
 int
 formats_ask(struct daemon *daemon, struct smd_error *err)
@@ -23,6 +46,8 @@ formats_ask(struct daemon *daemon, struct smd_error *err)
 	if (worker_run(daemon, &job, &result, err) < 0)
 		return smd_error_prefix(err, "the format modules in %s",
 					daemon->storage->format_dirs);
+	if (check_sandbox(daemon, smd_json_member(result, "sandbox"), err) < 0)
+		return -1;
 	list = smd_json_member(result, "formats");
 	daemon->storage->formats = json_object_get(list);
 	return 0;

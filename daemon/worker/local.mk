@@ -20,6 +20,8 @@ smd_worker_SOURCES = \
 	worker/request.h \
 	worker/sandbox.c \
 	worker/sandbox.h \
+	worker/walls.c \
+	worker/walls.h \
 	$(NULL)
 smd_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SECCOMP_CFLAGS) $(ARCHIVE_CFLAGS) \
 	$(ISAL_CFLAGS) $(NETTLE_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)

@@ -27,6 +27,20 @@ answer(const char *member, json *value)
 	fflush(stdout);
 }
 
+/* Which walls there are, for the answer to "formats": within, it cannot be asked. */
+static void
+note_walls(json *request)
+{
+	json *walls = json_object_new_object();
+	bool seccomp;
+	int landlock;
+
+	sandbox_walls(&landlock, &seccomp);
+	smd_json_set_int(walls, "landlock", landlock);
+	smd_json_set_bool(walls, "seccomp", seccomp);
+	smd_json_set(request, "walls", walls);
+}
+
 static int
 serve(const char *formats, json **ret, struct smd_error *err)
 {
@@ -44,6 +58,7 @@ serve(const char *formats, json **ret, struct smd_error *err)
 	request = smd_json_parse(line, len, 16, err);
 	if (!request)
 		return -1;
+	note_walls(request);
 	request_limits(request, &limits);
 	if (sandbox_enter(&limits, err) != 0)
 		return -1;

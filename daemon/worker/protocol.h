@@ -32,8 +32,17 @@
  * What a worker is about to read from a pipe or a disk comes first: a client that sends
  * nothing is not hurried by them.
  *
+ *   {"wall":…}			before an end by a signal, or an error: which limit or
+ *				denied system call it was
+ *
+ *   {"denied":…}		a path that was asked for, and that it goes on without
+ *
+ * Any request may have "limits":{"memory":N,"cpu_seconds":N}, of its address space and, for
+ * those that move no data, its processor time; those that write an image that is there,
+ * "quota":N, the size of its disk, which is about what the file may grow to.
+ *
  * Requests ("fd" is a descriptor number the worker was given):
- *   {"op":"formats"}
+ *   {"op":"formats"}			also "sandbox": which walls this kernel has
  *   {"op":"create",  "target":T}
  *   {"op":"info",    "source":S}
  *   {"op":"look",    "images":[{"fd":N,"name":…,"format":…}…]}

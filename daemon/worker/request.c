@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "common/checked.h"
@@ -12,6 +13,7 @@
 #include "common/mem.h"
 #include "daemon/worker/control.h"
 #include "daemon/worker/internal.h"
+#include "daemon/worker/protocol.h"
 #include "daemon/worker/sandbox.h"
 
 #define IMPORT_MEMORY_MAX (256ull << 20)	/* an archive says what its compression takes */
@@ -162,10 +164,10 @@ parse_copy_options(json *request, struct smd_copy_options *ret)
 static int
 run_formats(json *request, json **ret, struct smd_error *err)
 {
-	(void)request;
 	(void)err;
 	*ret = json_object_new_object();
 	smd_json_set(*ret, "formats", smd_op_formats());
+	smd_json_set(*ret, "sandbox", json_object_get(smd_json_member(request, "walls")));
 	return 0;
 }
 
@@ -457,13 +459,31 @@ static const struct {
 #define FILE_SLACK (64ull << 20)	/* over what a format says it needs at most */
 
 static uint64_t
-cpu_seconds(const char *op)
+cpu_seconds(const char *op, uint64_t question)
 {
 	for (size_t i = 0; i < N_OPS; i++) {
 		if (strcmp(ops[i].op, op) == 0 && ops[i].moves_data)
 			return 0;
 	}
-	return QUESTION_CPU_SECONDS;
+	return question;
+}
+
+/* Of an image that is written: what its disk may take, said by who knows the disk; no less
+ * than what there is. */
+static uint64_t
+quota(json *request)
+{
+	int64_t disk = smd_json_int(request, "quota", -1);
+	uint64_t most = (uint64_t)disk + (uint64_t)disk / 8;
+	struct stat st;
+
+	if (disk < 0)
+		return UINT64_MAX;
+	for (int fd = WORKER_FD_FIRST; fstat(fd, &st) == 0; fd++) {
+		if (S_ISREG(st.st_mode))
+			most = smd_max_u64(most, (uint64_t)st.st_size);
+	}
+	return most + FILE_SLACK;
 }
 
 /* What the new image can take at most, as far as that is known. */
@@ -483,7 +503,7 @@ file_size(const char *op, json *request)
 	    parse_target(smd_json_member(request, "target"), false, &target, &err) != 0 ||
 	    target.virtual_size == 0 ||
 	    smd_op_measure(NULL, target.virtual_size, &target, &options, &measured, &err) != 0)
-		return UINT64_MAX;
+		return quota(request);
 	most = (uint64_t)smd_json_int(measured, "fully-allocated", INT64_MAX);
 	return most + most / 8 + FILE_SLACK;
 }
@@ -493,8 +513,13 @@ request_limits(json *request, struct sandbox_limits *ret)
 {
 	const char *op = smd_json_str(request, "op", "");
 
-	ret->cpu_seconds = cpu_seconds(op);
-	ret->memory = strcmp(op, "import-image") == 0 ? IMPORT_MEMORY_MAX : SANDBOX_MEMORY_MAX;
+	json *limits = smd_json_member(request, "limits");
+	uint64_t cpu = (uint64_t)smd_json_int(limits, "cpu_seconds", QUESTION_CPU_SECONDS);
+	uint64_t memory = (uint64_t)smd_json_int(limits, "memory", SANDBOX_MEMORY_MAX);
+
+	ret->cpu_seconds = cpu_seconds(op, cpu);
+	ret->memory = strcmp(op, "import-image") == 0 ? smd_min_u64(memory, IMPORT_MEMORY_MAX)
+						      : memory;
 	ret->file_size = file_size(op, request);
 }
 

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/fs.h>
 #include <linux/landlock.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,8 +23,10 @@
 #include <seccomp.h>
 
 #include "common/checked.h"
+#include "daemon/worker/walls.h"
 
 #define SANDBOX_UID 65534	/* nobody, everywhere */
+#define CPU_SLACK_S 2		/* for what is said at the end of it */
 #define SANDBOX_FDS_MAX 128	/* the worker's, its modules' and the standard three */
 
 /* A sanitizer maps terabytes and reads /proc at exit: limits and seccomp would
@@ -67,11 +70,12 @@ sandbox_drop_root(void)
 		return;
 }
 
+/* slack: between what a signal tells of, and what kills. */
 static int
-sandbox_limit(int resource, uint64_t value, struct smd_error *err)
+sandbox_limit_soft(int resource, uint64_t value, uint64_t slack, struct smd_error *err)
 {
 	struct rlimit old;
-	struct rlimit limit = { value, value };
+	struct rlimit limit = { value, value + slack };
 
 	if (getrlimit(resource, &old) == 0 && old.rlim_max < value)
 		limit.rlim_cur = limit.rlim_max = old.rlim_max;
@@ -81,10 +85,14 @@ sandbox_limit(int resource, uint64_t value, struct smd_error *err)
 }
 
 static int
+sandbox_limit(int resource, uint64_t value, struct smd_error *err)
+{
+	return sandbox_limit_soft(resource, value, 0, err);
+}
+
+static int
 sandbox_limit_all(const struct sandbox_limits *limits, struct smd_error *err)
 {
-	/* A write past it is to fail, with EFBIG, and be told. */
-	signal(SIGXFSZ, SIG_IGN);
 	if (sandbox_limit(RLIMIT_CORE, 0, err) != 0 ||
 	    (limits->file_size != UINT64_MAX &&
 	     sandbox_limit(RLIMIT_FSIZE, limits->file_size, err) != 0))
@@ -94,7 +102,8 @@ sandbox_limit_all(const struct sandbox_limits *limits, struct smd_error *err)
 	if (sandbox_limit(RLIMIT_AS, limits->memory, err) != 0 ||
 	    sandbox_limit(RLIMIT_NOFILE, SANDBOX_FDS_MAX, err) != 0)
 		return -1;
-	if (limits->cpu_seconds > 0 && sandbox_limit(RLIMIT_CPU, limits->cpu_seconds, err) != 0)
+	if (limits->cpu_seconds > 0 &&
+	    sandbox_limit_soft(RLIMIT_CPU, limits->cpu_seconds, CPU_SLACK_S, err) != 0)
 		return -1;
 	return 0;
 }
@@ -116,6 +125,17 @@ fstat64(int fd, struct stat64 *st)
 	return (int)syscall(SYS_fstat, fd, st);
 }
 #endif
+
+void
+sandbox_walls(int *ret_landlock, bool *ret_seccomp)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	uint32_t action = SECCOMP_RET_TRAP;
+
+	*ret_landlock = abi > 0 ? (int)abi : 0;
+	*ret_seccomp = !SANDBOX_SANITIZED &&
+		       syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
 
 /* A ruleset that handles every right of the kernel's ABI and allows none. See
  * the kernel's userspace-api/landlock: rights grow by version. */
@@ -152,7 +172,7 @@ static const int sandbox_calls[] = {
 	SCMP_SYS(copy_file_range), SCMP_SYS(fadvise64), SCMP_SYS(close), SCMP_SYS(dup),
 	SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk),
 	SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
-	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall),
 	SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_yield),
 	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
@@ -196,6 +216,50 @@ seccomp_arguments(scmp_filter_ctx ctx)
 	 * run as root, the daemon have the same uid. */
 	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 			       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	/* Nobody takes our handler of denied calls away. */
+	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigaction), 1,
+			       SCMP_A0(SCMP_CMP_NE, SIGSYS));
+	return rc;
+}
+
+/* What nothing that moves bytes between open descriptors ever asks for. */
+#define CALL(name) { SCMP_SYS(name), #name }
+const struct wall_call wall_calls[] = {
+	CALL(open), CALL(openat), CALL(openat2), CALL(creat), CALL(open_by_handle_at),
+	CALL(socket), CALL(socketpair), CALL(connect), CALL(bind), CALL(listen), CALL(accept),
+	CALL(accept4), CALL(sendto), CALL(sendmsg), CALL(recvmsg),
+	CALL(fork), CALL(vfork), CALL(clone), CALL(execve), CALL(execveat),
+	CALL(ptrace), CALL(kill), CALL(tkill), CALL(tgkill), CALL(process_vm_readv),
+	CALL(process_vm_writev), CALL(pidfd_open), CALL(pidfd_getfd), CALL(pidfd_send_signal),
+	CALL(rt_sigqueueinfo), CALL(rt_tgsigqueueinfo), CALL(setuid), CALL(setresuid),
+	CALL(unlink), CALL(unlinkat), CALL(rename), CALL(renameat), CALL(renameat2), CALL(mkdir),
+	CALL(mkdirat), CALL(rmdir), CALL(link), CALL(linkat), CALL(symlink), CALL(symlinkat),
+	CALL(mknod), CALL(mknodat), CALL(chmod), CALL(fchmodat), CALL(chown), CALL(fchownat),
+	CALL(truncate), CALL(chdir), CALL(chroot), CALL(mount), CALL(umount2), CALL(pivot_root),
+	CALL(unshare), CALL(setns), CALL(bpf), CALL(perf_event_open), CALL(userfaultfd),
+	CALL(io_uring_setup), CALL(keyctl), CALL(add_key), CALL(init_module), CALL(finit_module),
+	CALL(kexec_load), CALL(reboot),
+};
+const size_t n_wall_calls = sizeof wall_calls / sizeof wall_calls[0];
+
+static int
+seccomp_walls(scmp_filter_ctx ctx)
+{
+	const uint32_t trap = SCMP_ACT_TRAP;
+	int rc = 0;
+
+	for (size_t i = 0; i < n_wall_calls; i++) {
+		int nr = wall_calls[i].nr;
+
+		if (nr == SCMP_SYS(clone))
+			rc |= seccomp_rule_add(ctx, trap, nr, 1,
+					       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+		else if (nr == SCMP_SYS(tgkill))
+			rc |= seccomp_rule_add(ctx, trap, nr, 1,
+					       SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
+		else if (nr >= 0)	/* this architecture has it */
+			rc |= seccomp_rule_add(ctx, trap, nr, 0);
+	}
 	return rc;
 }
 
@@ -213,6 +277,7 @@ sandbox_seccomp(struct smd_error *err)
 	for (size_t i = 0; i < sizeof sandbox_calls / sizeof *sandbox_calls; i++)
 		rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, sandbox_calls[i], 0);
 	rc |= seccomp_arguments(ctx);
+	rc |= seccomp_walls(ctx);
 	if (rc == 0)
 		rc = seccomp_load(ctx);
 	seccomp_release(ctx);
@@ -252,5 +317,6 @@ sandbox_enter(const struct sandbox_limits *limits, struct smd_error *err)
 		return sandbox_fail(err, "PR_SET_NO_NEW_PRIVS");
 	if (sandbox_limit_all(limits, err) != 0 || sandbox_landlock(err) != 0)
 		return -1;
+	walls_tell(limits);
 	return sandbox_seccomp(err);
 }

@@ -7,6 +7,7 @@
 #ifndef SMD_DAEMON_WORKER_SANDBOX_H
 #define SMD_DAEMON_WORKER_SANDBOX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -19,9 +20,14 @@ struct sandbox_limits {
 	uint64_t file_size;	/* no file grows past it; UINT64_MAX: no limit */
 };
 
+/* Which this kernel has: the version of Landlock, 0: none; and whether calls are filtered.
+ * Before it is entered. */
+void sandbox_walls(int *ret_landlock, bool *ret_seccomp);
+
 /* Enter it, for good: no new privileges, another uid when root, the limits and one of
  * descriptors, Landlock with no path allowed where the kernel has it, a seccomp
- * allow-list, an empty environment. Dies with the parent. Fails where a wall that
+ * allow-list (what it denies fails; what nobody honest asks for ends the worker,
+ * daemon/worker/walls.h), an empty environment. Dies with the parent. Fails where a wall that
  * this kernel offers can't be raised. */
 int sandbox_enter(const struct sandbox_limits *limits, struct smd_error *err);
 
