@@ -3,7 +3,6 @@
 
 #include <crypt.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -86,14 +85,11 @@ same_text(const char *a, const char *b)
 static bool
 password_fits(const char *password, const char *hash)
 {
-	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 	struct crypt_data *data = smd_calloc(1, sizeof *data);
 	const char *got;
 	bool fits;
 
-	pthread_mutex_lock(&one_at_a_time);
 	got = crypt_r(password, hash, data);
-	pthread_mutex_unlock(&one_at_a_time);
 	/* A failure is NULL or starts with '*' (crypt(3)). */
 	fits = got && got[0] != '*' && same_text(got, hash);
 	explicit_bzero(data, sizeof *data);

@@ -34,7 +34,8 @@ struct http_connection {
 	struct peer peer;
 	bool peer_known;		/* by the steps of its requests, one at a time */
 	/* All below: http->lock. */
-	uint64_t until_ms;		/* hang up then: it was to send something. 0: never */
+	uint64_t until_ms;		/* hang up then: it is to send something. 0: it is not */
+	bool ended;			/* and will not, as it looks */
 	unsigned n_ending;		/* of its streams: have been answered, and still end */
 	bool waits;			/* the next request, for these */
 	bool closed;			/* goes with the last of them */
@@ -122,6 +123,8 @@ bool http_step_over(struct http_request *request);
 void http_request_end(struct http_request *request);
 int http_fd(struct http_request *request);
 void *http_tls(struct http_request *request);	/* NULL: the connection has no TLS */
+/* Whether the client is to send what nobody wants. */
+void http_due(struct http_request *request, bool due);
 /* In a step: fill in request->peer. */
 void http_know_peer(struct http_request *request);
 

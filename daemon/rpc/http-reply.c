@@ -261,6 +261,7 @@ http_refuse(struct http_request *request, unsigned status, char *text)
 
 	if (len > 0 && len <= DRAIN_MAX && !http_header(request, MHD_HTTP_HEADER_EXPECT)) {
 		request->refused = true;
+		http_due(request, true);
 		request->status = status;
 		request->text = text;
 		return MHD_YES;
@@ -273,8 +274,10 @@ http_refuse(struct http_request *request, unsigned status, char *text)
 enum MHD_Result
 http_refused_body(struct http_request *request, size_t *len)
 {
-	if (*len == 0)
+	if (*len == 0) {
+		http_due(request, false);
 		return http_reply_text(request, request->status, request->text);
+	}
 	*len = 0;
 	return MHD_YES;
 }

@@ -8,8 +8,10 @@
 #include "daemon/rpc/http-private.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -43,6 +45,12 @@ set_due(struct http *http, struct http_connection *at, unsigned seconds)
 {
 	LOCK_SCOPE(&http->lock);
 	at->until_ms = seconds > 0 ? smd_now_ms() + seconds * UINT64_C(1000) : 0;
+}
+
+void
+http_due(struct http_request *request, bool due)
+{
+	set_due(request->http, request->at, due ? IDLE_TIMEOUT_S : 0);
 }
 
 static void
@@ -99,6 +107,18 @@ request_begun(void *opaque, const char *uri, struct MHD_Connection *connection)
 	return NULL;
 }
 
+/* Whether all that a client will ever send has been read. MHD misses an end that comes
+ * together with the last bytes: epoll tells of both at once, and it looks for one. */
+static bool
+sends_no_more(const struct http_connection *at)
+{
+	struct pollfd p = { .fd = at->peer.fd, .events = POLLRDHUP };
+	int n = 0;
+
+	return poll(&p, 1, 0) > 0 && ioctl(at->peer.fd, FIONREAD, &n) == 0 && n == 0;
+}
+
+/* Seen twice, so that the loop has had the time to act on what it read. */
 void
 http_tick(struct http *http)
 {
@@ -108,8 +128,11 @@ http_tick(struct http *http)
 		return;
 	LOCK_SCOPE(&http->lock);
 	for (struct http_connection *at = http->connections; at; at = at->next) {
-		if (at->until_ms != 0 && now > at->until_ms)
+		bool ended = at->until_ms != 0 && sends_no_more(at);
+
+		if (at->until_ms != 0 && (now > at->until_ms || (ended && at->ended)))
 			shutdown(at->peer.fd, SHUT_RDWR);
+		at->ended = ended;
 	}
 }
 

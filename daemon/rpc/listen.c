@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define BACKLOG 1024
+#define BACKLOG 4096	/* who finds it full tries again seconds later, many times as long */
 #define GROUPS_MAX 1024
 
 static int

@@ -210,23 +210,39 @@ auth_path(const struct config *config)
 	return smd_asprintf("%s/users", state_dir);
 }
 
+/* -1: too many have failed. */
+static int
+check_password(struct sessions *sessions, const struct peer *peer, const char *user,
+	       const char *password, enum api_role *ret_role, bool *ret_fits,
+	       struct smd_error *err)
+{
+	int64_t most = config_int(sessions->daemon->config, "max_login_failures");
+	CLEANUP_FREE char *path = auth_path(sessions->daemon->config);
+
+	if (!throttle_allows(&sessions->throttle, peer->address, user, most))
+		return smd_fail_SESSION_AUTHENTICATION_FAILED(err, user, "Too many failed logins",
+				"%s failed too often from %s: wait a minute", user, peer->address);
+	*ret_fits = auth_check(path, user, password, ret_role);
+	if (!*ret_fits)
+		throttle_failed(&sessions->throttle, peer->address, user);
+	return 0;
+}
+
 static int
 authenticate(struct sessions *sessions, const struct peer *peer, const char *user,
 	     const char *password, enum api_role *ret_role, struct smd_error *err)
 {
-	int64_t most = config_int(sessions->daemon->config, "max_login_failures");
-	CLEANUP_FREE char *path = NULL;
+	bool fits = false;
+	int rc;
 
 	*ret_role = API_POOL_ADMIN;
 	if (peer->local)
 		return 0;
-	if (!throttle_allows(&sessions->throttle, peer->address, user, most))
-		return smd_fail_SESSION_AUTHENTICATION_FAILED(err, user, "Too many failed logins",
-				"%s failed too often from %s: wait a minute", user, peer->address);
-	path = auth_path(sessions->daemon->config);
-	if (auth_check(path, user, password, ret_role))
-		return 0;
-	throttle_failed(&sessions->throttle, peer->address, user);
+	throttle_enter(&sessions->throttle, peer->address);
+	rc = check_password(sessions, peer, user, password, ret_role, &fits, err);
+	throttle_leave(&sessions->throttle);
+	if (rc < 0 || fits)
+		return rc;
 	smd_log_fields(SMD_LOG_WARNING, SMD_FIELDS("USER", user, "PEER", peer->address),
 		       "login of %.64s from %s refused", user, peer->address);
 	return smd_fail_SESSION_AUTHENTICATION_FAILED(err, user, "Authentication failure",

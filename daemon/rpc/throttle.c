@@ -13,11 +13,13 @@ throttle_init(struct throttle *throttle)
 {
 	memset(throttle, 0, sizeof *throttle);
 	pthread_mutex_init(&throttle->lock, NULL);
+	pthread_cond_init(&throttle->turned, NULL);
 }
 
 void
 throttle_done(struct throttle *throttle)
 {
+	pthread_cond_destroy(&throttle->turned);
 	pthread_mutex_destroy(&throttle->lock);
 }
 
@@ -84,4 +86,51 @@ throttle_failed(struct throttle *throttle, const char *address, const char *user
 	if (e->who != who || now_s() - e->since_s >= WINDOW_S)
 		*e = (struct throttle_entry){ .who = who, .since_s = now_s() };
 	e->failures++;
+}
+
+/* ---- Turns ---- */
+
+struct throttle_turn {
+	uint64_t who;
+	bool has_come;
+	struct throttle_turn *next;
+};
+
+void
+throttle_enter(struct throttle *throttle, const char *address)
+{
+	struct throttle_turn turn = { .who = hash(address, "") };
+	struct throttle_turn **last = &throttle->turns;
+
+	LOCK_SCOPE(&throttle->lock);
+	if (!throttle->busy) {
+		throttle->busy = true;
+		throttle->last = turn.who;
+		return;
+	}
+	while (*last)
+		last = &(*last)->next;
+	*last = &turn;
+	while (!turn.has_come)
+		pthread_cond_wait(&throttle->turned, &throttle->lock);
+}
+
+void
+throttle_leave(struct throttle *throttle)
+{
+	struct throttle_turn **next = &throttle->turns, *turn;
+
+	LOCK_SCOPE(&throttle->lock);
+	while (*next && (*next)->who == throttle->last)
+		next = &(*next)->next;
+	if (!*next)
+		next = &throttle->turns;
+	turn = *next;
+	throttle->busy = turn != NULL;
+	if (!turn)
+		return;
+	*next = turn->next;
+	throttle->last = turn->who;
+	turn->has_come = true;
+	pthread_cond_broadcast(&throttle->turned);
 }
