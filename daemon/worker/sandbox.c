@@ -317,6 +317,6 @@ sandbox_enter(const struct sandbox_limits *limits, struct smd_error *err)
 		return sandbox_fail(err, "PR_SET_NO_NEW_PRIVS");
 	if (sandbox_limit_all(limits, err) != 0 || sandbox_landlock(err) != 0)
 		return -1;
-	walls_tell(limits);
+	walls_tell(limits, SANDBOX_SANITIZED);
 	return sandbox_seccomp(err);
 }

@@ -104,7 +104,7 @@ catch(int sig, void (*handler)(int), int flags)
 }
 
 void
-walls_tell(const struct sandbox_limits *limits)
+walls_tell(const struct sandbox_limits *limits, bool sanitized)
 {
 	struct sigaction sa = { .sa_sigaction = on_call, .sa_flags = SA_SIGINFO | SA_RESTART };
 
@@ -117,10 +117,12 @@ walls_tell(const struct sandbox_limits *limits)
 	snprintf(quota_line, sizeof quota_line,
 		 "\n{\"wall\":\"a write past its quota of %llu MiB for a file\"}\n",
 		 (unsigned long long)(limits->file_size >> 20));
+	catch(SIGXFSZ, on_quota, SA_RESTART);
+	if (sanitized)		/* which has handlers and reports of its own */
+		return;
 	sigaction(SIGSYS, &sa, NULL);
 	catch(SIGSEGV, on_fault, (int)SA_RESETHAND);
 	catch(SIGBUS, on_fault, (int)SA_RESETHAND);
 	catch(SIGABRT, on_fault, (int)SA_RESETHAND);
 	catch(SIGXCPU, on_cpu, (int)SA_RESETHAND);
-	catch(SIGXFSZ, on_quota, SA_RESTART);
 }

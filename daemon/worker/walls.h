@@ -20,7 +20,7 @@ struct wall_call {
 extern const struct wall_call wall_calls[];
 extern const size_t n_wall_calls;
 
-/* From now on. */
-void walls_tell(const struct sandbox_limits *limits);
+/* From now on. sanitized: of the quota alone. */
+void walls_tell(const struct sandbox_limits *limits, bool sanitized);
 
 #endif
