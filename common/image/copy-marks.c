@@ -180,21 +180,16 @@ copy_mark(struct copy_marks *m, struct smd_error *err)
 	return r;
 }
 
-static bool
-is_due(const struct copy_marks *m)
-{
-	return m->options->marks && (now_ns() >= atomic_load(&m->due_ns) ||
-				     m->at.done >= atomic_load(&m->due_done));
-}
-
 int
 copy_mark_if_due(struct copy_marks *m, struct smd_error *err)
 {
 	bool due;
 	int r;
 
+	if (!m->options->marks)
+		return 0;
 	pthread_mutex_lock(&m->lock);
-	due = is_due(m);
+	due = now_ns() >= atomic_load(&m->due_ns) || m->at.done >= atomic_load(&m->due_done);
 	pthread_mutex_unlock(&m->lock);
 	if (!due || pthread_mutex_trylock(&m->marking) != 0)
 		return 0;
