@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # A working day by clients as they are: XenAPI.py of python3-os-xenapi, Python's
 # xmlrpc.client and curl make an SR and a disk, fill, snapshot and migrate it in another
-# format, read it back, see every event of it and tidy up; the xmlrpc command, which has
-# only scalars, does what it can. A client that is not installed is left out, and said so.
+# format, read it back, see every event of it and tidy up. The xmlrpc command, which has
+# only scalars and no transfers, snapshots, copies and destroys: SR.create, VDI.create,
+# pool_migrate and event.from take maps and arrays, and are another client's. A client that
+# is not installed is left out, and said so.
 from smdtest import *
 
 SIZE = 3 * MIB + 512
@@ -48,12 +50,13 @@ def day(call, put, get, one, two, size):
         for pbd in call("SR.get_PBDs", sr):
             call("PBD.unplug", pbd)
         call("SR.forget", sr)
-    token = call("event.inject", "host", host)
+    call("event.inject", "host", host)
     for event in call("event.from", ["*"], token, 30.0)["events"]:
         seen.append((event["class"], event["operation"], event["ref"]))
     assert ("vdi", "add", vdi) in seen or ("vdi", "add", moved) in seen, seen
     assert ("task", "mod", task) in seen or ("task", "add", task) in seen, seen
     assert ("host", "mod", host) in seen, seen
+    assert ("vdi", "del", moved) in seen and ("sr", "del", srs[1]) in seen, seen
 '''
 exec(DAY)
 
