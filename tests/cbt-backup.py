@@ -126,6 +126,12 @@ def refusals(smd):
     third = smd.call("VDI.snapshot", vdi)
     expect_error("SR_BACKEND_FAILURE_460", smd.call, "VDI.list_changed_blocks", first, third)
     smd.call("VDI.data_destroy", third)
+    fourth = smd.call("VDI.snapshot", vdi)
+    text = run("smctl", "--socket", smd.socket, "vdi-list-changed-blocks",
+               "vdi-from-uuid=" + smd.call("VDI.get_uuid", third),
+               "vdi-to-uuid=" + smd.call("VDI.get_uuid", fourth)).strip()
+    expect_eq(text, smd.call("VDI.list_changed_blocks", third, fourth), "smctl")
+    smd.call("VDI.data_destroy", fourth)
     # Forgotten, a disk leaves no log, and is not tracked when it is found again.
     uuid = smd.call("VDI.get_uuid", vdi)
     assert any(f.endswith(".cbtlog") for f in os.listdir(smd.sr_path(sr)))

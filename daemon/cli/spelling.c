@@ -68,6 +68,7 @@ static const struct spelling_param params[] = {
 	{ "VDI.introduce", "name_label", NULL, "\"\"" },
 	{ "VDI.resize", "size", "disk-size", NULL },
 	{ "VDI.resize_online", "size", "disk-size", NULL },
+	{ "VDI.list_changed_blocks", "vdi_from", "vdi-from-uuid", NULL },
 	{ "SR.create", "physical_size", NULL, "0" },
 	{ "task.create", "description", NULL, "\"\"" },
 	{ NULL, "name_description", NULL, "\"\"" },
