@@ -30,6 +30,7 @@
 #include "daemon/job/collect.h"
 #include "daemon/job/control.h"
 #include "daemon/job/job.h"
+#include "daemon/job/lasting.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
@@ -403,6 +404,7 @@ start(struct server *s, struct smd_error *err)
 	if (start_storage(s, err) != 0 || start_handlers(err) != 0 ||
 	    recorder_new(d, &d->recorder, err) != 0)
 		return -1;
+	jobs_resume(d);
 	return start_http(s, err);
 }
 
@@ -421,6 +423,7 @@ stop(struct server *s)
 	watch_stop(d);
 	call_wait_background(d);
 	pool_stop();
+	jobs_wait(d);
 	collector_stop(d->collector);
 	if (d->storage)
 		storage_stop(d);

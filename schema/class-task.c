@@ -4,7 +4,8 @@
 #include "schema/classes.h"
 
 static const struct api_type task_allowed_operations = {
-	API_ENUM, .name = "task_allowed_operations", .values = API_VALUES("cancel", "destroy"),
+	API_ENUM, .name = "task_allowed_operations",
+	.values = API_VALUES("cancel", "destroy", "pause", "resume"),
 };
 static const struct api_type task_allowed_operations_set = API_SET_OF(task_allowed_operations);
 static const struct api_type task_allowed_operations_map =
@@ -67,6 +68,18 @@ const struct api_class api_class_task = {
 		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID), .role = API_READER },
 		{ .name = "cancel", .since = "0.1",
 		  .doc = "Ask a task to stop; it then undoes what it began.",
+		  .params = API_LIST(struct api_param,
+			{ "task", &api_ref_task, .doc = "the task" }),
+		  .errors = API_ERRORS(SMD_E_OPERATION_NOT_ALLOWED), .role = API_READER },
+		{ .name = "pause", .since = "0.1",
+		  .doc = "Let the work of a task rest where it is, until task.resume: of a copy or "
+			 "of the collector. What is written stays.",
+		  .params = API_LIST(struct api_param,
+			{ "task", &api_ref_task, .doc = "the task" }),
+		  .errors = API_ERRORS(SMD_E_OPERATION_NOT_ALLOWED), .role = API_READER },
+		{ .name = "resume", .since = "0.1",
+		  .doc = "Go on with the work of a task that was paused, or that waits for room or for "
+			 "an SR.",
 		  .params = API_LIST(struct api_param,
 			{ "task", &api_ref_task, .doc = "the task" }),
 		  .errors = API_ERRORS(SMD_E_OPERATION_NOT_ALLOWED), .role = API_READER },

@@ -207,6 +207,7 @@ const struct api_class api_class_VDI = {
 		  .errors = API_ERRORS(SMD_E_VDI_READONLY, SMD_E_VDI_TOO_SMALL,
 				       SMD_E_VDI_NOT_SPARSE, SMD_E_INVALID_VALUE,
 				       SMD_E_VDI_MISSING, SMD_E_JOB_WORKER_FAILED,
+				       SMD_E_JOB_STOPPED, SMD_E_SR_BACKEND_FAILURE_44,
 				       SMD_E_VDI_NOT_MANAGED, SMD_E_VDI_IN_USE, SMD_E_VDI_TOO_LARGE,
 				       SMD_E_VDI_COPY_FAILED, SMD_E_SR_FULL, SMD_E_SR_HAS_NO_PBDS,
 				       SMD_E_SR_NOT_ATTACHED, SMD_E_TASK_CANCELLED,
@@ -290,7 +291,9 @@ const struct api_class api_class_VDI = {
 		  .flags = API_ASYNC },
 		{ .name = "pool_migrate", .since = "0.1",
 		  .doc = "Move a disk to an SR, in the format asked for; its ref and uuid change. Its "
-			 "snapshots stay, as snapshots of the disk in another SR, or go along.",
+			 "snapshots stay, as snapshots of the disk in another SR, or go along. The digest of "
+			 "the content that was copied, where it passed by, is in other_config: the task's "
+			 "digest, and the VDI's smd:digest with smd:digest_time.",
 		  .params = API_LIST(struct api_param,
 			{ "vdi", &api_ref_VDI, .doc = "the VDI to move" },
 			{ "sr", &api_ref_SR, .doc = "where to; its own SR converts in place" },
@@ -308,7 +311,8 @@ const struct api_class api_class_VDI = {
 				       SMD_E_VDI_IN_USE, SMD_E_VDI_NOT_MANAGED, SMD_E_SR_FULL,
 				       SMD_E_SR_HAS_NO_PBDS, SMD_E_SR_NOT_ATTACHED,
 				       SMD_E_VDI_MISSING, SMD_E_INVALID_VALUE,
-				       SMD_E_JOB_WORKER_FAILED,
+				       SMD_E_JOB_WORKER_FAILED, SMD_E_JOB_STOPPED,
+				       SMD_E_SR_BACKEND_FAILURE_44,
 				       SMD_E_OTHER_OPERATION_IN_PROGRESS, SMD_E_TASK_CANCELLED,
 				       SMD_E_FORMAT_UNKNOWN, SMD_E_IMAGE_CORRUPT,
 				       SMD_E_IMAGE_UNSUPPORTED),

@@ -141,4 +141,5 @@ with Smd() as smd:
         if errors:
             raise errors[0]
         smd.start()
+        smd.wait_jobs()
         check(smd, srs, model, digest)

@@ -246,6 +246,7 @@ class Story:
         if daemon:
             self.smd.process.wait()
             self.smd.start()
+            self.smd.wait_jobs()
             self.learn()
         self.compare()
 

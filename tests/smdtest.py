@@ -176,6 +176,17 @@ class Smd:
                 pass
         return pids
 
+    def wait_jobs(self, timeout=600):
+        """Until the copies that this start of the daemon took up again have ended."""
+        deadline = time.monotonic() + timeout
+        while True:
+            tasks = [r for r in self.call("task.get_all_records").values()
+                     if r["status"] == "pending" and r["name_label"] != "SR.collect"]
+            if not tasks:
+                return
+            assert time.monotonic() < deadline, tasks
+            time.sleep(0.05)
+
     def kill_a_worker(self, rng):
         """Whether there was one."""
         pids = self.workers()

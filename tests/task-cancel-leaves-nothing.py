@@ -16,7 +16,7 @@ with Smd() as smd:
             expect_eq(smd.call("task.get_status", task), "pending", "status")
             time.sleep(0.01)
         assert os.listdir(smd.sr_path(two)), "nothing is being made"
-        expect_eq(smd.call("task.get_allowed_operations", task), ["cancel"], "allowed")
+        expect_eq(smd.call("task.get_allowed_operations", task), ["cancel", "pause"], "allowed")
         smd.call("task.cancel", task)
         record = smd.wait_task(task, timeout=20)
         expect_eq(record["status"], "cancelled", "status")

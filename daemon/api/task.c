@@ -12,10 +12,11 @@
 static int
 task_do_create(struct call *call, json **ret, struct smd_error *err)
 {
+	CLEANUP_FREE char *owner = session_user(call->daemon->sessions, call->session_ref);
 	CLEANUP_FREE char *ref = NULL;
 
-	if (task_create(call->daemon->tasks, call_str(call, 0), call_str(call, 1),
-			call->session_ref, &ref, err) != 0)
+	if (task_create(call->daemon->tasks, call_str(call, 0), call_str(call, 1), owner, &ref,
+			err) != 0)
 		return -1;
 	*ret = json_object_new_string(ref);
 	return 0;
@@ -29,8 +30,9 @@ check_mine(struct call *call, struct smd_error *err)
 	struct daemon *daemon = call->daemon;
 	CLEANUP_FREE char *owner = task_owner(daemon->tasks, call_str(call, 0));
 
-	if (owner && (strcmp(owner, call->session_ref) == 0 ||
-		      session_same_user(daemon->sessions, call->session_ref, owner)))
+	CLEANUP_FREE char *user = session_user(daemon->sessions, call->session_ref);
+
+	if (owner && user && strcmp(owner, user) == 0)
 		return 0;
 	return session_may_as(daemon->sessions, call->session_ref, API_POOL_OPERATOR,
 			      "task.destroy/any", err);
@@ -52,6 +54,24 @@ task_do_cancel(struct call *call, json **ret, struct smd_error *err)
 	if (check_mine(call, err) != 0)
 		return -1;
 	return task_cancel(call->daemon->tasks, call_str(call, 0), err);
+}
+
+static int
+task_do_pause(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	if (check_mine(call, err) != 0)
+		return -1;
+	return task_pause(call->daemon->tasks, call_str(call, 0), true, err);
+}
+
+static int
+task_do_resume(struct call *call, json **ret, struct smd_error *err)
+{
+	(void)ret;
+	if (check_mine(call, err) != 0)
+		return -1;
+	return task_pause(call->daemon->tasks, call_str(call, 0), false, err);
 }
 
 static int
@@ -165,6 +185,8 @@ const struct call_binding api_task_handlers[] = {
 	{ "task.cancel", task_do_cancel },
 	{ "task.create", task_do_create },
 	{ "task.destroy", task_do_destroy },
+	{ "task.pause", task_do_pause },
+	{ "task.resume", task_do_resume },
 	{ "task.set_error_info", task_do_set_error_info },
 	{ "task.set_progress", task_do_set_progress },
 	{ "task.set_resident_on", task_do_set_resident_on },

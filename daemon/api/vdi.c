@@ -10,6 +10,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/carry.h"
 #include "daemon/job/collect.h"
+#include "daemon/job/copy.h"
 #include "daemon/job/job.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
@@ -502,57 +503,88 @@ static const char *const copied_fields[] = {
 	NULL,
 };
 
-/* A fresh VDI gets all of it, or with a base what differs and zeroes elsewhere. */
+/* With a base, what differs and zeroes elsewhere. */
 static int
-fill_new(const struct move *move, struct new_volume *v, struct smd_error *err)
+copy_difference(struct move *move, const char *ref, struct smd_error *err)
 {
+	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
+	CLEANUP_JSON json *row = row_from(move->source->record, copied_fields);
 	struct worker_job job = { 0 };
 	json *target;
 
-	if (!move->base)
-		return move_copy(move, v, err);
-	if (write_empty_image(v, move->task_ref, err) < 0)
+	if (new_volume_begin(move->daemon, "VDI.copy", move->sr, move->format, move->virtual_size,
+			     NULL, NULL, &v, err) < 0 ||
+	    write_empty_image(&v, move->task_ref, err) < 0)
 		return -1;
-	target = source_of_fd(v->fd, v->name, v->format, true, false, &job, err);
-	return target ? move_difference(move, target, &job, err) : -1;
+	target = source_of_fd(v.fd, v.name, v.format, true, false, &job, err);
+	if (!target || move_difference(move, target, &job, err) < 0 ||
+	    new_volume_publish(&v, err) < 0)
+		return -1;
+	set_volume(row, &v);
+	return commit_new(&v, ref, row, err);
+}
+
+/* All of it: a job that lasts. into: the disk that it replaces; NULL: a new VDI. */
+static int
+copy_all(struct call *call, struct op_set *ops, struct move *move, struct disk *into, char **ret_ref,
+	 struct smd_error *err)
+{
+	struct copy copy CLEANUP_COPY = COPY_INIT;
+
+	if (sr_use(call->daemon, sr_ref(move->sr), &copy.sr, err) < 0)
+		return -1;
+	copy.daemon = call->daemon;
+	copy.task_ref = call->task_ref;
+	copy.waits = call->async;
+	copy.ops = ops;
+	copy.source = *move->source;
+	*move->source = (struct disk)DISK_INIT;
+	if (into) {
+		copy.into = *into;
+		*into = (struct disk)DISK_INIT;
+	}
+	return copy_run(&copy, move->format, move->virtual_size, ret_ref, err);
 }
 
 static int
-copy_to_sr(struct move *move, const char *sr_name, json **ret, struct smd_error *err)
+copy_to(struct call *call, struct op_set *ops, struct move *move, char **ret_ref,
+	struct smd_error *err)
 {
-	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
-	struct daemon *daemon = move->daemon;
 	struct disk *source = move->source;
-	CLEANUP_JSON json *row = row_from(source->record, copied_fields);
 	CLEANUP_FREE char *format = NULL, *ref = db_new_ref();
+
+	if (sr_choose_format(move->daemon, sr_ref(move->sr), "", source->virtual_size,
+			     source->vdi_ref, &format, err) < 0)
+		return -1;
+	move->format = format;
+	move->virtual_size = format_round_size(move->daemon, format, source->virtual_size);
+	if (move_check(move, err) < 0)
+		return -1;
+	if (!move->base)
+		return copy_all(call, ops, move, NULL, ret_ref, err);
+	if (copy_difference(move, ref, err) < 0)
+		return -1;
+	op_refresh(move->daemon, "VDI", ref);
+	*ret_ref = TAKE_PTR(ref);
+	return 0;
+}
+
+static int
+copy_to_sr(struct call *call, struct op_set *ops, struct move *move, const char *sr_name,
+	   json **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *ref = NULL;
+	struct sr *sr;
 	int r;
 
-	if (sr_use(daemon, sr_name, &move->sr, err) < 0)
+	if (sr_use(move->daemon, sr_name, &sr, err) < 0)
 		return -1;
-	r = sr_choose_format(daemon, sr_name, "", source->virtual_size, source->vdi_ref, &format,
-			     err);
-	if (r == 0) {
-		move->format = format;
-		move->virtual_size = format_round_size(daemon, format, source->virtual_size);
-		r = move_check(move, err);
-	}
-	if (r == 0)
-		r = new_volume_begin(daemon, "VDI.copy", move->sr, format, move->virtual_size, NULL,
-				     NULL, &v, err);
-	if (r == 0)
-		r = fill_new(move, &v, err);
-	if (r == 0)
-		r = new_volume_publish(&v, err);
-	if (r == 0) {
-		set_volume(row, &v);
-		r = commit_new(&v, ref, row, err);
-	}
-	new_volume_done(&v);
-	sr_release(move->sr);
+	move->sr = sr;
+	r = copy_to(call, ops, move, &ref, err);
+	sr_release(sr);
 	if (r < 0)
 		return -1;
-	op_refresh(daemon, "VDI", ref);
-	stats(daemon, sr_name);
+	stats(move->daemon, sr_name);
 	*ret = json_object_new_string(ref);
 	return 0;
 }
@@ -568,20 +600,6 @@ into_check(struct disk *source, struct disk *into, struct smd_error *err)
 					      " are to be copied", into->uuid, into->virtual_size,
 					      source->virtual_size);
 	return 0;
-}
-
-/* All of it, as a new volume in the place of the old one. */
-static int
-replace_into(const struct move *move, struct disk *into, struct smd_error *err)
-{
-	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
-
-	if (move_check(move, err) < 0 ||
-	    new_volume_begin(move->daemon, "VDI.copy", into->sr, into->format, into->virtual_size,
-			     into->sr, into->location, &v, err) < 0 ||
-	    move_copy(move, &v, err) < 0 || new_volume_publish(&v, err) < 0)
-		return -1;
-	return move_replace(into, &v, err);
 }
 
 /* Into a disk that holds what base holds. */
@@ -602,20 +620,28 @@ update_into(const struct move *move, struct disk *into, struct smd_error *err)
 }
 
 static int
-copy_into(struct move *move, const char *into_ref, json **ret, struct smd_error *err)
+copy_into(struct call *call, struct op_set *ops, struct move *move, const char *into_ref, json **ret,
+	  struct smd_error *err)
 {
 	struct disk into CLEANUP_DISK = DISK_INIT;
+	CLEANUP_FREE char *sr = NULL, *format = NULL, *ref = NULL;
+	int r;
 
 	if (disk_find(move->daemon, into_ref, &into, err) < 0 ||
 	    into_check(move->source, &into, err) < 0 ||
 	    disk_open(move->daemon, &into, true, "copy", err) < 0)
 		return -1;
+	sr = smd_strdup(sr_ref(into.sr));
+	format = smd_strdup(into.format);
 	move->sr = into.sr;
-	move->format = into.format;
+	move->format = format;
 	move->virtual_size = into.virtual_size;
-	if ((move->base ? update_into : replace_into)(move, &into, err) < 0)
+	r = move->base ? update_into(move, &into, err) : move_check(move, err);
+	if (r == 0 && !move->base)
+		r = copy_all(call, ops, move, &into, &ref, err);
+	if (r < 0)
 		return -1;
-	stats(move->daemon, sr_ref(into.sr));
+	stats(move->daemon, sr);
 	*ret = json_object_new_string(into_ref);
 	return 0;
 }
@@ -669,7 +695,8 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 	    (strcmp(base_ref, API_NULL_REF) != 0 &&
 	     copy_base(call, &ops, base_ref, &base, &move, err) < 0))
 		return -1;
-	return has_into ? copy_into(&move, into, ret, err) : copy_to_sr(&move, sr, ret, err);
+	return has_into ? copy_into(call, &ops, &move, into, ret, err)
+			: copy_to_sr(call, &ops, &move, sr, ret, err);
 }
 
 /* ---- pool_migrate ---- */
@@ -733,7 +760,8 @@ vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
 	struct disk source CLEANUP_DISK = DISK_INIT;
 	CLEANUP_FREE char *from = NULL, *ref = NULL;
 	struct carry carry = {
-		.daemon = call->daemon, .task_ref = call->task_ref, .vdi_ref = vdi, .ops = &ops,
+		.daemon = call->daemon, .task_ref = call->task_ref, .waits = call->async,
+		.vdi_ref = vdi, .ops = &ops,
 	};
 	int r;
 
@@ -746,10 +774,9 @@ vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
 	    sr_use(call->daemon, sr, &carry.to, err) < 0)
 		return -1;
 	from = smd_strdup(sr_ref(source.sr));
-	carry.from = source.sr;
+	carry.from = TAKE_PTR(source.sr);
 	r = migrate_run(&carry, call_arg(call, 2), &ref, err);
 	carry_done(&carry);
-	sr_release(carry.to);
 	if (r < 0)
 		return -1;
 	stats(call->daemon, sr);

@@ -53,6 +53,8 @@ insert_node(struct carry *c, struct carry_node *node, struct smd_error *err)
 	if (db_get_record(db, "VDI", node->disk.vdi_ref, &old, err) < 0)
 		return -1;
 	row = node->moves ? moved_row(old) : base_row(old);
+	if (node->moves)
+		lasting_set_digest(smd_json_member(row, "other_config"), node->digest);
 	smd_json_set_str(row, "uuid", node->v.uuid.text);
 	smd_json_set_str(row, "SR", sr_ref(c->to));
 	smd_json_set_int(row, "virtual_size", (int64_t)node->v.virtual_size);
@@ -132,7 +134,9 @@ change_rows(struct carry *c, struct smd_error *err)
 		if (c->nodes[i].log)
 			job_plan_add(&redo, sr_uuid(c->from), c->nodes[i].log);
 	}
-	return job_committed_to(c->daemon, c->job_id, redo, err);
+	if (lasting_committed(c->lasting, c->nodes[carry_node_find(c, c->vdi_ref)].ref, err) < 0)
+		return -1;
+	return job_committed_to(c->daemon, c->lasting->id, redo, err);
 }
 
 int

@@ -6,6 +6,8 @@
 #include "daemon/job/carry.h"
 
 #define CARRY_BASE SIZE_MAX
+#define CARRY_OPERATION "mirror"
+#define CARRY_SR_OPERATION "vdi_mirror"
 
 struct carry_node {
 	struct disk disk;	/* with snapshots: its own image alone */
@@ -16,8 +18,20 @@ struct carry_node {
 	char *ref;		/* of its new row */
 	bool gone;		/* at the commit: nobody needs the old volume */
 	char *log;		/* of its changed blocks, which is not needed any more; NULL: none */
+	char *digest;		/* of its content, as it was copied; NULL: not known */
 	char *left;		/* or a hidden node's ref, under which it stays */
 };
+
+/* carry.c */
+size_t carry_node_find(const struct carry *c, const char *ref);
+int carry_open_nodes(struct carry *c, struct smd_error *err);
+bool carry_nodes_moved(const struct carry *c);
+void carry_nodes_free(struct carry *c);
+int carry_work(struct carry *c, char **ret_ref, struct smd_error *err);
+
+/* carry-resume.c: let go of all but the operations on VDIs. */
+json *carry_journal(const struct carry *c);
+void carry_close(struct carry *c);
 
 /* The one transaction: in it the new rows come and the old ones go. */
 int carry_commit(struct carry *c, struct smd_error *err);

@@ -16,13 +16,12 @@
 /* The task's share of the parts of a move: the plan, the copies, the commit. */
 #define PROGRESS_COPY_FROM 0.01
 #define PROGRESS_COPY_TO 0.98
-#define OPERATION "mirror"
 #define OPEN_TRIES 16	/* the collector takes one node a step */
 
 /* ---- What goes ---- */
 
-static size_t
-node_find(const struct carry *c, const char *ref)
+size_t
+carry_node_find(const struct carry *c, const char *ref)
 {
 	size_t i = 0;
 
@@ -38,7 +37,7 @@ node_take(struct carry *c, const char *ref, size_t parent, size_t *ret, struct s
 	struct carry_node node = {
 		.disk = DISK_INIT, .v = NEW_VOLUME_INIT, .parent = parent,
 	};
-	size_t i = node_find(c, ref);
+	size_t i = carry_node_find(c, ref);
 
 	*ret = i;
 	if (i < c->n)
@@ -113,16 +112,16 @@ find_nodes(struct carry *c, struct smd_error *err)
 }
 
 /* Note the operation on each, open and lock them. */
-static int
-open_nodes(struct carry *c, struct smd_error *err)
+int
+carry_open_nodes(struct carry *c, struct smd_error *err)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		struct carry_node *node = &c->nodes[i];
 
 		if (node->moves &&
-		    op_set_begin(c->ops, "VDI", node->disk.vdi_ref, OPERATION, err) < 0)
+		    op_set_begin(c->ops, "VDI", node->disk.vdi_ref, CARRY_OPERATION, err) < 0)
 			return -1;
-		if (disk_open(c->daemon, &node->disk, false, OPERATION, err) < 0)
+		if (disk_open(c->daemon, &node->disk, false, CARRY_OPERATION, err) < 0)
 			return -1;
 		if (c->snapshots)
 			disk_close_parents(&node->disk);
@@ -131,16 +130,15 @@ open_nodes(struct carry *c, struct smd_error *err)
 }
 
 /* Whether the rows name other nodes or volumes by now than those that are open. */
-static bool
-nodes_moved(const struct carry *c)
+bool
+carry_nodes_moved(const struct carry *c)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct carry now CLEANUP_CARRY = *c;
+	CLEANUP(carry_nodes_free) struct carry now = *c;
 	bool same;
 
 	now.n = 0;
 	now.nodes = NULL;
-	now.job_id = NULL;
 	if (find_nodes(&now, &err) < 0)
 		return true;
 	same = now.n == c->n;
@@ -153,8 +151,8 @@ nodes_moved(const struct carry *c)
 	return !same;
 }
 
-static void
-nodes_free(struct carry *c)
+void
+carry_nodes_free(struct carry *c)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		struct carry_node *node = &c->nodes[i];
@@ -163,6 +161,7 @@ nodes_free(struct carry *c)
 		disk_done(&node->disk);
 		free(node->left);
 		free(node->log);
+		free(node->digest);
 		free(node->ref);
 	}
 	free(c->nodes);
@@ -177,17 +176,17 @@ take_nodes(struct carry *c, struct smd_error *err)
 {
 	for (int tries = 0; tries < OPEN_TRIES; tries++) {
 		smd_error_clear(err);
-		nodes_free(c);
+		carry_nodes_free(c);
 		if (find_nodes(c, err) < 0)
 			return -1;
-		if (open_nodes(c, err) == 0 && !nodes_moved(c))
+		if (carry_open_nodes(c, err) == 0 && !carry_nodes_moved(c))
 			return 0;
-		if (err->code && !nodes_moved(c))
+		if (err->code && !carry_nodes_moved(c))
 			return -1;
 	}
 	if (err->code)
 		return -1;
-	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(c->vdi_ref, OPERATION),
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(c->vdi_ref, CARRY_OPERATION),
 				   "the chain of VDI %s keeps changing", c->vdi_ref);
 }
 
@@ -333,67 +332,57 @@ carry_plan(struct carry *c, struct smd_error *err)
 
 /* ---- The copies ---- */
 
+/* One node's copy, for every worker that is needed. */
+struct node_copy {
+	struct carry *c;
+	struct carry_node *node;
+};
+
+static int
+fill_copy(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	const struct node_copy *copy = opaque;
+	struct carry *c = copy->c;
+
+	smd_json_set_bool(job->request, "verify", c->verify);
+	smd_json_set_int(job->request, "bytes_per_second", (int64_t)c->bytes_per_second);
+	worker_loads(job, sr_ref(c->to));
+	worker_loads(job, sr_ref(c->from));
+	return add_sides(c, copy->node, job, err);
+}
+
 /* done: bytes of the nodes before it. */
 static int
 copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_error *err)
 {
 	uint64_t times = c->verify ? 2 : 1;	/* the worker counts what it reads back, too */
-	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = {
-		.request = request,
-		.task_ref = c->task_ref,
 		.progress_from = PROGRESS_COPY_FROM,
 		.progress_to = PROGRESS_COPY_TO,
 		.bytes_before = times * done,
 		.bytes_after = times * (c->data - done - node->data),
 	};
+	struct node_copy opaque = { c, node };
+	const struct lasting_copy copy = {
+		.n = (size_t)(node - c->nodes), .v = &node->v, .job = &job, .fill = fill_copy,
+		.opaque = &opaque,
+	};
 	CLEANUP_JSON json *result = NULL;
+	const char *digest;
 
-	smd_json_set_str(request, "op", "convert");
-	smd_json_set_bool(request, "verify", c->verify);
-	smd_json_set_int(request, "bytes_per_second", (int64_t)c->bytes_per_second);
-	if (new_volume_make(&node->v, err) < 0 || add_sides(c, node, &job, err) < 0)
-		return -1;
-	worker_loads(&job, sr_ref(c->to));
-	worker_loads(&job, sr_ref(c->from));
-	if (worker_run(c->daemon, &job, &result, err) < 0) {
-		smd_error_prefix(err, "VDI %s", node->disk.uuid);
-		return volume_fail(c->to, err);
-	}
+	if (lasting_copy(c->lasting, &copy, &result, err) < 0)
+		return smd_error_prefix(err, "VDI %s", node->disk.uuid);
+	digest = smd_json_str(result, "digest", NULL);
+	node->digest = digest ? smd_strdup(digest) : NULL;
 	/* For XenServer's tools: nobody uses the image itself. */
 	if (!node->moves && volume_set_hidden(c->to, node->v.tmp, node->v.format, true, err) < 0)
 		return -1;
 	return new_volume_publish(&node->v, err);
 }
 
-/* Whatever of the old volumes may go is in the plan; the commit says which do. */
-static int
-begin_job(struct carry *c, struct smd_error *err)
+static void
+show_end(struct carry *c, const struct carry_node *node)
 {
-	CLEANUP_JSON json *undo = NULL, *redo = NULL;
-
-	for (size_t i = 0; i < c->n; i++) {
-		new_volume_plan(&c->nodes[i].v, &undo);
-		job_plan_add(&redo, sr_uuid(c->from), c->nodes[i].disk.location);
-	}
-	return job_begin(c->daemon, &(struct job_plan){ "VDI.pool_migrate", undo, redo, NULL },
-			 &c->job_id, err);
-}
-
-int
-carry_run(struct carry *c, char **ret_ref, struct smd_error *err)
-{
-	uint64_t done = 0;
-
-	if (begin_job(c, err) < 0)
-		return -1;
-	for (size_t i = 0; i < c->n; i++) {
-		if (copy_node(c, &c->nodes[i], done, err) < 0)
-			return -1;
-		done += c->nodes[i].data;
-	}
-	if (carry_commit(c, err) < 0)
-		return -1;
 	for (size_t i = 0; i < c->n; i++) {
 		op_refresh(c->daemon, "VDI", c->nodes[i].ref);
 		if (c->nodes[i].left)
@@ -401,16 +390,64 @@ carry_run(struct carry *c, char **ret_ref, struct smd_error *err)
 		if (c->nodes[i].gone)
 			records_forget(c->from, c->nodes[i].disk.location);
 	}
-	*ret_ref = smd_strdup(c->nodes[node_find(c, c->vdi_ref)].ref);
+	if (node->digest)
+		task_note(c->daemon->tasks, c->task_ref, SMD_PARAMS("digest", node->digest));
+}
+
+int
+carry_work(struct carry *c, char **ret_ref, struct smd_error *err)
+{
+	const struct carry_node *node;
+	uint64_t done = 0;
+
+	lasting_phase(c->lasting, "copy");
+	for (size_t i = 0; i < c->n; i++) {
+		if (!c->nodes[i].v.published && copy_node(c, &c->nodes[i], done, err) < 0)
+			return -1;
+		done += c->nodes[i].data;
+	}
+	lasting_phase(c->lasting, "switch");
+	if (carry_commit(c, err) < 0)
+		return -1;
+	lasting_phase(c->lasting, "clean-up");
+	node = &c->nodes[carry_node_find(c, c->vdi_ref)];
+	show_end(c, node);
+	*ret_ref = smd_strdup(node->ref);
 	return 0;
+}
+
+/* Whatever of the old volumes may go is in the plan; the commit says which do. */
+static int
+begin_job(struct carry *c, struct smd_error *err)
+{
+	CLEANUP_JSON json *undo = NULL, *redo = NULL, *resume = carry_journal(c);
+	struct job_plan plan = { .resume = resume };
+
+	for (size_t i = 0; i < c->n; i++) {
+		new_volume_plan(&c->nodes[i].v, &undo);
+		job_plan_add(&redo, sr_uuid(c->from), c->nodes[i].disk.location);
+	}
+	plan.undo = undo;
+	plan.redo = redo;
+	c->lasting = &c->job;
+	c->journal = carry_journal(c);
+	return lasting_begin(&c->job, c->daemon, &carry_kind, c, c->task_ref, c->waits, &plan, err);
+}
+
+int
+carry_run(struct carry *c, char **ret_ref, struct smd_error *err)
+{
+	if (begin_job(c, err) < 0)
+		return -1;
+	return lasting_run(&c->job, ret_ref, err);
 }
 
 void
 carry_done(struct carry *c)
 {
-	nodes_free(c);
-	if (c->job_id)
-		job_end(c->daemon, c->job_id);
-	free(c->job_id);
-	c->job_id = NULL;
+	carry_close(c);
+	if (c->lasting == &c->job)
+		lasting_done(&c->job);
+	json_object_put(c->journal);
+	c->journal = NULL;
 }

@@ -13,6 +13,7 @@
 #include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/job/coalesce.h"
+#include "daemon/job/control.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/cbt.h"
@@ -448,6 +449,17 @@ let_go(struct run *run)
 	return run->place->yield;
 }
 
+/* The merge under way rests, and the next one does not begin. */
+static void
+pause_run(void *opaque, bool on)
+{
+	struct run *run = opaque;
+
+	task_note(run->daemon->tasks, run->task, SMD_PARAMS("state", on ? "paused" : "running",
+							     "waits_for", on ? "task.resume" : ""));
+	control_pause(run->daemon, run->task, on);
+}
+
 static void
 begin_task(struct run *run)
 {
@@ -459,8 +471,10 @@ begin_task(struct run *run)
 	if (db_get_str(run->daemon->db, "SR", run->sr_ref, "name_label", &name, &err) < 0)
 		return;
 	description = smd_asprintf("Shortens the chains of SR %s and deletes what nobody needs", name);
-	if (task_create(run->daemon->tasks, TASK_NAME, description, "", &run->task, &err) == 0)
-		task_take(run->daemon->tasks, run->task, &err);
+	if (task_create(run->daemon->tasks, TASK_NAME, description, "", &run->task, &err) < 0)
+		return;
+	task_take(run->daemon->tasks, run->task, &err);
+	task_set_pause(run->daemon->tasks, run->task, pause_run, run);
 	stall_thread(run->task);
 }
 
@@ -636,6 +650,7 @@ run_end(struct run *run)
 	run->cancelled = ending(run);
 	if (!run->task)
 		return;
+	task_set_pause(run->daemon->tasks, run->task, NULL, NULL);
 	if (run->cancelled) {
 		smd_fail_TASK_CANCELLED(&err, run->task, "the run was cancelled");
 		task_fail(run->daemon->tasks, run->task, &err);

@@ -30,16 +30,6 @@ struct jobs {
 	json *left;		/* {id: plan} to be taken up again, as the start found them */
 };
 
-static json *
-copy_of(json *value)
-{
-	json *copy = NULL;
-
-	if (json_object_deep_copy(value, &copy, NULL) < 0)
-		return json_object_new_object();
-	return copy;
-}
-
 /* ---- Files of marks ---- */
 
 static char *
@@ -109,7 +99,7 @@ find_left(struct jobs *jobs)
 	json_object_object_foreach(all, id, plan) {
 		if (!goes_on(plan))
 			continue;
-		smd_json_set(jobs->live, id, copy_of(plan));
+		smd_json_set(jobs->live, id, smd_json_copy(plan));
 		smd_json_set(jobs->left, id, json_object_get(plan));
 	}
 	marks_remove(jobs, NULL);
@@ -143,7 +133,7 @@ json *
 jobs_left(struct jobs *jobs)
 {
 	LOCK_SCOPE(&jobs->lock);
-	return copy_of(jobs->left);
+	return smd_json_copy(jobs->left);
 }
 
 bool
@@ -213,7 +203,7 @@ plan_new(const struct job_plan *plan)
 	smd_json_set(j, "undo", copy_list(plan->undo));
 	smd_json_set(j, "redo", copy_list(plan->redo));
 	if (plan->resume)
-		smd_json_set(j, "resume", copy_of(plan->resume));
+		smd_json_set(j, "resume", smd_json_copy(plan->resume));
 	return j;
 }
 
@@ -262,8 +252,8 @@ commit_plan(struct daemon *daemon, const char *id, json *redo, struct smd_error 
 	return db_job_put(daemon->db, id, plan, err);
 }
 
-int
-job_note(struct daemon *daemon, const char *id, json *resume, struct smd_error *err)
+static int
+note_in_transaction(struct daemon *daemon, const char *id, json *resume, struct smd_error *err)
 {
 	CLEANUP_JSON json *plan = stored_plan(daemon, id, err);
 
@@ -271,8 +261,19 @@ job_note(struct daemon *daemon, const char *id, json *resume, struct smd_error *
 		return -1;
 	if (!plan)
 		return smd_fail_INTERNAL_ERROR(err, id, "the journal has no job %s", id);
-	smd_json_set(plan, "resume", copy_of(resume));
+	smd_json_set(plan, "resume", smd_json_copy(resume));
 	return db_job_put(daemon->db, id, plan, err);
+}
+
+int
+job_note(struct daemon *daemon, const char *id, json *resume, struct smd_error *err)
+{
+	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
+		return -1;
+	if (note_in_transaction(daemon, id, resume, err) == 0)
+		return db_commit(daemon->db, err);
+	db_rollback(daemon->db);
+	return -1;
 }
 
 int

@@ -5,16 +5,21 @@ libjob_la_SOURCES = \
 	job/carry.h \
 	job/carry-commit.c \
 	job/carry-impl.h \
+	job/carry-resume.c \
 	job/coalesce.c \
 	job/coalesce.h \
 	job/collect.c \
 	job/collect.h \
 	job/control.c \
 	job/control.h \
+	job/copy.c \
+	job/copy.h \
 	job/job.c \
 	job/job.h \
 	job/land.c \
 	job/land.h \
+	job/lasting.c \
+	job/lasting.h \
 	job/move.c \
 	job/move.h \
 	job/queue.c \

@@ -66,42 +66,6 @@ move_check(const struct move *move, struct smd_error *err)
 }
 
 int
-move_copy(const struct move *move, struct new_volume *v, struct smd_error *err)
-{
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = {
-		.request = request,
-		.task_ref = move->task_ref,
-		.progress_from = PROGRESS_COPY_FROM,
-		.progress_to = PROGRESS_COPY_TO,
-	};
-	CLEANUP_JSON json *result = NULL;
-	json *source, *target;
-
-	source = disk_source(move->source, &job, false, err);
-	if (!source)
-		return -1;
-	smd_json_set_str(request, "op", "convert");
-	smd_json_set(request, "source", source);
-	target = target_of_fd(v->fd, v->name, move->format, v->virtual_size, &job, err);
-	if (!target) {
-		worker_job_done(&job);
-		return -1;
-	}
-	smd_json_set(request, "target", target);
-	smd_json_set_bool(request, "verify", move->verify);
-	smd_json_set_int(request, "bytes_per_second", (int64_t)move->bytes_per_second);
-	smd_json_set_int(request, "threads", 0);
-	worker_loads(&job, sr_ref(move->sr));
-	worker_loads(&job, sr_ref(move->source->sr));
-	if (worker_run(move->daemon, &job, &result, err) < 0) {
-		smd_error_prefix(err, "VDI %s", move->source->uuid);
-		return volume_fail(move->sr, err);
-	}
-	return 0;
-}
-
-int
 move_difference(const struct move *move, json *target, struct worker_job *job,
 		struct smd_error *err)
 {

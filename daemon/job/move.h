@@ -25,8 +25,6 @@ struct move {
 
 /* Measure, and see whether the SR has room: SR_FULL [requested, maximum]. */
 int move_check(const struct move *move, struct smd_error *err);
-/* Copy into v, which is fresh. Progress goes to the task. */
-int move_copy(const struct move *move, struct new_volume *v, struct smd_error *err);
 /* Copy what differs from base onto a disk that shows what base shows, in place: cut off
  * it is neither, and doing it again ends it. target: its S, with its descriptors in
  * job. */

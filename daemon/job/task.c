@@ -22,6 +22,8 @@
 #define KILL_WAIT_S 5
 /* What a call does that no worker does for it. */
 #define OWN_PART "smd's own part of it: the database, and the driver of the SR"
+#define PROMISE_KEY "phase"		/* with this value, a pending task's result is sure */
+#define PROMISE_VALUE "clean-up"
 #define OWNERS_MAX 2000			/* kept before those of gone tasks are looked for */
 
 /* What a pending task has beside its row. The row is never touched under the
@@ -54,7 +56,7 @@ struct tasks {
 	pthread_cond_t changed;
 	struct running *running;
 	bool stopping;
-	json *owners;			/* {task: session}, also of ended ones; see task_owner */
+	json *owners;			/* {task: user}, also of ended ones; see task_owner */
 };
 
 /* With the lock. */
@@ -222,6 +224,32 @@ task_leave(struct tasks *tasks, const char *ref)
 
 /* ---- Making -------------------------------------------------------------------- */
 
+int
+task_promise(struct tasks *tasks, const char *ref, const char *result_xml, struct smd_error *err)
+{
+	struct db *db = tasks->daemon->db;
+
+	if (!db_exists(db, "task", ref))
+		return 0;
+	if (db_map_set(db, "task", ref, "other_config", PROMISE_KEY, PROMISE_VALUE, err) != 0)
+		return -1;
+	return db_set_str(db, "task", ref, "result", result_xml, err);
+}
+
+/* One of the run before, which nothing goes on with. */
+static int
+end_pending(struct db *db, const char *ref, struct smd_error *err)
+{
+	CLEANUP_FREE char *result = NULL, *phase = NULL;
+
+	if (db_get_str(db, "task", ref, "result", &result, err) != 0 ||
+	    db_map_get(db, "task", ref, "other_config", PROMISE_KEY, &phase, err) != 0)
+		return -1;
+	if (*result && phase && strcmp(phase, PROMISE_VALUE) == 0)
+		return row_finish(db, ref, "success", result, NULL, NULL, err);
+	return row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref), NULL, err);
+}
+
 static int
 fail_pending(struct tasks *tasks, struct smd_error *err)
 {
@@ -235,8 +263,7 @@ fail_pending(struct tasks *tasks, struct smd_error *err)
 
 		if (jobs_left_task(tasks->daemon->jobs, ref))
 			continue;
-		if (row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref), NULL,
-			       err) != 0)
+		if (end_pending(db, ref, err) != 0)
 			return -1;
 	}
 	return 0;

@@ -19,7 +19,7 @@ struct tasks *tasks_new(struct daemon *daemon);	/* fails the pending ones of an 
 void tasks_free(struct tasks *tasks);
 
 /* A pending task; the caller frees *ret_ref. name as xapi's: "Async.VDI.copy".
- * owner: the session that made it; NULL: nobody's. */
+ * owner: the user who made it (daemon/rpc/session.h); NULL: nobody. */
 int task_create(struct tasks *tasks, const char *name, const char *description,
 		const char *owner, char **ret_ref, struct smd_error *err);
 
@@ -52,6 +52,10 @@ void task_stalled(struct tasks *tasks, const char *ref, const char *waits_for, i
  * "error_message". */
 void task_succeed(struct tasks *tasks, const char *ref, const char *result_xml);
 void task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error);
+/* In a transaction: what task_succeed will say. Where it does not come to that, the next
+ * start says it. */
+int task_promise(struct tasks *tasks, const char *ref, const char *result_xml,
+		 struct smd_error *err);
 /* Nothing works for it until smd has been started again: it stays pending. */
 void task_leave(struct tasks *tasks, const char *ref);
 /* Work for a task of the run before, which is pending. owner: as task_owner says it. */

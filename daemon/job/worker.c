@@ -455,6 +455,7 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 {
 	CLEANUP_FREE char *how = NULL;
 
+	run->job->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	if (run->cancelled)
 		return fail_ended(run, err);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {

@@ -54,6 +54,7 @@ struct worker_job {
 	bool background;	/* nobody waits for it: it lets others go before */
 	bool stoppable;		/* at the daemon's end it stops at a mark, or is killed after some
 				 * seconds: worker_run fails with JOB_STOPPED */
+	int signal;		/* out: which killed it; 0: none */
 	uint64_t marked;	/* out: bytes that its last mark has; 0: it made none */
 	unsigned seconds;	/* until it is killed; 0: it may take as long as it takes */
 };

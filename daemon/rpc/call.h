@@ -51,6 +51,7 @@ struct call {
 	 * Async form, so that a waiting caller's work can be seen and cancelled. */
 	const char *task_ref;		/* NULL: none */
 	struct shared *shared;		/* instead of *ret: a reference to one that many get */
+	bool async;			/* nobody waits for the answer on a connection */
 };
 
 /* 0; -1; CALL_PARKED. *ret: a new reference in normal form; left NULL for void. */

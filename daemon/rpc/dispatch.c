@@ -288,6 +288,16 @@ call_result_done(struct call_result *result)
 	shared_unref(result->shared);
 }
 
+/* What was stopped at the daemon's end is still to be done: so says its task. */
+static void
+end_failed(struct tasks *tasks, const char *task_ref, const struct smd_error *err)
+{
+	if (smd_error_is(err, SMD_E_JOB_STOPPED))
+		task_leave(tasks, task_ref);
+	else
+		task_fail(tasks, task_ref, err);
+}
+
 /* The end of an asynchronous call: all of it is in the task. */
 static void
 run_async(void *opaque)
@@ -299,7 +309,7 @@ run_async(void *opaque)
 
 	if (run_handler(r, &result, &err) < 0) {
 		record_call(r->call.daemon, "async", r->call.message->name, &err, "", 0);
-		task_fail(tasks, r->task_ref, &err);
+		end_failed(tasks, r->task_ref, &err);
 	} else {
 		CLEANUP_FREE char *xml = call_result_xml(result.type, result.value);
 
@@ -340,10 +350,11 @@ run_sync(struct running *r, struct call_result *ret, struct smd_error *err)
 		struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
 
 		if (result < 0)
-			task_fail(daemon->tasks, r->task_ref, err);
+			end_failed(daemon->tasks, r->task_ref, err);
 		else
 			task_succeed(daemon->tasks, r->task_ref, "");
-		db_delete(daemon->db, "task", r->task_ref, &gone);
+		if (!smd_error_is(err, SMD_E_JOB_STOPPED))
+			db_delete(daemon->db, "task", r->task_ref, &gone);
 	}
 	return result;
 }
@@ -431,8 +442,9 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 	if (message->flags & API_ASYNC) {
 		CLEANUP_FREE char *label = smd_asprintf("%s%s", async ? "Async." : "",
 							message->name);
+		CLEANUP_FREE char *owner = session_user(daemon->sessions, r->session_ref);
 
-		if (task_create(daemon->tasks, label, "", async ? r->session_ref : NULL,
+		if (task_create(daemon->tasks, label, "", async ? owner : NULL,
 				&r->task_ref, err) < 0 ||
 		    task_take(daemon->tasks, r->task_ref, err) < 0)
 			return -1;
@@ -441,6 +453,7 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 	if (async) {
 		r->peer.fd = 0;
 		r->peer.park = NULL;
+		r->call.async = true;
 		return start_async(TAKE_PTR(r), ret, err);
 	}
 	return run_sync(r, ret, err);

@@ -375,15 +375,14 @@ session_may(struct sessions *sessions, const char *ref, const struct api_message
 	return session_may_as(sessions, ref, message->role, permission, err);
 }
 
-bool
-session_same_user(struct sessions *sessions, const char *ref, const char *other_ref)
+char *
+session_user(struct sessions *sessions, const char *ref)
 {
-	const struct session *s, *other;
+	const struct session *s;
 
 	LOCK_SCOPE(&sessions->lock);
 	s = find(sessions, ref);
-	other = find(sessions, other_ref);
-	return s && other && s->trusted == other->trusted && strcmp(s->user, other->user) == 0;
+	return s ? smd_asprintf("%s %s", s->trusted ? "local" : "remote", s->user) : NULL;
 }
 
 char *

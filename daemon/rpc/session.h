@@ -29,8 +29,9 @@ int session_may(struct sessions *sessions, const char *ref, const struct api_mes
 		struct smd_error *err);
 int session_may_as(struct sessions *sessions, const char *ref, enum api_role least,
 		   const char *permission, struct smd_error *err);
-/* Whether both are logins of one user. */
-bool session_same_user(struct sessions *sessions, const char *ref, const char *other_ref);
+/* Whose login it is: the same text for all of one user's, also after a start. The caller
+ * frees; NULL: there is no such session. */
+char *session_user(struct sessions *sessions, const char *ref);
 /* "root (pool-admin)", for the log; the caller frees. */
 char *session_who(struct sessions *sessions, const char *ref);
 /* End all of them, so that nobody waits in one any more (at shutdown). */

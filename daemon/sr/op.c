@@ -398,6 +398,24 @@ op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *o
 }
 
 void
+op_set_leave(struct op_set *set, const char *cls)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < set->n; i++) {
+		struct op_of op = set->ops[i];
+
+		if (strcmp(op.cls, cls) != 0) {
+			set->ops[kept++] = op;
+			continue;
+		}
+		op_end(set->daemon, op.cls, op.ref, set->key);
+		free(op.ref);
+	}
+	set->n = kept;
+}
+
+void
 op_set_done(struct op_set *set)
 {
 	while (set->n > 0) {

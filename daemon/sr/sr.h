@@ -81,6 +81,8 @@ struct op_set {
 void op_set_init(struct op_set *set, struct daemon *daemon, const char *task_ref);
 int op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *operation,
 		 struct smd_error *err);
+/* End those of a class. */
+void op_set_leave(struct op_set *set, const char *cls);
 void op_set_done(struct op_set *set);
 #define CLEANUP_OPS CLEANUP(op_set_done)
 

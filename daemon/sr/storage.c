@@ -8,6 +8,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
+#include "daemon/job/lasting.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/look.h"
 #include "daemon/sr/volume.h"
@@ -298,6 +299,8 @@ pbd_attach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err)
 		return -1;
 	r = attach_locked(daemon, pbd, pbd_ref, err);
 	op_end(daemon, "SR", ref, key);
+	if (r == 0)
+		jobs_kick(daemon);
 	return r;
 }
 

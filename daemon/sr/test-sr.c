@@ -11,6 +11,7 @@
 #include "daemon/config.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
+#include "daemon/job/lasting.h"
 #include "daemon/job/stall.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
@@ -122,6 +123,12 @@ collect_leave(struct daemon *daemon, const char *ref)
 {
 	(void)daemon;
 	(void)ref;
+}
+
+void
+jobs_kick(struct daemon *daemon)
+{
+	(void)daemon;
 }
 
 void

@@ -19,6 +19,7 @@
 #define OPEN_TRIES 5
 #define LOCK_RETRIES 25
 #define LOCK_RETRY_NS 20000000	/* half a second in all */
+#define TAKE_RETRIES 1500	/* half a minute */
 
 /* ---- A VDI's volume ---- */
 
@@ -687,6 +688,68 @@ new_volume_make(struct new_volume *v, struct smd_error *err)
 	return sr_get_driver(v->sr)->volume_create(sr_handle(v->sr), v->tmp, 0, &v->fd, err);
 }
 
+struct new_volume
+new_volume_named(struct daemon *daemon, struct sr *sr, const char *name, uint64_t virtual_size)
+{
+	struct new_volume v = NEW_VOLUME_INIT;
+	const char *format = "";
+
+	v.daemon = daemon;
+	v.sr = sr;
+	volume_name_parse(name, &v.uuid, &format);
+	v.format = smd_strdup(format);
+	v.name = smd_strdup(name);
+	v.tmp = smd_asprintf(VOLUME_TMP_PREFIX "%s", name);
+	v.virtual_size = virtual_size;
+	return v;
+}
+
+/* 0 open, 1 it is not there. */
+static int
+open_new(struct new_volume *v, const char *name, unsigned flags, struct smd_error *err)
+{
+	if (sr_get_driver(v->sr)->volume_open(sr_handle(v->sr), name, flags, &v->fd, err) == 0)
+		return 0;
+	if (err->errnum != ENOENT)
+		return -1;
+	smd_error_clear(err);
+	return 1;
+}
+
+int
+new_volume_find(struct new_volume *v, struct smd_error *err)
+{
+	int r = open_new(v, v->name, 0, err);
+
+	v->published = r == 0;
+	return r < 0 ? -1 : 0;
+}
+
+int
+new_volume_take(struct new_volume *v, struct smd_error *err)
+{
+	const struct timespec nap = { 0, LOCK_RETRY_NS };
+	int r;
+
+	if (v->fd >= 0)
+		return 0;
+	r = open_new(v, v->tmp, SMD_SR_OPEN_WRITE, err);
+	if (r < 0 || (r == 1 && new_volume_make(v, err) < 0))
+		return -1;
+	r = smd_image_lock(v->fd, true, v->tmp, err);
+	for (int naps = 0; r == 1 && naps < TAKE_RETRIES; naps++) {
+		nanosleep(&nap, NULL);
+		r = smd_image_lock(v->fd, true, v->tmp, err);
+	}
+	if (r == 1)
+		smd_fail_INTERNAL_ERROR(err, v->tmp, "another program has %s open", v->tmp);
+	if (r == 0)
+		return 0;
+	close(v->fd);
+	v->fd = -1;
+	return -1;
+}
+
 int
 new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		  uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
@@ -725,6 +788,7 @@ new_volume_publish(struct new_volume *v, struct smd_error *err)
 	if (sr_get_driver(v->sr)->volume_rename(sr_handle(v->sr), v->tmp, v->name, err) < 0)
 		return -1;
 	v->published = true;
+	smd_image_unlock(v->fd);
 	return 0;
 }
 

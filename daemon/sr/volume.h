@@ -128,6 +128,14 @@ struct new_volume new_volume_name(struct daemon *daemon, struct sr *sr, const ch
 				  uint64_t virtual_size);
 void new_volume_plan(const struct new_volume *v, json **undo);
 int new_volume_make(struct new_volume *v, struct smd_error *err);
+/* Of a job that is taken up again: with the names it had. */
+struct new_volume new_volume_named(struct daemon *daemon, struct sr *sr, const char *name,
+				   uint64_t virtual_size);
+/* Whether it was published: then it is open, to be read. */
+int new_volume_find(struct new_volume *v, struct smd_error *err);
+/* Where it is not open yet: open what there is of it, or make it; and lock it, so that no
+ * worker of a daemon that was killed writes to it any more. Publishing unlocks it. */
+int new_volume_take(struct new_volume *v, struct smd_error *err);
 /* The same for n volumes of one job: ret[0] commits it, and is done last. */
 int new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		      uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
