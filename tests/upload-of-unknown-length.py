@@ -5,11 +5,14 @@
 # upload ends where the client hangs up, and its result is in the task; one that is
 # reset leaves the disk alone. Over the unix socket, where the last of the data could
 # be lost, it is refused.
+import random
 import struct
 
 from smdtest import *
 
 SIZE = 3 * MIB
+BLOCK = 256 << 10
+ROUNDS = 60
 
 
 def put(smd, path):
@@ -26,7 +29,7 @@ def put(smd, path):
     return connection, answer
 
 
-def upload(smd, vdi, fmt, body):
+def upload(smd, vdi, fmt, body, pieces=1):
     path = "/import_raw_vdi?session_id=%s&vdi=%s&format=%s" % (smd.login(), vdi, fmt)
     connection, answer = put(smd, path)
     assert answer.startswith(b"HTTP/1.1 200 "), answer
@@ -34,7 +37,8 @@ def upload(smd, vdi, fmt, body):
     task = smd.call("task.create", "upload", "")
     connection, answer = put(smd, path + "&task_id=" + task)
     assert answer.startswith(b"HTTP/1.1 200 "), answer
-    connection.sock.sendall(body)
+    for i in range(pieces):
+        connection.sock.sendall(body[len(body) * i // pieces:len(body) * (i + 1) // pieces])
     connection.close()
     record = smd.wait_task(task)
     expect_eq((record["status"], record["result"], record["error_info"]),
@@ -43,6 +47,7 @@ def upload(smd, vdi, fmt, body):
 
 
 requires("qemu-img")
+rng = random.Random(3)
 with Smd(tcp=True) as smd:
     vdi = smd.make_vdi(smd.make_sr("one"), SIZE, "qcow2")
     for fmt in "raw", "qcow2", "vhd":
@@ -52,6 +57,15 @@ with Smd(tcp=True) as smd:
             upload(smd, vdi, fmt, f.read())
         smd.export_vdi(vdi, image)
         expect_eq(sha256_of_file(image), digest, fmt)
+    # The last bytes come with the end, just after a block of the daemon's.
+    other = smd.make_vdi(smd.make_sr("two"), SIZE, "raw")
+    for i in range(ROUNDS):
+        body = rng.randbytes(2 * BLOCK + 512 * rng.randrange(1, 9))
+        upload(smd, other, "raw", body, pieces=rng.randrange(1, 33))
+        smd.export_vdi(other, image)
+        with open(image, "rb") as f:
+            wrong = [at for at, byte in enumerate(f.read(len(body))) if byte != body[at]]
+        expect_eq(wrong[:1], [], "the first wrong byte of %d, round %d" % (len(body), i))
     task = smd.call("task.create", "reset", "")
     connection, answer = put(smd, "/import_raw_vdi?session_id=%s&vdi=%s&task_id=%s"
                              % (smd.login(), vdi, task))

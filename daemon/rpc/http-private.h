@@ -27,6 +27,7 @@
 #include "daemon/rpc/listen.h"
 
 #define HTTP_REPLY_HEADERS_MAX 16
+#define HTTP_CONNECTION_MEMORY (64 * 1024)	/* cleared after each request */
 #define HTTP_UNKNOWN_LENGTH UINT64_MAX
 
 struct http_connection {

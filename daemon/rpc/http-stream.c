@@ -10,6 +10,9 @@
 #include "daemon/rpc/pool.h"
 
 #define BLOCK (256 * 1024)
+/* Of an upload: with room for all that the loop may hold once a block is full. What stayed
+ * there would be lost if the end came next. */
+#define UPLOAD_BLOCK (BLOCK + HTTP_CONNECTION_MEMORY)
 /* Clients that do not know the length of an upload declare this, and hang up at its
  * end (npm xen-api). They send only once they have read the head of an answer. */
 #define ENDLESS_LENGTH (UINT64_C(1) << 50)
@@ -34,6 +37,10 @@ http_stream_end(struct http_request *request)
 {
 	CLEANUP_FREE char *text = NULL;
 
+	/* The end may come while a piece is kept for more. */
+	if (request->complete && !request->route->stream->read && request->n_block > 0)
+		request->complete = request->route->stream->write(request->state, request->block,
+								  request->n_block) == 0;
 	stream_end(request, request->complete, &text);
 }
 
@@ -204,17 +211,15 @@ more_is_there(struct http_request *request)
 enum MHD_Result
 http_stream_body(struct http_request *request, const char *data, size_t *len)
 {
-	size_t n = BLOCK - request->n_block;
-
-	if (request->hung_up || http_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING))
+	if (request->hung_up || *len > UPLOAD_BLOCK - request->n_block ||
+	    http_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING))
 		return MHD_NO;
 	if (!request->block)
-		request->block = smd_malloc(BLOCK);
-	n = *len < n ? *len : n;
-	memcpy(request->block + request->n_block, data, n);
-	request->n_block += n;
-	*len -= n;
-	if (request->n_block == BLOCK || !more_is_there(request))
+		request->block = smd_malloc(UPLOAD_BLOCK);
+	memcpy(request->block + request->n_block, data, *len);
+	request->n_block += *len;
+	*len = 0;
+	if (request->n_block >= BLOCK || !more_is_there(request))
 		http_hand_over(request, write_block);
 	return MHD_YES;
 }

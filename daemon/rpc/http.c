@@ -27,7 +27,6 @@
 #define IDLE_TIMEOUT_S 300
 #define HEAD_TIMEOUT_S 15	/* for the head of the first request, or once one has begun */
 #define BODY_TIMEOUT_S 60	/* for the body of a call */
-#define CONNECTION_MEMORY (64 * 1024)	/* cleared after each request */
 #define MEMORY_STEP (16 * 1024)
 
 int
@@ -539,7 +538,7 @@ start_server(struct http *http, size_t i, struct smd_error *err)
 		MHD_OPTION_CONNECTION_LIMIT, max,
 		MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_address,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
 		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)MEMORY_STEP,
 		MHD_OPTION_ARRAY, tls ? tls_options : &tls_options[3],
 		MHD_OPTION_END);
