@@ -70,7 +70,7 @@ test_absent(void **state)
 	static const char *const names[] = {
 		"", ".", "VDI", "VDI.", "VDI.nothing", "vdi.get_all", "VDI.set_uuid", "VDI.set_managed",
 		"session.get_all", "session.get_all_records", "event.get_all", "PBD.get_by_name_label",
-		"VDI.enable_cbt", "VIF.get_all_records", "host_.get_all", "VDI__get_all",
+		"VDI.read_database", "VIF.get_all_records", "host_.get_all", "VDI__get_all",
 	};
 
 	(void)state;
