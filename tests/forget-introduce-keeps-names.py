@@ -16,6 +16,11 @@ with Smd() as smd:
     data = os.path.join(smd.dir, "data.raw")
     fill_raw(data, 3 * MIB)
     smd.import_vdi(vdi, data)
+    # A disk alone, forgotten at once and found again.
+    smd.call("VDI.forget", vdi)
+    smd.call("SR.scan", sr)
+    expect_eq(smd.call("VDI.get_name_label", smd.call("VDI.get_by_uuid", vdi_uuid)), "första",
+              "the name of a disk found again")
     smd.call("PBD.unplug", smd.call("SR.get_PBDs", sr)[0])
     smd.call("SR.forget", sr)
     expect_eq(smd.call("VDI.get_all"), [], "VDIs after forgetting")

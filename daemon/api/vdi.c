@@ -376,6 +376,8 @@ vdi_forget(struct call *call, json **ret, struct smd_error *err)
 	if (op_set_begin(&ops, "VDI", vdi, "forget", err) < 0)
 		return -1;
 	plan_forget(call->daemon, vdi, &disk, &cbt);
+	if (disk.sr)
+		records_save(disk.sr);
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
 	r = check_childless(db, vdi, err);

@@ -64,7 +64,6 @@ int vbd_check_operation(struct db *db, const char *vdi, const char *operation,
 
 /* records.c */
 void records_load(struct sr *sr);
-void records_save(struct sr *sr);
 bool records_have(struct sr *sr, const char *location);
 /* Whether the record says what the volume lies on. *ret: that volume's name, which the
  * caller frees; NULL: nothing. */

@@ -160,6 +160,9 @@ int volume_delete_begin(struct daemon *daemon, const char *kind, struct sr *sr,
 /* records.c: the record of a volume that is being introduced, over its row
  * (snapshot_of is a uuid in it still), and forgetting one that is destroyed. */
 void records_apply(struct sr *sr, const char *location, json *row);
+/* Beside the volumes, as the rows are now; not in a transaction. Else it is done within
+ * seconds of a change: whoever takes a row away and leaves its volume does it first. */
+void records_save(struct sr *sr);
 void records_forget(struct sr *sr, const char *location);
 
 /* storage.c: for PBD.plug and SR.create, SR.probe, SR.destroy. */
