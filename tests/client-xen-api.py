@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # A working day of the npm package xen-api, xo-server's own client, unmodified, over
 # JSON-RPC and then XML-RPC: it makes SRs and a disk, watches them come, change and go,
-# fills the disk, snapshots it, migrates it in another format,
-# reads it back as Xen Orchestra does and tidies up. Streams without a length are
-# upload-of-unknown-length.py's. Skipped where npm cannot fetch it.
+# fills the disk with and without a length, snapshots it, migrates it in another format,
+# reads it back as Xen Orchestra does and tidies up. Skipped where npm cannot fetch it.
 from smdtest import *
 
 SIZE = 5 * MIB + 512
@@ -57,7 +56,7 @@ for (const value of ['a', 'b', null]) {
     assert.strictEqual((await xapi.barrier(vdi)).other_config['xo:test'], value ?? undefined)
 }
 
-// putResource: a stream that has a length, a buffer; with tasks of
+// putResource: a stream without a length, one with a length, a buffer; with tasks of
 // the client's own making and of xen-api's.
 const content = async (ref, format) => {
     const task = await xapi.call('task.create', '[XO] VDI Content Export', 'by a test')
@@ -71,6 +70,8 @@ const put = async (body, format, query = {}) => {
     await xapi.putResource(body, '/import_raw_vdi/', { query: { format, vdi, ...query }, task })
     assert.strictEqual(await content(vdi, 'raw'), wanted)
 }
+await put(createReadStream(raw), 'raw')
+await put(createReadStream(vhd), 'vhd')
 const stream = createReadStream(raw)
 stream.length = statSync(raw).size
 await put(stream, 'raw')
