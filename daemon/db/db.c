@@ -188,6 +188,7 @@ locks_init(struct db *db)
 	pthread_mutex_init(&db->lock, &recursive);
 	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&db->event_lock, NULL);
+	pthread_mutex_init(&db->readers_lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&db->event_cond, &monotonic);
@@ -199,6 +200,8 @@ db_close(struct db *db)
 {
 	if (!db)
 		return;
+	for (size_t i = 0; i < db->n_readers; i++)
+		db_close(db->readers[i]);
 	for (size_t i = 0; i < DB_N_STMTS; i++)
 		sqlite3_finalize(db->stmts[i]);
 	db_tables_done(db);
@@ -208,6 +211,7 @@ db_close(struct db *db)
 	free(db->failure);
 	pthread_cond_destroy(&db->event_cond);
 	pthread_mutex_destroy(&db->event_lock);
+	pthread_mutex_destroy(&db->readers_lock);
 	pthread_mutex_destroy(&db->lock);
 	free(db);
 }
@@ -218,16 +222,25 @@ cleanup_db(struct db **db)
 	db_close(*db);
 }
 
-int
-db_open_with(const char *path, const struct api_class *const *api, const struct db_step *steps,
-	     struct db **ret, struct smd_error *err)
+struct db *
+db_new(const char *path)
 {
-	CLEANUP(cleanup_db) struct db *db = smd_calloc(1, sizeof *db);
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+	struct db *db = smd_calloc(1, sizeof *db);
 
 	locks_init(db);
 	db->path = smd_strdup(path);
 	db->tokener = json_tokener_new_ex(API_DEPTH_MAX);
+	return db;
+}
+
+int
+db_open_with(const char *path, const struct api_class *const *api, const struct db_step *steps,
+	     struct db **ret, struct smd_error *err)
+{
+	CLEANUP(cleanup_db) struct db *db = db_new(path);
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+
+	db->api = api;
 	if (sqlite3_open_v2(path, &db->sql, flags, NULL) != SQLITE_OK) {
 		db_fail(db, "open", err);
 		return smd_error_prefix(err, "%s", path);

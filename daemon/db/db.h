@@ -107,6 +107,16 @@ int db_repoint(struct db *db, const char *cls, const char *field, const char *fr
 /* {ref: record} of all rows, or of those an expression selects (NULL: all). */
 int db_all_records(struct db *db, const char *cls, const char *expr, json **ret,
 		   struct smd_error *err);
+/* The same rows one by one, of however many, as they are at the first db_rows_next. No
+ * writer waits for the reader; it shall not take long all the same: the write-ahead log
+ * grows meanwhile. One thread at a time. */
+struct db_rows;
+int db_rows_open(struct db *db, const char *cls, const char *expr, struct db_rows **ret,
+		 struct smd_error *err);
+/* 1: a record (a new reference) and its ref, which lives until the next call; 0: no more. */
+int db_rows_next(struct db_rows *rows, const char **ret_ref, json **ret_record,
+		 struct smd_error *err);
+void db_rows_close(struct db_rows *rows);
 /* The ref of the one row with this uuid; UUID_INVALID. */
 int db_by_uuid(struct db *db, const char *cls, const char *uuid, char **ret,
 	       struct smd_error *err);

@@ -11,6 +11,7 @@ libdb_la_SOURCES = \
 	db/journal.c \
 	db/object.c \
 	db/private.h \
+	db/rows.c \
 	db/tables.c \
 	db/tree.c \
 	db/where.c \

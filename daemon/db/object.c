@@ -209,11 +209,9 @@ db_get_record(struct db *db, const char *class_name, const char *ref, json **ret
 	return rc < 0 ? -1 : db_row_record(db, cls, stmt, NULL, ret, err);
 }
 
-/* The rows an expression can select: one look into an index where it has a column's
- * equality, else all. The caller finalizes. */
-static sqlite3_stmt *
-where_stmt(struct db *db, struct db_class *cls, const struct db_where *where,
-	   struct smd_error *err)
+sqlite3_stmt *
+db_where_stmt(struct db *db, struct db_class *cls, const struct db_where *where,
+	      struct smd_error *err)
 {
 	CLEANUP_FREE char *columns = db_record_columns(cls);
 	const struct db_field *field;
@@ -236,7 +234,7 @@ static int
 each_record(struct db *db, struct db_class *cls, const struct db_where *where, json *records,
 	    struct smd_error *err)
 {
-	sqlite3_stmt *stmt = where_stmt(db, cls, where, err);
+	sqlite3_stmt *stmt = db_where_stmt(db, cls, where, err);
 	struct db_inverses inverses = { 0 };
 	int rc = stmt ? 0 : -1;
 

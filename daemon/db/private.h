@@ -18,6 +18,8 @@ struct db_step {
 };
 extern const struct db_step db_steps[];		/* in order; ended by a NULL sql */
 
+#define DB_READERS_MAX 2	/* that are kept */
+
 struct db_class;
 
 struct db_field {
@@ -74,6 +76,11 @@ struct db {
 	uint64_t deletions_lost;	/* up to here the log of deletions was trimmed */
 	int64_t n_deletions;
 
+	const struct api_class *const *api;
+	pthread_mutex_t readers_lock;	/* guards the two below */
+	struct db *readers[DB_READERS_MAX];	/* idle */
+	size_t n_readers;
+
 	pthread_mutex_t event_lock;	/* taken after lock, never before */
 	pthread_cond_t event_cond;
 	uint64_t published;		/* the last one committed */
@@ -82,6 +89,8 @@ struct db {
 
 /* db.c ------------------------------------------------------------------------- */
 
+/* One without a connection. */
+struct db *db_new(const char *path);
 /* db_open for tables and steps other than smd's own. */
 int db_open_with(const char *path, const struct api_class *const *api,
 		 const struct db_step *steps, struct db **ret, struct smd_error *err);
@@ -163,6 +172,12 @@ struct db_inverses {
 int db_row_record(struct db *db, struct db_class *cls, sqlite3_stmt *stmt,
 		  struct db_inverses *inverses, json **ret, struct smd_error *err);
 
+/* The rows an expression can select: one look into an index where it has a column's
+ * equality, else all; columns are db_record_columns'. The caller finalizes. */
+struct db_where;
+sqlite3_stmt *db_where_stmt(struct db *db, struct db_class *cls, const struct db_where *where,
+			    struct smd_error *err);
+
 /* derived.c -------------------------------------------------------------------- */
 
 int db_inverse(struct db *db, struct db_class *cls, struct db_field *field, const char *ref,
@@ -174,7 +189,6 @@ int db_touch_target(struct db *db, struct db_field *field, const char *ref,
 
 /* where.c ---------------------------------------------------------------------- */
 
-struct db_where;
 int db_where_parse(const char *text, const struct db_class *cls, struct db_where **ret,
 		   struct smd_error *err);
 void db_where_free(struct db_where *where);

@@ -301,6 +301,47 @@ test_goes_with(void **state)
 
 #define DB_TEST(f) cmocka_unit_test_setup_teardown(f, test_db_setup, test_db_teardown)
 
+/* Rows one by one: as they were when the first was read, with what points at them. */
+static void
+test_rows(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db *db = ((struct test_db *)*state)->db;
+	CLEANUP_JSON json *all = NULL, *record = NULL, *none = NULL;
+	struct db_rows *rows = NULL;
+	const char *ref;
+
+	test_insert(db, "SR", "OpaqueRef:s", "{\"name_label\":\"s\"}");
+	for (int i = 0; i < 100; i++) {
+		CLEANUP_FREE char *vdi = smd_asprintf("OpaqueRef:%d", i);
+
+		test_insert(db, "VDI", vdi, "{\"SR\":\"OpaqueRef:s\"}");
+	}
+	assert_ok(db_all_records(db, "VDI", NULL, &all, &err), &err);
+	assert_ok(db_rows_open(db, "VDI", NULL, &rows, &err), &err);
+	for (int i = 0; i < 100; i++) {
+		CLEANUP_JSON json *one = NULL;
+
+		assert_int_equal(db_rows_next(rows, &ref, &one, &err), 1);
+		assert_true(json_object_equal(one, smd_json_member(all, ref)));
+		/* A writer does not wait, and is not seen. */
+		if (i == 0)
+			assert_ok(db_delete(db, "VDI", "OpaqueRef:99", &err), &err);
+	}
+	assert_int_equal(db_rows_next(rows, &ref, &none, &err), 0);
+	db_rows_close(rows);
+
+	assert_ok(db_rows_open(db, "VDI", "field \"uuid\" = \"none\"", &rows, &err), &err);
+	assert_int_equal(db_rows_next(rows, &ref, &none, &err), 0);
+	db_rows_close(rows);
+	assert_ok(db_rows_open(db, "SR", NULL, &rows, &err), &err);
+	assert_int_equal(db_rows_next(rows, &ref, &record, &err), 1);
+	assert_int_equal(json_object_array_length(smd_json_member(record, "VDIs")), 99);
+	db_rows_close(rows);
+	assert_int_equal(db_rows_open(db, "VDI", "field", &rows, &err), -1);
+	assert_string_equal(err.code, "INVALID_VALUE");
+}
+
 int
 main(void)
 {
@@ -312,6 +353,7 @@ main(void)
 		DB_TEST(test_inverse),
 		DB_TEST(test_goes_with),
 		DB_TEST(test_many),
+		DB_TEST(test_rows),
 		DB_TEST(test_transactions),
 		DB_TEST(test_durable_commits_wait_for_the_disk),
 		DB_TEST(test_sums),
