@@ -32,6 +32,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/lasting.h"
 #include "daemon/job/stall.h"
+#include "daemon/job/process.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/http.h"
 #include "daemon/rpc/pool.h"
@@ -400,6 +401,7 @@ start(struct server *s, struct smd_error *err)
 	stall_start(d);
 	d->sessions = sessions_new(d);
 	d->collector = collector_new(d);
+	process_warm_start(d);
 	sd_notify(0, "STATUS=Attaching storage");
 	if (start_storage(s, err) != 0 || start_handlers(err) != 0 ||
 	    recorder_new(d, &d->recorder, err) != 0)
@@ -427,6 +429,7 @@ stop(struct server *s)
 	collector_stop(d->collector);
 	if (d->storage)
 		storage_stop(d);
+	process_warm_stop();
 	collector_free(d->collector);
 	stall_stop();
 	jobs_free(d->jobs);

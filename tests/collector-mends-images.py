@@ -51,7 +51,7 @@ with open(flag, "w") as f:
     f.write("0 0\n")
 os.chmod(worker, 0o755)
 try:
-    with Smd(env={"SMD_WORKER": worker}) as smd:
+    with Smd(config="warm_worker_seconds = 0\n", env={"SMD_WORKER": worker}) as smd:
         sr, vdi, (old, new) = three_in_a_row(smd, "cut", "vhd")
         want = contents(smd, [vdi, new])
         smd.call("VDI.destroy", old)

@@ -20,7 +20,7 @@ with tempfile.TemporaryDirectory() as directory:
             f.truncate(0)
         return n
 
-    with Smd(config="worker = %s\n" % counter) as smd:
+    with Smd(config="worker = %s\nwarm_worker_seconds = 0\n" % counter) as smd:
         sr = smd.make_sr("one")
         path = smd.sr_path(sr)
         image = os.path.join(smd.dir, "image.qcow2")

@@ -28,7 +28,7 @@ with open(worker, "w") as f:
     f.write(WORKER % {"flag": flag, "worker": os.environ["SMD_WORKER"]})
 os.chmod(worker, 0o755)
 try:
-    with Smd(env={"SMD_WORKER": worker}) as smd:
+    with Smd(config="warm_worker_seconds = 0\n", env={"SMD_WORKER": worker}) as smd:
         sr = smd.make_sr("one")
         for fmt in "raw", "vhd", "qcow2":
             vdi = smd.make_vdi(sr, SIZE, fmt)

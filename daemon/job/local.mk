@@ -22,6 +22,8 @@ libjob_la_SOURCES = \
 	job/lasting.h \
 	job/move.c \
 	job/move.h \
+	job/process.c \
+	job/process.h \
 	job/queue.c \
 	job/queue.h \
 	job/stall.c \
@@ -39,7 +41,7 @@ TESTS += job/test-job job/test-worker
 job_test_job_SOURCES = job/test-job.c job/job.c
 job_test_job_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
 job_test_job_LDADD = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
-job_test_worker_SOURCES = job/test-worker.c job/control.c job/queue.c job/worker.c
+job_test_worker_SOURCES = job/test-worker.c job/control.c job/process.c job/queue.c job/worker.c
 job_test_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
 job_test_worker_LDADD = $(top_builddir)/common/libcommon.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
 endif

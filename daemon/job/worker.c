@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -20,6 +19,7 @@
 #include "common/mem.h"
 #include "daemon/config.h"
 #include "daemon/job/control.h"
+#include "daemon/job/process.h"
 #include "daemon/job/queue.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
@@ -27,15 +27,13 @@
 #include "daemon/worker/protocol.h"
 
 #define STDERR_TAIL 2048u
-#define FDS_MAX (sizeof ((struct worker_job *)NULL)->fds / sizeof(int))
 
 /* One worker while it runs. */
 struct run {
 	struct daemon *daemon;
 	struct worker_job *job;
 	const char *op;
-	pid_t pid;
-	int in, out, errs;		/* our ends; -1: closed */
+	struct process process;
 	_Atomic bool cancelled;
 	bool late;			/* killed at its deadline */
 	char *line;			/* of its output, so far */
@@ -53,7 +51,7 @@ struct run {
 int
 worker_fd(struct worker_job *job, int fd)
 {
-	assert(job->n_fds < FDS_MAX && fd >= 0);
+	assert(job->n_fds < PROCESS_FDS_MAX && fd >= 0);
 	job->fds[job->n_fds] = fd;
 	return WORKER_FD_FIRST + (int)job->n_fds++;
 }
@@ -159,88 +157,15 @@ wait_place(struct run *run, struct smd_error *err)
 
 /* ---- The process ---- */
 
-/* Move every descriptor of the job above the numbers the worker gets, so that
- * none is overwritten by another's dup2. */
-static int
-fds_move_up(struct worker_job *job)
-{
-	for (size_t i = 0; i < job->n_fds; i++) {
-		int fd;
-
-		if (job->fds[i] >= WORKER_FD_FIRST + (int)FDS_MAX)
-			continue;
-		fd = fcntl(job->fds[i], F_DUPFD_CLOEXEC, WORKER_FD_FIRST + (int)FDS_MAX);
-		if (fd < 0)
-			return -1;
-		close(job->fds[i]);
-		job->fds[i] = fd;
-	}
-	return 0;
-}
-
-static int
-spawn(struct run *run, int in, int out, int errs)
-{
-	CLEANUP_FREE char *program = config_str(run->daemon->config, "worker");
-	char *const argv[] = { (char *)"smd-worker", (char *)"--formats",
-			       (char *)storage_format_dirs(run->daemon), NULL };
-	char *const envp[] = { NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, errs, STDERR_FILENO);
-	for (size_t i = 0; i < run->job->n_fds; i++)
-		posix_spawn_file_actions_adddup2(&actions, run->job->fds[i],
-						 WORKER_FD_FIRST + (int)i);
-	posix_spawn_file_actions_addclosefrom_np(&actions,
-						 WORKER_FD_FIRST + (int)run->job->n_fds);
-	r = posix_spawn(&run->pid, program, &actions, &attr, argv,
-			envp);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	errno = r;
-	return r ? -1 : 0;
-}
-
 static int
 start(struct run *run, struct smd_error *err)
 {
-	CLEANUP_CLOSE int in = -1, out = -1, errs = -1;
-	int pair[2];
-
-	if (fds_move_up(run->job) < 0)
-		goto fail;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		goto fail;
-	run->in = pair[0];
-	in = pair[1];
-	if (pipe2(pair, O_CLOEXEC) < 0)
-		goto fail;
-	run->out = pair[0];
-	out = pair[1];
-	if (pipe2(pair, O_CLOEXEC) < 0)
-		goto fail;
-	run->errs = pair[0];
-	errs = pair[1];
-	if (spawn(run, in, out, errs) < 0)
-		goto fail;
+	if (process_start(run->daemon, run->job->fds, run->job->n_fds, &run->process) < 0)
+		return smd_fail_JOB_WORKER_FAILED(err, run->op, "it could not be started",
+						  "%s: smd-worker could not be started: %s",
+						  run->op, strerror(errno));
 	worker_job_done(run->job);
 	return 0;
-fail:
-	return smd_fail_JOB_WORKER_FAILED(err, run->op, "it could not be started",
-					  "%s: smd-worker could not be started: %s", run->op,
-					  strerror(errno));
 }
 
 /* Before it has a thread or a request: what moves data gives way to the daemon and to
@@ -253,8 +178,8 @@ set_priority(const struct run *run)
 	const struct worker_job *job = run->job;
 	int level = job->background ? 7 : job->urgent ? 4 : 5;
 
-	setpriority(PRIO_PROCESS, (id_t)run->pid, job->background ? 10 : job->urgent ? 0 : 5);
-	syscall(SYS_ioprio_set, WHO_PROCESS, run->pid, CLASS_BEST_EFFORT | level);
+	setpriority(PRIO_PROCESS, (id_t)run->process.pid, job->background ? 10 : job->urgent ? 0 : 5);
+	syscall(SYS_ioprio_set, WHO_PROCESS, run->process.pid, CLASS_BEST_EFFORT | level);
 }
 
 static void
@@ -277,7 +202,7 @@ send_request(struct run *run)
 	size_t len = strlen(line);
 
 	for (size_t done = 0; done < len; ) {
-		ssize_t n = send(run->in, line + done, len - done, MSG_NOSIGNAL);
+		ssize_t n = send(run->process.in, line + done, len - done, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -302,7 +227,7 @@ cancel_run(void *opaque)
 	struct run *run = opaque;
 
 	run->cancelled = true;
-	kill(run->pid, SIGKILL);
+	kill(run->process.pid, SIGKILL);
 }
 
 /* ---- What it says ---- */
@@ -401,7 +326,7 @@ drain(struct run *run, int *fd)
 		*fd = -1;
 		return true;
 	}
-	if (fd == &run->out)
+	if (fd == &run->process.out)
 		return take_output(run, buf, (size_t)n);
 	take_errors(run, buf, (size_t)n);
 	return true;
@@ -425,9 +350,9 @@ listen_to(struct run *run)
 {
 	uint64_t started_ms = smd_now_ms();
 
-	while (run->out >= 0 || run->errs >= 0) {
-		struct pollfd p[2] = { { .fd = run->out, .events = POLLIN },
-				       { .fd = run->errs, .events = POLLIN } };
+	while (run->process.out >= 0 || run->process.errs >= 0) {
+		struct pollfd p[2] = { { .fd = run->process.out, .events = POLLIN },
+				       { .fd = run->process.errs, .events = POLLIN } };
 		bool ok = true;
 		int n = poll(p, 2, time_left(run, started_ms));
 
@@ -438,14 +363,14 @@ listen_to(struct run *run)
 			return;
 		}
 		if (p[0].revents)
-			ok = drain(run, &run->out);
+			ok = drain(run, &run->process.out);
 		if (p[1].revents)
-			drain(run, &run->errs);
+			drain(run, &run->process.errs);
 		if (!ok) {
 			take_errors(run, "(its answer is too long)", 24);
-			kill(run->pid, SIGKILL);
-			close(run->out);
-			run->out = -1;
+			kill(run->process.pid, SIGKILL);
+			close(run->process.out);
+			run->process.out = -1;
 		}
 	}
 }
@@ -496,7 +421,7 @@ control_of(const struct run *run)
 
 	return (struct control){
 		.task_ref = job->task_ref, .srs = { job->srs[0], job->srs[1] },
-		.bytes_per_second = speed > 0 ? (uint64_t)speed : 0, .fd = run->in,
+		.bytes_per_second = speed > 0 ? (uint64_t)speed : 0, .fd = run->process.in,
 	};
 }
 
@@ -533,20 +458,20 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 	set_limits(run);
 	send_request(run);
 	run->control = control_of(run);
-	before = stall_says(task_of(run), run->pid, "smd-worker, process %d, at \"%s\" of %s",
-			    (int)run->pid, run->op, image_name(run->job->request));
+	before = stall_says(task_of(run), run->process.pid, "smd-worker, process %d, at \"%s\" of %s",
+			    (int)run->process.pid, run->op, image_name(run->job->request));
 	control_enter(run->daemon, &run->control);
 	listen_to(run);
 	control_leave(&run->control);
 	stall_back(task_of(run), before);
 	/* One that ended has closed them by that; one that only pretends shall end too. */
-	kill(run->pid, SIGKILL);
+	kill(run->process.pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */
 	set_hooks(run, NULL, NULL, NULL);
-	while (wait4(run->pid, &status, 0, &used) < 0 && errno == EINTR)
+	while (wait4(run->process.pid, &status, 0, &used) < 0 && errno == EINTR)
 		;
 	smd_log(SMD_LOG_DEBUG, "smd-worker, process %d: %s took %ld KiB of memory at most and %ld s "
-		"of processor time", (int)run->pid, run->op, used.ru_maxrss,
+		"of processor time", (int)run->process.pid, run->op, used.ru_maxrss,
 		used.ru_utime.tv_sec + used.ru_stime.tv_sec);
 	return conclude(run, status, ret, err);
 }
@@ -555,7 +480,7 @@ int
 worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd_error *err)
 {
 	struct run run = {
-		.daemon = daemon, .job = job, .in = -1, .out = -1, .errs = -1,
+		.daemon = daemon, .job = job, .process = { 0, -1, -1, -1 },
 		.op = smd_json_str(job->request, "op", ""),
 		.entry = { .task_ref = job->task_ref, .srs = { job->srs[0], job->srs[1] },
 			   .background = job->background },
@@ -568,7 +493,8 @@ worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd
 			queue_leave(&run.entry);
 	}
 	worker_job_done(job);
-	for (int *const *fd = (int *const []){ &run.in, &run.out, &run.errs, NULL }; *fd; fd++) {
+	for (int *const *fd = (int *const []){ &run.process.in, &run.process.out,
+							  &run.process.errs, NULL }; *fd; fd++) {
 		if (**fd >= 0)
 			close(**fd);
 	}

@@ -17,6 +17,7 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "daemon/daemon.h"
+#include "daemon/job/process.h"
 
 /* What a question that no task can cancel may take, on the slowest of disks. */
 #define WORKER_QUESTION_SECONDS 120
@@ -37,7 +38,7 @@ bool worker_stopped(struct worker_stop *stop);
 
 struct worker_job {
 	json *request;		/* borrowed; "fd" members are filled in by worker_fd */
-	int fds[112];		/* three chains, and some; owned by the job until worker_run, which closes them */
+	int fds[PROCESS_FDS_MAX];		/* three chains, and some; owned by the job until worker_run, which closes them */
 	size_t n_fds;
 	const char *task_ref;	/* NULL: no progress, no cancel */
 	double progress_from, progress_to;	/* this worker's share of the task */

@@ -10,6 +10,8 @@ smd_worker_SOURCES = \
 	worker/control.h \
 	worker/disk.c \
 	worker/export.c \
+	worker/fork.c \
+	worker/fork.h \
 	worker/gzip.c \
 	worker/gzip.h \
 	worker/import.c \

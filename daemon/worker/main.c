@@ -3,6 +3,7 @@
  * smd-worker: one job on open descriptors, in a cage (daemon/worker/protocol.h).
  */
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/worker/control.h"
+#include "daemon/worker/fork.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/request.h"
 #include "daemon/worker/sandbox.h"
@@ -42,7 +44,7 @@ note_walls(json *request)
 }
 
 static int
-serve(const char *formats, json **ret, struct smd_error *err)
+serve(const char *formats, bool loaded, json **ret, struct smd_error *err)
 {
 	CLEANUP_FREE char *line = NULL;
 	CLEANUP_JSON json *request = NULL;
@@ -53,7 +55,7 @@ serve(const char *formats, json **ret, struct smd_error *err)
 	if (!line)
 		return smd_fail_INTERNAL_ERROR(err, "request", "no request of at most %u bytes",
 					       WORKER_LINE_MAX);
-	if (smd_formats_load(formats, err) != 0)
+	if (!loaded && smd_formats_load(formats, err) != 0)
 		return -1;
 	request = smd_json_parse(line, len, 16, err);
 	if (!request)
@@ -66,6 +68,26 @@ serve(const char *formats, json **ret, struct smd_error *err)
 }
 
 static void
+do_job(const char *formats, bool loaded)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	json *result = NULL;
+
+	if (serve(formats, loaded, &result, &err) != 0)
+		answer("error", smd_json_from_error(&err));
+	else
+		answer("result", result ? result : json_object_new_object());
+}
+
+static int
+do_loaded_job(void *opaque)
+{
+	(void)opaque;
+	do_job(NULL, true);
+	return 0;
+}
+
+static void
 usage(FILE *to)
 {
 	fputs("Usage: smd-worker --formats DIRS\n"
@@ -73,6 +95,7 @@ usage(FILE *to)
 	      "answers as lines of JSON on standard output. See smd-worker(8).\n"
 	      "\n"
 	      "  --formats DIRS  where format modules are, separated by colons\n"
+	      "  --fork          load the modules and fork for each job\n"
 	      "  --help          this text\n"
 	      "  --version       the version\n", to);
 }
@@ -82,19 +105,23 @@ main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "formats", required_argument, NULL, 'f' },
+		{ "fork", no_argument, NULL, 'F' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	const char *formats = NULL;
-	json *result = NULL;
+	bool forks = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'f':
 			formats = optarg;
+			break;
+		case 'F':
+			forks = true;
 			break;
 		case 'h':
 			usage(stdout);
@@ -112,9 +139,13 @@ main(int argc, char **argv)
 		return 2;
 	}
 	smd_log_init("smd-worker", SMD_LOG_STDERR, SMD_LOG_WARNING);
-	if (serve(formats, &result, &err) != 0)
-		answer("error", smd_json_from_error(&err));
-	else
-		answer("result", result ? result : json_object_new_object());
+	if (!forks) {
+		do_job(formats, false);
+	} else if (smd_formats_load(formats, &err) == 0) {
+		fork_for_jobs(do_loaded_job, NULL);
+	} else {
+		smd_log(SMD_LOG_ERR, "%s", err.message);
+		return 1;
+	}
 	return 0;
 }

@@ -20,6 +20,13 @@
  * JOB_WORKER_FAILED. A line is at most WORKER_LINE_MAX bytes. The daemon cancels
  * by killing the process; the worker has nothing to clean up.
  *
+ * With --fork a worker is started ahead of its jobs, and does none: it loads the modules
+ * and forks for each. Its standard input is a socket of packets, and nothing of a job's is
+ * ever read there: it says WORKER_READY once; then each packet of one byte brings a job's
+ * descriptors (SCM_RIGHTS), standard input, output and error first, and is answered with
+ * the child's pid or a negative errno, as int32_t. The child's parent is the daemon, and
+ * in all else it is as if it had been started for its job. At the end of its input, it ends.
+ *
  * While an operation that moves data runs, more lines on standard input change how.
  * Each may come at any time, before the first byte too, and as often as wanted. Their
  * end (EOF) means nothing.
@@ -103,5 +110,6 @@
 
 #define WORKER_LINE_MAX (1u << 20)
 #define WORKER_FD_FIRST 3
+#define WORKER_READY "ready"
 
 #endif

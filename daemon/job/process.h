@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Starting smd-worker: a process for each job. While there is work, one more of them is
+ * loaded and forks for the jobs (daemon/worker/protocol.h, --fork), which spares each of
+ * them what loading a program costs. It sees no job, and ends when there was none for
+ * config's `warm_worker_seconds`. Where it is not there, not ready yet or was killed,
+ * the job starts the program itself; nobody waits for it.
+ *
+ * Threads: any.
+ */
+#ifndef SMD_DAEMON_JOB_PROCESS_H
+#define SMD_DAEMON_JOB_PROCESS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "daemon/daemon.h"
+
+#define PROCESS_FDS_MAX 112
+
+struct process {
+	pid_t pid;
+	int in, out, errs;	/* our ends of its standard descriptors; in is a socket */
+};
+
+/* One that has fds from WORKER_FD_FIRST up, and reads its request from now on. fds stay
+ * the caller's. -1: errno. */
+int process_start(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret);
+
+/* Without them every job starts the program. */
+void process_warm_start(struct daemon *daemon);
+void process_warm_stop(void);
+
+#endif
