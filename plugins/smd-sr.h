@@ -152,7 +152,8 @@ struct smd_sr_driver {
 
 	/* Names are plain: [A-Za-z0-9._-]+, no leading dot, at most 128 bytes.
 	 * volume_create: size is the least room the volume must have (0: thin
-	 * drivers allocate as it is written). Fails where the name exists. */
+	 * drivers allocate as it is written). Fails where the name exists. A power
+	 * cut may take it away again until it is renamed. */
 	int (*volume_create)(void *sr, const char *name, uint64_t size, int *ret_fd,
 			     struct smd_error *err);
 	/* open, stat: a volume that is not there is VOLUME_UNAVAILABLE, errnum ENOENT. */

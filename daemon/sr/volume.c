@@ -783,8 +783,9 @@ new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const c
 int
 new_volume_publish(struct new_volume *v, struct smd_error *err)
 {
-	if (fsync(v->fd) < 0)
-		return smd_fail_IMAGE_IO(err, v->name, "%s: fsync: %s", v->name, strerror(errno));
+	/* Whoever wrote it has flushed it, mostly; its times are nobody's concern. */
+	if (fdatasync(v->fd) < 0)
+		return smd_fail_IMAGE_IO(err, v->name, "%s: fdatasync: %s", v->name, strerror(errno));
 	if (sr_get_driver(v->sr)->volume_rename(sr_handle(v->sr), v->tmp, v->name, err) < 0)
 		return -1;
 	v->published = true;

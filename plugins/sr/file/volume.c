@@ -156,12 +156,6 @@ file_volume_create(void *opaque, const char *name, uint64_t size, int *ret_fd,
 		unlinkat(sr->dir, name, 0);
 		return fail_errno(sr, name, SMD_SR_FAIL_CREATE_VOLUME, errnum, "reserve room", err);
 	}
-	if (fsync(sr->dir) < 0) {
-		int errnum = errno;
-
-		unlinkat(sr->dir, name, 0);
-		return fail_errno(sr, name, SMD_SR_FAIL_CREATE_VOLUME, errnum, "sync", err);
-	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
