@@ -135,11 +135,11 @@ generic(struct call *call, json **ret, struct smd_error *err)
 	case API_M_GET_ALL:
 		return db_all(db, cls, ret, err);
 	case API_M_GET_ALL_RECORDS:
-		return db_all_records(db, cls, NULL, ret, err);
+		return db_rows_open(db, cls, NULL, &call->rows, err);
 	case API_M_GET_ALL_WHERE:
 		return db_where(db, cls, call_str(call, 0), ret, err);
 	case API_M_GET_ALL_RECORDS_WHERE:
-		return db_all_records(db, cls, call_str(call, 0), ret, err);
+		return db_rows_open(db, cls, call_str(call, 0), &call->rows, err);
 	case API_M_GET_FIELD:
 		return db_get(db, cls, call_str(call, 0), m->field->name, ret, err);
 	case API_M_SET_FIELD:

@@ -40,6 +40,7 @@ struct call_park {
 #define CALL_PARKED 1
 
 struct session;
+struct db_rows;
 
 struct call {
 	struct daemon *daemon;
@@ -52,6 +53,7 @@ struct call {
 	const char *task_ref;		/* NULL: none */
 	struct shared *shared;		/* instead of *ret: a reference to one that many get */
 	bool async;			/* nobody waits for the answer on a connection */
+	struct db_rows *rows;		/* instead of *ret: the members of a map of records */
 };
 
 /* 0; -1; CALL_PARKED. *ret: a new reference in normal form; left NULL for void. */
@@ -96,13 +98,18 @@ call_bool(const struct call *call, size_t n)
 	return json_object_get_boolean(call_arg(call, n));
 }
 
-/* What a call gives, in either of two forms, and how to print it. */
+/* What a call gives, in one of three forms, and how to print it. */
 struct call_result {
 	const struct api_type *type;
 	json *value;
 	struct shared *shared;	/* value is NULL then */
+	struct db_rows *rows;	/* and also then: call_result_next */
 };
 void call_result_done(struct call_result *result);
+/* 1: the next member of a map that comes in rows, a new reference and its key, which lives
+ * until the next call; 0: no more; -1. */
+int call_result_next(struct call_result *result, const char **ret_key, json **ret,
+		     struct smd_error *err);
 
 /* What both wires do with a parsed request: name and positional params as they
  * came. 0, -1, or CALL_PARKED: nothing is to be answered yet. */

@@ -250,6 +250,26 @@ check_self(const struct running *r, struct smd_error *err)
 				       ref);
 }
 
+void
+call_result_done(struct call_result *result)
+{
+	json_object_put(result->value);
+	shared_unref(result->shared);
+	db_rows_close(result->rows);
+}
+
+int
+call_result_next(struct call_result *result, const char **ret_key, json **ret,
+		 struct smd_error *err)
+{
+	int rc = db_rows_next(result->rows, ret_key, ret, err);
+
+	if (rc != 1 || api_value_check(result->type->elem, *ret, *ret_key, err) == 0)
+		return rc;
+	json_object_put(*ret);
+	return -1;
+}
+
 static int
 run_handler(struct running *r, struct call_result *ret, struct smd_error *err)
 {
@@ -268,10 +288,11 @@ run_handler(struct running *r, struct call_result *ret, struct smd_error *err)
 		return rc;
 	ret->type = message->result;
 	ret->shared = TAKE_PTR(r->call.shared);
-	if (rc == 0 && !ret->shared)
+	ret->rows = TAKE_PTR(r->call.rows);
+	if (rc == 0 && !ret->shared && !ret->rows)
 		rc = api_value_check(message->result, result, message->name, err);
 	if (rc == 0) {
-		if (!ret->shared)
+		if (!ret->shared && !ret->rows)
 			ret->value = result ? TAKE_PTR(result) : json_object_new_string("");
 		audit(r, NULL);
 		return 0;
@@ -279,13 +300,6 @@ run_handler(struct running *r, struct call_result *ret, struct smd_error *err)
 	audit(r, err);
 	log_failure(r, err);
 	return -1;
-}
-
-void
-call_result_done(struct call_result *result)
-{
-	json_object_put(result->value);
-	shared_unref(result->shared);
 }
 
 /* What was stopped at the daemon's end is still to be done: so says its task. */
@@ -335,8 +349,20 @@ start_async(struct running *r, struct call_result *ret, struct smd_error *err)
 		return -1;
 	}
 	(void)TAKE_PTR(mine);
-	*ret = (struct call_result){ &api_ref_task, json_object_new_string(task_ref), NULL };
+	*ret = (struct call_result){ .type = &api_ref_task,
+				     .value = json_object_new_string(task_ref) };
 	return 0;
+}
+
+/* Nobody waits for the disk for it: one that comes back after a power cut is ended as any
+ * that nobody can end. */
+static void
+forget_task(struct db *db, const char *ref)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (db_begin(db, DB_RELAXED, &err) == 0)
+		db_end(db, db_delete(db, "task", ref, &err), &err);
 }
 
 /* While a caller waits, its task can be seen and cancelled; it goes with the reply. */
@@ -347,14 +373,12 @@ run_sync(struct running *r, struct call_result *ret, struct smd_error *err)
 	int result = run_handler(r, ret, err);
 
 	if (r->task_ref) {
-		struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
-
 		if (result < 0)
 			end_failed(daemon->tasks, r->task_ref, err);
 		else
 			task_succeed(daemon->tasks, r->task_ref, "");
 		if (!smd_error_is(err, SMD_E_JOB_STOPPED))
-			db_delete(daemon->db, "task", r->task_ref, &gone);
+			forget_task(daemon->db, r->task_ref);
 	}
 	return result;
 }

@@ -127,6 +127,40 @@ db_exists(struct db *db, const char *cls, const char *ref)
 }
 
 int
+db_begin(struct db *db, enum db_durability durability, struct smd_error *err)
+{
+	(void)db;
+	(void)durability;
+	(void)err;
+	return 0;
+}
+
+int
+db_end(struct db *db, int result, struct smd_error *err)
+{
+	(void)db;
+	(void)err;
+	return result;
+}
+
+int
+db_rows_next(struct db_rows *rows, const char **ret_ref, json **ret_record,
+	     struct smd_error *err)
+{
+	(void)rows;
+	(void)ret_ref;
+	(void)ret_record;
+	(void)err;
+	return 0;
+}
+
+void
+db_rows_close(struct db_rows *rows)
+{
+	(void)rows;
+}
+
+int
 db_delete(struct db *db, const char *cls, const char *ref, struct smd_error *err)
 {
 	(void)db;

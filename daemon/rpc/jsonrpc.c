@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
+#include "common/text.h"
 #include "daemon/rpc/wire.h"
 
 struct request {
@@ -118,12 +119,77 @@ reply_failure(const struct request *request, const struct smd_error *err)
 	return reply;
 }
 
+static void
+print_json(FILE *out, json *value)
+{
+	CLEANUP_FREE char *text = smd_json_print(value);
+
+	fputs(text, out);
+}
+
+/* A map of records as reply_success has it, without ever having them all. */
+static int
+print_rows(FILE *out, const struct request *request, struct call_result *result,
+	   struct smd_error *err)
+{
+	const char *key, *comma = "";
+	json *record;
+	int rc;
+
+	fputs(request->v2 ? "{\"jsonrpc\":\"2.0\",\"result\":{" : "{\"result\":{", out);
+	while ((rc = call_result_next(result, &key, &record, err)) == 1) {
+		CLEANUP_JSON json *name = json_object_new_string(key);
+
+		fputs(comma, out);
+		print_json(out, name);
+		putc(':', out);
+		print_json(out, record);
+		json_object_put(record);
+		comma = ",";
+	}
+	fputs(request->v2 ? "},\"id\":" : "},\"error\":null,\"id\":", out);
+	print_json(out, request->id);
+	putc('}', out);
+	return rc;
+}
+
+/* 0; -1: the rows could not be read, and it is a failure. */
+static int
+reply_rows(const struct request *request, struct call_result *result, char **ret_body,
+	   size_t *ret_len, struct smd_error *err)
+{
+	struct text text;
+	int rc;
+
+	text_begin(&text);
+	rc = print_rows(text.out, request, result, err);
+	text_end(&text);
+	if (rc < 0) {
+		free(text.data);
+		return -1;
+	}
+	*ret_body = text.data;
+	*ret_len = text.len;
+	return 0;
+}
+
+static void
+reply_whole(const struct request *request, const struct call_result *result,
+	    const struct smd_error *err, char **ret_body, size_t *ret_len)
+{
+	CLEANUP_JSON json *reply = err->code ? reply_failure(request, err) :
+				   reply_success(request, result);
+
+	*ret_body = smd_json_print(reply);
+	*ret_len = strlen(*ret_body);
+}
+
 unsigned
 rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_t len,
 	 char **ret_body, size_t *ret_len, const char **ret_type)
 {
 	CLEANUP_FREE char *mended = wire_mend_utf8(body, len);
-	CLEANUP_JSON json *tree = NULL, *params = NULL, *reply = NULL;
+	CLEANUP_JSON json *tree = NULL, *params = NULL;
 	CLEANUP(call_result_done) struct call_result result = { .type = NULL };
 	struct request request = { 0 };
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -144,10 +210,8 @@ rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_
 		r = call_dispatch(daemon, peer, request.method, params, &result, &err);
 	if (r == CALL_PARKED)
 		return 0;
-
-	reply = r == 0 ? reply_success(&request, &result) : reply_failure(&request, &err);
-	*ret_body = smd_json_print(reply);
-	*ret_len = strlen(*ret_body);
+	if (r < 0 || !result.rows || reply_rows(&request, &result, ret_body, ret_len, &err) < 0)
+		reply_whole(&request, &result, &err, ret_body, ret_len);
 	record_call(daemon, "json", request.method, &err, *ret_body, *ret_len);
 	*ret_type = "application/json";
 	return 200;

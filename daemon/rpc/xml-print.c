@@ -33,8 +33,8 @@ xml_print_text(FILE *out, const char *text)
 	}
 }
 
-static void
-print_member(FILE *out, const char *name, const struct api_type *type, json *value)
+void
+xml_print_member(FILE *out, const char *name, const struct api_type *type, json *value)
 {
 	fputs("<member><name>", out);
 	xml_print_text(out, name);
@@ -62,7 +62,7 @@ print_record(FILE *out, const struct api_type *type, json *value)
 						       true)->name;
 			t = &of_class;
 		}
-		print_member(out, f->name, t, member);
+		xml_print_member(out, f->name, t, member);
 	}
 	fputs("</struct>", out);
 }
@@ -97,7 +97,7 @@ print_inside(FILE *out, const struct api_type *type, json *value)
 	case API_MAP:
 		fputs("<struct>", out);
 		json_object_object_foreach(value, key, member)
-			print_member(out, key, type->elem, member);
+			xml_print_member(out, key, type->elem, member);
 		fputs("</struct>", out);
 		break;
 	case API_RECORD:

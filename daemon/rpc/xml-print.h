@@ -14,6 +14,8 @@
 
 /* <value>…</value>. The value fits the type (api_value_check). */
 void xml_print_value(FILE *out, const struct api_type *type, json *value);
+/* <member>…</member> of a <struct>. */
+void xml_print_member(FILE *out, const char *name, const struct api_type *type, json *value);
 /* Escaped; characters XML cannot hold are left out. */
 void xml_print_text(FILE *out, const char *text);
 

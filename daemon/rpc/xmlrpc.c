@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
+#include "common/text.h"
 #include "daemon/rpc/wire.h"
 #include "daemon/rpc/xml-print.h"
 #include "daemon/rpc/xml-scan.h"
@@ -157,35 +158,57 @@ xmlrpc_parse(const char *body, size_t len, char **ret_name, json **ret_params,
 static const char head[] = "<?xml version=\"1.0\"?><methodResponse><params><param>";
 static const char foot[] = "</param></params></methodResponse>";
 
-static void
-print_result(FILE *out, const struct call_result *result)
+/* As xml_print_value prints the map of them. */
+static int
+print_rows(FILE *out, struct call_result *result, struct smd_error *err)
+{
+	const char *key;
+	json *record;
+	int rc;
+
+	fputs("<value><struct>", out);
+	while ((rc = call_result_next(result, &key, &record, err)) == 1) {
+		xml_print_member(out, key, result->type->elem, record);
+		json_object_put(record);
+	}
+	fputs("</struct></value>", out);
+	return rc;
+}
+
+static int
+print_result(FILE *out, struct call_result *result, struct smd_error *err)
 {
 	const char *text;
 	size_t len;
 
-	if (!result->shared) {
+	if (result->rows)
+		return print_rows(out, result, err);
+	if (result->shared) {
+		text = shared_text(result->shared, WIRE_XML, &len);
+		fwrite(text, 1, len, out);
+	} else {
 		xml_print_value(out, result->type, result->value);
-		return;
 	}
-	text = shared_text(result->shared, WIRE_XML, &len);
-	fwrite(text, 1, len, out);
+	return 0;
 }
 
-static void
-print_success(FILE *out, const char *name, const struct call_result *result)
+static int
+print_success(FILE *out, const char *name, struct call_result *result, struct smd_error *err)
 {
 	const struct api_message *message = api_message_find(name);
+	int rc;
 
 	fputs(head, out);
 	if (message && message->flags & API_BARE_REPLY) {
-		print_result(out, result);
+		rc = print_result(out, result, err);
 	} else {
 		fputs("<value><struct><member><name>Status</name><value>Success</value></member>"
 		      "<member><name>Value</name>", out);
-		print_result(out, result);
+		rc = print_result(out, result, err);
 		fputs("</member></struct></value>", out);
 	}
 	fputs(foot, out);
+	return rc;
 }
 
 static void
@@ -205,6 +228,23 @@ print_failure(FILE *out, const struct smd_error *err)
 	fputs(foot, out);
 }
 
+/* A success whose rows cannot be read becomes a failure. */
+static void
+print_reply(struct text *text, const char *name, struct call_result *result,
+	    struct smd_error *err)
+{
+	text_begin(text);
+	if (!err->code && print_success(text->out, name, result, err) == 0) {
+		text_end(text);
+		return;
+	}
+	text_end(text);
+	free(text->data);
+	text_begin(text);
+	print_failure(text->out, err);
+	text_end(text);
+}
+
 unsigned
 rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t len,
 	char **ret_body, size_t *ret_len, const char **ret_type)
@@ -214,27 +254,21 @@ rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t
 	CLEANUP_JSON json *params = NULL;
 	CLEANUP(call_result_done) struct call_result result = { .type = NULL };
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	FILE *out;
-	int r;
+	struct text text;
+	int r = -1;
 
 	if (xmlrpc_parse(mended ? mended : body, mended ? strlen(mended) : len, &name, &params,
 			 &err) < 0)
 		return wire_not_a_request(&err, ret_body, ret_len, ret_type);
 	if (mended)
-		r = wire_bad_utf8(params, &err);
+		wire_bad_utf8(params, &err);
 	else
 		r = call_dispatch(daemon, peer, name, params, &result, &err);
 	if (r == CALL_PARKED)
 		return 0;
-
-	out = open_memstream(ret_body, ret_len);
-	if (!out)
-		abort();
-	if (r == 0)
-		print_success(out, name, &result);
-	else
-		print_failure(out, &err);
-	fclose(out);
+	print_reply(&text, name, &result, &err);
+	*ret_body = text.data;
+	*ret_len = text.len;
 	record_call(daemon, "xml", name, &err, *ret_body, *ret_len);
 	*ret_type = "text/xml";
 	return 200;
