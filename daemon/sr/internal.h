@@ -26,8 +26,9 @@ struct sr {
 	struct looks *looks;		/* what the last scan saw */
 	pthread_mutex_t cbt_lock;	/* daemon/sr/cbt.h; never taken in a transaction */
 	pthread_mutex_t records_lock;	/* guards what follows; never taken in a transaction */
-	json *records;			/* {location: record}, see records.c */
-	char *records_text;		/* as saved last */
+	json *records;			/* {location: record as text}, see records.c */
+	uint64_t records_generation;	/* of the rows that are in them; 0: not yet */
+	bool records_changed;		/* since they were saved */
 	bool records_unread;		/* what is there could not be used: it is left alone */
 	json *orphans;			/* {volume: why it is no VDI}, of the last scan; may be NULL */
 };

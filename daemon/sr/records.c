@@ -17,6 +17,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/text.h"
 #include "daemon/db/db.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/tree.h"
@@ -65,26 +66,109 @@ record_of_vdi(struct daemon *daemon, const char *ref, json *vdi)
 	return record;
 }
 
-/* The records with the rows of now over them. NULL: the database failed. */
+/* What is known of a row now, over what was. Where it says the same, nothing changed. */
+static void
+note_row(struct sr *sr, const char *ref, json *vdi)
+{
+	CLEANUP_JSON json *record = record_of_vdi(sr->daemon, ref, vdi);
+	CLEANUP_FREE char *text = smd_json_print(record);
+	const char *location = smd_json_str(vdi, "location", "");
+
+	if (strcmp(smd_json_str(sr->records, location, ""), text) == 0)
+		return;
+	smd_json_set_str(sr->records, location, text);
+	sr->records_changed = true;
+}
+
+static int
+note_every_row(struct sr *sr, struct smd_error *err)
+{
+	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", sr->ref);
+	uint64_t generation = db_generation(sr->daemon->db);
+	struct db_rows *rows;
+	const char *ref;
+	json *vdi;
+	int rc;
+
+	if (db_rows_open(sr->daemon->db, "VDI", expr, &rows, err) < 0)
+		return -1;
+	while ((rc = db_rows_next(rows, &ref, &vdi, err)) == 1) {
+		note_row(sr, ref, vdi);
+		json_object_put(vdi);
+	}
+	db_rows_close(rows);
+	if (rc == 0)
+		sr->records_generation = generation;
+	return rc;
+}
+
+/* The records of what lies on a row name its location. */
+static void
+note_children(struct sr *sr, const char *ref)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *children = NULL;
+
+	if (tree_children(sr->daemon->db, ref, &children, &err) < 0)
+		return;
+	for (size_t i = 0; i < json_object_array_length(children); i++) {
+		const char *child = json_object_get_string(json_object_array_get_idx(children, i));
+		CLEANUP_JSON json *vdi = NULL;
+
+		if (db_get_record(sr->daemon->db, "VDI", child, &vdi, &err) == 0)
+			note_row(sr, child, vdi);
+		smd_error_clear(&err);
+	}
+}
+
+static void
+note_change(void *opaque, const struct db_change *change)
+{
+	struct sr *sr = opaque;
+
+	if (change->what == DB_DELETED ||
+	    strcmp(smd_json_str(change->record, "SR", ""), sr->ref) != 0)
+		return;
+	note_row(sr, change->ref, change->record);
+	note_children(sr, change->ref);
+}
+
+/* The rows of now over the records: those that changed since the last time. */
+static int
+note_rows(struct sr *sr, struct smd_error *err)
+{
+	const struct db_interest interest = { api_class_find("VDI", false), NULL };
+	struct db *db = sr->daemon->db;
+	bool lost = false;
+
+	if (sr->records_generation == 0)
+		return note_every_row(sr, err);
+	if (db_generation(db) == sr->records_generation)
+		return 0;
+	if (db_changes(db, sr->records_generation, &interest, 1, note_change, sr,
+		       &sr->records_generation, &lost, err) < 0)
+		return -1;
+	return lost ? note_every_row(sr, err) : 0;
+}
+
 static char *
 records_text(struct sr *sr)
 {
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", sr->ref);
-	CLEANUP_JSON json *whole = json_object_new_object();
-	CLEANUP_JSON json *vdis = NULL;
+	const char *comma = "";
+	struct text text;
 
-	if (db_all_records(sr->daemon->db, "VDI", expr, &vdis, &err) < 0) {
-		smd_log(SMD_LOG_ERR, "the records of SR %s: %s", sr->uuid, err.message);
-		return NULL;
+	text_begin(&text);
+	fputs("{\"version\":1,\"vdis\":{", text.out);
+	json_object_object_foreach(sr->records, location, record) {
+		CLEANUP_JSON json *name = json_object_new_string(location);
+		CLEANUP_FREE char *quoted = smd_json_print(name);
+
+		fprintf(text.out, "%s%s:%s", comma, quoted, json_object_get_string(record));
+		comma = ",";
 	}
-	json_object_object_foreach(vdis, ref, vdi) {
-		smd_json_set(sr->records, smd_json_str(vdi, "location", ""),
-			     record_of_vdi(sr->daemon, ref, vdi));
-	}
-	smd_json_set_int(whole, "version", 1);
-	smd_json_set(whole, "vdis", json_object_get(sr->records));
-	return smd_json_print(whole);
+	fputs("}}", text.out);
+	text_end(&text);
+	return text.data;
 }
 
 void
@@ -98,15 +182,13 @@ records_save(struct sr *sr)
 	LOCK_SCOPE(&sr->records_lock);
 	if (sr->records_unread)
 		return;
-	text = records_text(sr);
-	if (!text || (sr->records_text && strcmp(sr->records_text, text) == 0))
-		return;
-	if (sr->driver->records_save(sr->handle, text, &err) < 0) {
-		smd_log(SMD_LOG_ERR, "the records of SR %s: %s", sr->uuid, err.message);
-		return;
+	if (note_rows(sr, &err) == 0 && sr->records_changed) {
+		text = records_text(sr);
+		if (sr->driver->records_save(sr->handle, text, &err) == 0)
+			sr->records_changed = false;
 	}
-	free(sr->records_text);
-	sr->records_text = TAKE_PTR(text);
+	if (err.code)
+		smd_log(SMD_LOG_ERR, "the records of SR %s: %s", sr->uuid, err.message);
 }
 
 /* What is there is input: anything unexpected in it is left out. */
@@ -133,9 +215,22 @@ records_load(struct sr *sr)
 	if (!json_object_is_type(vdis, json_type_object))
 		return;
 	json_object_object_foreach(vdis, location, record) {
-		if (json_object_is_type(record, json_type_object))
-			smd_json_set(sr->records, location, json_object_get(record));
+		if (json_object_is_type(record, json_type_object)) {
+			CLEANUP_FREE char *one = smd_json_print(record);
+
+			smd_json_set_str(sr->records, location, one);
+		}
 	}
+}
+
+/* A new reference; NULL: there is none. records_lock is held. */
+static json *
+record_of(struct sr *sr, const char *location)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	const char *text = smd_json_str(sr->records, location, NULL);
+
+	return text ? smd_json_parse(text, strlen(text), API_DEPTH_MAX, &err) : NULL;
 }
 
 /* The record's fields of the right type, over the row about to be made. */
@@ -143,10 +238,10 @@ void
 records_apply(struct sr *sr, const char *location, json *row)
 {
 	const struct api_class *cls = api_class_find("VDI", false);
-	json *record;
+	CLEANUP_JSON json *record = NULL;
 
 	LOCK_SCOPE(&sr->records_lock);
-	record = smd_json_member(sr->records, location);
+	record = record_of(sr, location);
 	if (!record)
 		return;
 	for (const char *const *name = kept_fields; *name; name++) {
@@ -166,11 +261,11 @@ records_apply(struct sr *sr, const char *location, json *row)
 bool
 records_parent(struct sr *sr, const char *location, char **ret)
 {
-	json *record;
+	CLEANUP_JSON json *record = NULL;
 	const char *parent;
 
 	LOCK_SCOPE(&sr->records_lock);
-	record = smd_json_member(sr->records, location);
+	record = record_of(sr, location);
 	parent = smd_json_str(record, "parent", NULL);
 	*ret = parent && *parent ? smd_strdup(parent) : NULL;
 	return parent != NULL;
@@ -179,8 +274,11 @@ records_parent(struct sr *sr, const char *location, char **ret)
 bool
 records_unmanaged(struct sr *sr, const char *location)
 {
+	CLEANUP_JSON json *record = NULL;
+
 	LOCK_SCOPE(&sr->records_lock);
-	return !smd_json_bool(smd_json_member(sr->records, location), "managed", true);
+	record = record_of(sr, location);
+	return !smd_json_bool(record, "managed", true);
 }
 
 bool
@@ -194,13 +292,16 @@ void
 records_forget(struct sr *sr, const char *location)
 {
 	LOCK_SCOPE(&sr->records_lock);
+	if (!smd_json_member(sr->records, location))
+		return;
 	json_object_object_del(sr->records, location);
+	sr->records_changed = true;
 }
 
 /* ---- The keeper: a thread that saves what changed, now and then ---- */
 
 static void
-note_change(void *opaque, const struct db_change *change)
+note_any(void *opaque, const struct db_change *change)
 {
 	(void)change;
 	*(bool *)opaque = true;
@@ -215,7 +316,7 @@ vdis_changed(struct daemon *daemon, uint64_t *since)
 	uint64_t now;
 
 	if (db_generation(daemon->db) == *since ||
-	    db_changes(daemon->db, *since, &interest, 1, note_change, &changed, &now, &lost,
+	    db_changes(daemon->db, *since, &interest, 1, note_any, &changed, &now, &lost,
 		       &err) < 0)
 		return false;
 	*since = now;

@@ -302,16 +302,43 @@ set_logs_aside(struct scan *scan, struct smd_error *err)
 	return 0;
 }
 
+/* The SR's rows, with no more of each than a scan looks at: there may be many. */
+static int
+read_rows(struct scan *scan, struct smd_error *err)
+{
+	static const char *const wanted[] = {
+		"uuid", "name_label", "location", "virtual_size", "physical_utilisation", "missing",
+		"read_only", "sm_config", "current_operations", NULL,
+	};
+	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", scan->sr->ref);
+	struct db_rows *rows;
+	const char *ref;
+	json *vdi;
+	int rc;
+
+	if (db_rows_open(scan->db, "VDI", expr, &rows, err) < 0)
+		return -1;
+	while ((rc = db_rows_next(rows, &ref, &vdi, err)) == 1) {
+		json *row = json_object_new_object();
+
+		for (const char *const *name = wanted; *name; name++)
+			smd_json_set(row, *name, json_object_get(smd_json_member(vdi, *name)));
+		smd_json_set(scan->rows, ref, row);
+		json_object_put(vdi);
+	}
+	db_rows_close(rows);
+	return rc;
+}
+
 /* A node for each volume, those with a row first. */
 static int
 gather(struct scan *scan, struct smd_error *err)
 {
-	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\"", scan->sr->ref);
 	CLEANUP_JSON json *known = json_object_new_object();
 	size_t room;
 
 	if (scan->sr->driver->scan(scan->sr->handle, note_volume, scan->volumes, err) < 0 ||
-	    db_all_records(scan->db, "VDI", expr, &scan->rows, err) < 0)
+	    read_rows(scan, err) < 0)
 		return -1;
 	room = (size_t)json_object_object_length(scan->volumes) + 1;
 	scan->images = smd_calloc(room, sizeof *scan->images);
@@ -733,7 +760,7 @@ scan_init(struct scan *scan, struct sr *sr)
 	*scan = (struct scan){
 		.sr = sr, .db = sr->daemon->db, .volumes = json_object_new_object(),
 		.places = json_object_new_object(), .orphans = json_object_new_object(),
-		.doubts = json_object_new_object(),
+		.doubts = json_object_new_object(), .rows = json_object_new_object(),
 	};
 }
 

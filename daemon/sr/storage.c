@@ -160,7 +160,6 @@ sr_free(struct sr *sr)
 	looks_free(sr->looks);
 	json_object_put(sr->orphans);
 	json_object_put(sr->records);
-	free(sr->records_text);
 	pthread_mutex_destroy(&sr->scan_lock);
 	pthread_mutex_destroy(&sr->cbt_lock);
 	pthread_mutex_destroy(&sr->records_lock);
