@@ -44,7 +44,8 @@
 
 #define STOP_GRACE_MS 5000u	/* for requests that are running when we stop */
 #define POOL_TOUCH_S 300	/* idle watchers of events see a sign of life */
-#define TRIM_S 30		/* what a large reply took goes back to the system */
+#define TRIM_S 30		/* what was freed goes back to the system */
+#define LARGE (1 << 20)		/* at once, of what is as large: replies */
 
 struct options {
 	bool foreground;
@@ -637,6 +638,7 @@ main(int argc, char **argv)
 	int rc;
 
 	umask(077);
+	mallopt(M_MMAP_THRESHOLD, LARGE);
 	smd_log_init("smd", SMD_LOG_STDERR, SMD_LOG_INFO);
 	rc = parse_options(argc, argv, &o, s.config, &err);
 	if (rc > 0) {
