@@ -165,8 +165,12 @@ class Smd:
         self.process.kill()
         self.process.wait()
 
-    def workers(self):
-        """The daemon's children."""
+    def workers(self, forking=False):
+        """The daemon's children that do jobs, or those that fork for them."""
+        return [pid for pid in self.children()
+                if (process_name(pid) == "smd-worker-fork") == forking]
+
+    def children(self):
         pids = []
         for task in os.listdir("/proc/%d/task" % self.process.pid):
             try:
@@ -491,6 +495,15 @@ class Smd:
         if record["status"] != "success":
             raise ApiError(record["error_info"])
         return record["result"].replace("<value>", "").replace("</value>", "")
+
+
+def process_name(pid):
+    """"": it is gone."""
+    try:
+        with open("/proc/%d/comm" % pid) as f:
+            return f.read().strip()
+    except OSError:
+        return ""
 
 
 def image_lock(file, write):

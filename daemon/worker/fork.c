@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ child(void *opaque)
 {
 	struct job *job = opaque;
 
+	prctl(PR_SET_NAME, "smd-worker");
 	/* Of the process, whatever threads it has; not of what the parent may have left. */
 	_exit(place(job) ? job->run(job->opaque) : 1);
 }
@@ -92,6 +94,7 @@ fork_for_jobs(int (*run)(void *opaque), void *opaque)
 #if defined(__SANITIZE_ADDRESS__)
 	return;		/* which knows no other stack than the one it gave */
 #endif
+	prctl(PR_SET_NAME, WORKER_FORK_NAME);
 	if (stack == MAP_FAILED ||
 	    send(STDIN_FILENO, WORKER_READY, sizeof WORKER_READY - 1, MSG_NOSIGNAL) < 0)
 		return;

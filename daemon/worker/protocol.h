@@ -111,5 +111,6 @@
 #define WORKER_LINE_MAX (1u << 20)
 #define WORKER_FD_FIRST 3
 #define WORKER_READY "ready"
+#define WORKER_FORK_NAME "smd-worker-fork"	/* of such a process, for ps */
 
 #endif
