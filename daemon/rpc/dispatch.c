@@ -264,9 +264,11 @@ call_result_next(struct call_result *result, const char **ret_key, json **ret,
 {
 	int rc = db_rows_next(result->rows, ret_key, ret, err);
 
-	if (rc != 1 || api_value_check(result->type->elem, *ret, *ret_key, err) == 0)
+	if (rc == 0 || (rc == 1 && api_value_check(result->type->elem, *ret, *ret_key, err) == 0))
 		return rc;
-	json_object_put(*ret);
+	if (rc == 1)
+		json_object_put(*ret);
+	smd_log(SMD_LOG_ERR, "a reply of many records: %s: %s", err->code, err->message);
 	return -1;
 }
 

@@ -23,6 +23,14 @@ int fake_idle_timeout_s = 86400;
 unsigned fake_tasks_made, fake_tasks_gone;
 char fake_task_label[128], fake_task_result[256], fake_task_error[64];
 char fake_generic_name[128];
+json *fake_row;
+unsigned fake_n_rows;
+bool fake_as_map, fake_rows_break;
+
+struct db_rows {
+	unsigned n;	/* given */
+	char ref[32];
+};
 
 struct daemon *
 fake_daemon(void)
@@ -42,11 +50,31 @@ fake_daemon_free(struct daemon *daemon)
 	free(daemon);
 }
 
+static json *
+map_of_rows(void)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db_rows rows = { .n = 0 };
+	json *map = json_object_new_object(), *record;
+	const char *ref;
+
+	while (db_rows_next(&rows, &ref, &record, &err) == 1)
+		smd_json_set(map, ref, record);
+	return map;
+}
+
 static int
 generic(struct call *call, json **ret, struct smd_error *err)
 {
 	(void)err;
 	snprintf(fake_generic_name, sizeof fake_generic_name, "%s", call->message->name);
+	if (call->message->kind == API_M_GET_ALL_RECORDS && fake_row) {
+		if (fake_as_map)
+			*ret = map_of_rows();
+		else
+			call->rows = smd_calloc(1, sizeof *call->rows);
+		return 0;
+	}
 	if (call->message->result->kind != API_VOID)
 		*ret = api_value_default(call->message->result, NULL);
 	return 0;
@@ -147,17 +175,21 @@ int
 db_rows_next(struct db_rows *rows, const char **ret_ref, json **ret_record,
 	     struct smd_error *err)
 {
-	(void)rows;
-	(void)ret_ref;
-	(void)ret_record;
-	(void)err;
-	return 0;
+	if (fake_rows_break && rows->n + 1 == fake_n_rows)
+		return smd_fail_INTERNAL_ERROR(err, "the disk", "the disk");
+	if (rows->n == fake_n_rows)
+		return 0;
+	snprintf(rows->ref, sizeof rows->ref, "OpaqueRef:<%u>", rows->n++);
+	*ret_ref = rows->ref;
+	*ret_record = NULL;
+	json_object_deep_copy(fake_row, ret_record, NULL);
+	return 1;
 }
 
 void
 db_rows_close(struct db_rows *rows)
 {
-	(void)rows;
+	free(rows);
 }
 
 int

@@ -23,4 +23,10 @@ extern unsigned fake_tasks_made, fake_tasks_gone;
 extern char fake_task_label[128], fake_task_result[256], fake_task_error[64];
 extern char fake_generic_name[128];
 
+/* get_all_records gives so many copies of this record, NULL: none, as a map or in rows, of
+ * which the last cannot be read. */
+extern json *fake_row;
+extern unsigned fake_n_rows;
+extern bool fake_as_map, fake_rows_break;
+
 #endif

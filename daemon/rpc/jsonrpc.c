@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/text.h"
 #include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
-#include "common/text.h"
 #include "daemon/rpc/wire.h"
 
 struct request {

@@ -11,10 +11,12 @@
 #include "common/mem.h"
 #include "daemon/rpc/fake.h"
 #include "daemon/rpc/rpc.h"
+#include "daemon/rpc/session.h"
 #include "daemon/rpc/wire.h"
 #include "daemon/rpc/xml-scan.h"
 
 static struct daemon *d;
+static char *session;
 
 static int
 handler(struct call *call, json **ret, struct smd_error *err)
@@ -276,19 +278,106 @@ test_json_refused(void **state)
 	reply = serve(rpc_json, deep, 20000, 500);
 }
 
+/* ---- Replies that are printed as they are read ---- */
+
+/* One request for them on either wire. */
+static char *
+ask(size_t i)
+{
+	static const char *const parts[][2] = {
+		{ "<methodCall><methodName>host_metrics.get_all_records</methodName><params><param>"
+		  "<value>", "</value></param></params></methodCall>" },
+		{ "{\"method\":\"host_metrics.get_all_records\",\"params\":[\"", "\"],\"id\":7}" },
+		{ "{\"jsonrpc\":\"2.0\",\"method\":\"host_metrics.get_all_records\",\"params\":[\"",
+		  "\"],\"id\":\"\\\"\"}" },
+	};
+	CLEANUP_FREE char *body = smd_asprintf("%s%s%s", parts[i][0], session, parts[i][1]);
+
+	return serve(i == 0 ? rpc_xml : rpc_json, body, strlen(body), 200);
+}
+
+static json *
+some_record(void)
+{
+	const struct api_class *cls = api_class_find("host_metrics", false);
+	json *record = json_object_new_object();
+
+	for (const struct api_field *f = cls->fields; f->name; f++)
+		smd_json_set(record, f->name, f->type->kind == API_STRING ?
+			     json_object_new_string("\"<&\n") : api_value_default(f->type, NULL));
+	return record;
+}
+
+static void
+test_rows(void **state)
+{
+	(void)state;
+	fake_row = some_record();
+	for (fake_n_rows = 0; fake_n_rows < 1000; fake_n_rows = 3 * fake_n_rows + 1) {
+		for (size_t i = 0; i < 3; i++) {
+			CLEANUP_FREE char *rows = NULL, *map = NULL;
+
+			fake_as_map = false;
+			rows = ask(i);
+			fake_as_map = true;
+			map = ask(i);
+			assert_string_equal(rows, map);
+			assert_true(strlen(rows) >= 60 * fake_n_rows);
+		}
+	}
+	fake_as_map = false;
+	json_object_put(fake_row);
+	fake_row = NULL;
+}
+
+#define XML_INTERNAL(what) XML_HEAD "<value><struct><member><name>Status</name>" \
+	"<value>Failure</value></member><member><name>ErrorDescription</name><value><array><data>" \
+	"<value>INTERNAL_ERROR</value><value>" what "</value></data></array></value>" \
+	"</member></struct></value>" XML_FOOT
+#define JSON_INTERNAL(what) "{\"result\":null,\"error\":[\"INTERNAL_ERROR\",\"" what "\"]," \
+	"\"id\":7}"
+
+/* Whatever was printed by then, it is a failure and nothing else. */
+static void
+test_rows_break(void **state)
+{
+	CLEANUP_FREE char *xml = NULL, *v1 = NULL, *v2 = NULL, *wrong = NULL;
+
+	(void)state;
+	fake_row = some_record();
+	fake_n_rows = 500;
+	fake_rows_break = true;
+	xml = ask(0);
+	assert_string_equal(xml, XML_INTERNAL("the disk"));
+	v1 = ask(1);
+	assert_string_equal(v1, JSON_INTERNAL("the disk"));
+	v2 = ask(2);
+	assert_string_equal(v2, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":"
+			    "\"INTERNAL_ERROR\",\"data\":[\"the disk\"]},\"id\":\"\\\"\"}");
+	fake_rows_break = false;
+	smd_json_set_int(fake_row, "uuid", 5);
+	wrong = ask(1);
+	assert_non_null(strstr(wrong, "{\"result\":null,\"error\":[\"INTERNAL_ERROR\","));
+	json_object_put(fake_row);
+	fake_row = NULL;
+}
+
 static int
 setup(void **state)
 {
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
 	(void)state;
 	d = fake_daemon();
 	fake_bind(handler);
-	return 0;
+	return session_login(d->sessions, &fake_peer, "root", "", "test", &session, &err);
 }
 
 static int
 teardown(void **state)
 {
 	(void)state;
+	free(session);
 	fake_daemon_free(d);
 	return 0;
 }
@@ -301,7 +390,8 @@ main(void)
 		cmocka_unit_test(test_xml_depth), cmocka_unit_test(test_xml_cut),
 		cmocka_unit_test(test_xml_out), cmocka_unit_test(test_xml_serve),
 		cmocka_unit_test(test_bad_utf8), cmocka_unit_test(test_json_serve),
-		cmocka_unit_test(test_json_refused),
+		cmocka_unit_test(test_json_refused), cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_rows_break),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

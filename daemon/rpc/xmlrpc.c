@@ -7,9 +7,9 @@
 #include <xmlrpc-c/base.h>
 
 #include "common/mem.h"
+#include "common/text.h"
 #include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
-#include "common/text.h"
 #include "daemon/rpc/wire.h"
 #include "daemon/rpc/xml-print.h"
 #include "daemon/rpc/xml-scan.h"
