@@ -8,7 +8,6 @@
 #include "common/mem.h"
 
 #define FIRST 1024
-#define BUFFER 16384
 
 static ssize_t
 append(void *opaque, const char *data, size_t len)
@@ -31,7 +30,6 @@ text_begin(struct text *text)
 	text->out = fopencookie(text, "w", (cookie_io_functions_t){ .write = append });
 	if (!text->out)
 		abort();
-	setvbuf(text->out, NULL, _IOFBF, BUFFER);
 }
 
 void

@@ -53,7 +53,8 @@ static void
 reader_give(struct db *db, struct db *reader)
 {
 	pthread_mutex_lock(&db->readers_lock);
-	if (db->n_readers < DB_READERS_MAX && !reader->failure)
+	/* One that could not end its transaction would keep the log from ever shrinking. */
+	if (db->n_readers < DB_READERS_MAX && sqlite3_get_autocommit(reader->sql))
 		db->readers[db->n_readers++] = TAKE_PTR(reader);
 	pthread_mutex_unlock(&db->readers_lock);
 	db_close(reader);

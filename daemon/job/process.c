@@ -140,6 +140,7 @@ is_ready(void)
 static bool
 send_fds(const int *fds, size_t n)
 {
+	_Alignas(struct cmsghdr)
 	char control[CMSG_SPACE((WORKER_FD_FIRST + PROCESS_FDS_MAX) * sizeof(int))] = { 0 };
 	char byte = '\n';
 	struct iovec iov = { &byte, 1 };
@@ -221,7 +222,10 @@ warm_main(void *opaque)
 
 		if (!is_wanted()) {
 			drop_warm();
-		} else if (warm.pid == 0) {
+			pthread_cond_wait(&warm.changed, &warm.lock);
+			continue;
+		}
+		if (warm.pid == 0) {
 			pthread_mutex_unlock(&warm.lock);
 			start_warm();
 			pthread_mutex_lock(&warm.lock);
@@ -239,12 +243,15 @@ void
 process_warm_start(struct daemon *daemon)
 {
 	LOCK_SCOPE(&warm.lock);
+	int r;
+
 	warm.stopping = false;
 	warm.used_ms = 0;
 	warm.daemon = daemon;
-	if (pthread_create(&warm.thread, NULL, warm_main, NULL) != 0) {
+	r = pthread_create(&warm.thread, NULL, warm_main, NULL);
+	if (r != 0) {
 		warm.daemon = NULL;
-		smd_log(SMD_LOG_WARNING, "each job starts a worker of its own: %s", strerror(errno));
+		smd_log(SMD_LOG_WARNING, "each job starts a worker of its own: %s", strerror(r));
 	}
 }
 

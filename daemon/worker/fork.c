@@ -60,7 +60,7 @@ child(void *opaque)
 static bool
 receive(struct job *job)
 {
-	char control[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(FDS_MAX * sizeof(int))];
 	char byte;
 	struct iovec iov = { &byte, 1 };
 	struct msghdr msg = {
@@ -73,7 +73,7 @@ receive(struct job *job)
 		n = recvmsg(STDIN_FILENO, &msg, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	job->n_fds = 0;
-	if (n != 1)
+	if (n != 1 || msg.msg_flags & MSG_CTRUNC)
 		return false;
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(&msg); h; h = CMSG_NXTHDR(&msg, h)) {
 		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS) {
