@@ -7,29 +7,9 @@ import struct
 import uuid
 
 from smdtest import *
+from vhdwriter import SECTOR, checksum, geometry
 
 requires("qemu-img", "vhdiinfo")
-
-SECTOR = 512
-
-
-def checksum(data, at):
-    """Ones' complement of the sum of the bytes, those of the field left out."""
-    return ~(sum(data) - sum(data[at:at + 4])) & 0xffffffff
-
-
-def geometry(size):
-    """VHD specification, appendix CHS calculation."""
-    total = min(size // SECTOR, 65535 * 16 * 255)
-    if total >= 65535 * 16 * 63:
-        return total // 255 // 16, 16, 255
-    track, cth = 17, total // 17
-    heads = max(4, (cth + 1023) // 1024)
-    if cth >= heads * 1024 or heads > 16:
-        track, heads, cth = 31, 16, total // 31
-    if cth >= heads * 1024:
-        track, heads, cth = 63, 16, total // 63
-    return cth // heads, heads, track
 
 
 def check_bytes(path, size):

@@ -16,6 +16,7 @@ NONE = 0xffffffff
 
 
 def checksum(data, at):
+    """Ones' complement of the sum of the bytes, those of the field left out."""
     return ~(sum(data) - sum(data[at:at + 4])) & 0xffffffff
 
 
@@ -24,6 +25,7 @@ def sealed(data, at):
 
 
 def geometry(size):
+    """VHD specification, appendix CHS calculation."""
     total = min(size // SECTOR, 65535 * 16 * 255)
     if total >= 65535 * 16 * 63:
         return total // 255 // 16, 16, 255

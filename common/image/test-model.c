@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "common/image/chain.h"
 #include "common/image/format.h"
 #include "common/mem.h"
 
@@ -443,4 +444,15 @@ model_step(void *steps, uint64_t done, uint64_t total)
 	s->last = done;
 	s->total = total;
 	return ++s->n == s->stop_at;
+}
+
+struct smd_chain *
+model_open(const struct smd_format *format, struct smd_io *io, uint32_t flags)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_chain *chain = NULL;
+
+	if (smd_chain_open(&(struct smd_layer){ format, io }, 1, flags, &chain, &err) < 0)
+		fail_msg("%s", err.message);
+	return chain;
 }
