@@ -71,9 +71,6 @@ void disk_done(struct disk *disk);
 int job_fd(int fd, struct worker_job *job, int *ret, struct smd_error *err);
 /* The request's S of an open disk, all its layers; the job gets descriptors of its own. */
 json *disk_source(struct disk *disk, struct worker_job *job, bool write, struct smd_error *err);
-/* One more layer of S, below those it has. */
-int source_add(json *source, int fd, const char *name, const char *format,
-	       struct worker_job *job, struct smd_error *err);
 /* The same of any descriptor, which it borrows. */
 json *source_of_fd(int fd, const char *name, const char *format, bool write, bool foreign,
 		   struct worker_job *job, struct smd_error *err);

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "common/checked.h"
+#include "common/clock.h"
 #include "common/image/io.h"
 #include "common/image/ops.h"
 #include "common/mem.h"
@@ -124,12 +124,9 @@ int
 print_progress(void *opaque, uint64_t done, uint64_t total)
 {
 	static uint64_t last_ms, last_done;
-	struct timespec now;
-	uint64_t now_ms;
+	uint64_t now_ms = smd_now_ms();
 
 	(void)opaque;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	if (last_ms && now_ms - last_ms < PROGRESS_INTERVAL_MS && done != total &&
 	    done - last_done < total / PROGRESS_STEPS)
 		return 0;
