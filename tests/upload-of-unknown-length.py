@@ -12,7 +12,7 @@ from smdtest import *
 
 SIZE = 3 * MIB
 BLOCK = 256 << 10
-ROUNDS = 60
+ROUNDS = 24
 
 
 def put(smd, path):
