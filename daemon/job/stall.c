@@ -245,23 +245,63 @@ process_does(pid_t pid)
 
 /* ---- Looking ---- */
 
-/* With the lock, which is dropped while the row is written. */
-static void
-write_row(struct daemon *daemon, struct watched *w, const char *waits_for, uint64_t stood_ms)
-{
-	CLEANUP_FREE char *ref = smd_strdup(w->ref);
+/* Rows that are to be written, in one transaction: where many tasks stand still, the last
+ * of them is not to wait for the others'. */
+struct round {
+	struct watched **w;
+	struct task_stall *rows;
+	size_t n;
+};
 
+static void
+round_add(struct round *round, struct watched *w, const char *waits_for, uint64_t stood_ms)
+{
+	round->w = smd_reallocarray(round->w, round->n + 1, sizeof *round->w);
+	round->rows = smd_reallocarray(round->rows, round->n + 1, sizeof *round->rows);
+	round->w[round->n] = w;
+	round->rows[round->n++] = (struct task_stall){
+		smd_strdup(w->ref), smd_strdup(waits_for), (int64_t)(stood_ms / 1000),
+	};
 	w->busy = true;
-	pthread_mutex_unlock(&lock);
-	task_stalled(daemon->tasks, ref, waits_for, (int64_t)(stood_ms / 1000));
-	pthread_mutex_lock(&lock);
-	w->busy = false;
-	if (!w->over)
+}
+
+static void
+round_done(struct round *round)
+{
+	for (size_t i = 0; i < round->n; i++) {
+		free(round->rows[i].ref);
+		free(round->rows[i].waits_for);
+	}
+	free(round->rows);
+	free(round->w);
+	*round = (struct round){ .n = 0 };
+}
+
+/* With the lock, which is dropped while rows are written. */
+static void
+round_write(struct daemon *daemon, struct round *round)
+{
+	size_t n_over = 0;
+
+	if (round->n == 0)
 		return;
-	/* Its last words are those of its end. */
-	watched_free(w);
 	pthread_mutex_unlock(&lock);
-	task_stalled(daemon->tasks, ref, "", 0);
+	task_stalled(daemon->tasks, round->rows, round->n);
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; i < round->n; i++) {
+		struct task_stall row = round->rows[i];
+
+		round->w[i]->busy = false;
+		if (!round->w[i]->over)
+			continue;
+		/* Its last words are those of its end. */
+		watched_free(round->w[i]);
+		*row.waits_for = '\0';
+		round->rows[i] = round->rows[n_over];
+		round->rows[n_over++] = row;
+	}
+	pthread_mutex_unlock(&lock);
+	task_stalled(daemon->tasks, round->rows, n_over);
 	pthread_mutex_lock(&lock);
 }
 
@@ -285,9 +325,9 @@ warn(struct watched *w, uint64_t stood_ms, uint64_t late_ms)
 		       stood_ms, w->said.what ? w->said.what : "nothing");
 }
 
-/* With the lock. w may be gone on return. */
+/* With the lock. */
 static void
-look_at(struct daemon *daemon, struct watched *w, uint64_t late_ms)
+look_at(struct watched *w, uint64_t late_ms, struct round *round)
 {
 	uint64_t now = smd_now_ms(), stood_ms = now - w->moved_ms;
 	CLEANUP_FREE char *reason = NULL;
@@ -297,7 +337,7 @@ look_at(struct daemon *daemon, struct watched *w, uint64_t late_ms)
 	if (stood_ms < STANDS_MS) {
 		free(w->shown);
 		w->shown = NULL;
-		write_row(daemon, w, "", 0);
+		round_add(round, w, "", 0);
 		return;
 	}
 	reason = reason_of(&w->said);
@@ -308,28 +348,19 @@ look_at(struct daemon *daemon, struct watched *w, uint64_t late_ms)
 	free(w->shown);
 	w->shown = smd_strdup(reason);
 	w->shown_ms = now;
-	write_row(daemon, w, reason, stood_ms);
+	round_add(round, w, reason, stood_ms);
 }
 
-/* With the lock. The list may change whenever it is dropped: from the start again. */
+/* With the lock. */
 static void
 look(struct daemon *daemon, uint64_t late_ms)
 {
-	CLEANUP_JSON json *seen = json_object_new_object();
+	CLEANUP(round_done) struct round round = { .n = 0 };
 	struct watched *w;
-	bool again = true;
 
-	while (again) {
-		again = false;
-		LIST_FOREACH(w, &all, link) {
-			if (smd_json_member(seen, w->ref))
-				continue;
-			smd_json_set_bool(seen, w->ref, true);
-			look_at(daemon, w, late_ms);
-			again = true;
-			break;
-		}
-	}
+	LIST_FOREACH(w, &all, link)
+		look_at(w, late_ms, &round);
+	round_write(daemon, &round);
 }
 
 static void *

@@ -492,20 +492,24 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 	stall_moved(ref);
 }
 
+/* Within a transaction. */
 static int
-row_note(struct db *db, const char *ref, const char *const *pairs, struct smd_error *err)
+row_pairs(struct db *db, const char *ref, const char *const *pairs, struct smd_error *err)
 {
 	int r = 0;
 
-	if (db_begin(db, DB_RELAXED, err) != 0)
-		return -1;
 	for (; r == 0 && pairs[0]; pairs += 2)
 		r = *pairs[1] ? db_map_set(db, "task", ref, "other_config", pairs[0], pairs[1], err)
 			      : db_map_remove(db, "task", ref, "other_config", pairs[0], err);
-	if (r == 0)
-		return db_commit(db, err);
-	db_rollback(db);
-	return -1;
+	return r;
+}
+
+static int
+row_note(struct db *db, const char *ref, const char *const *pairs, struct smd_error *err)
+{
+	if (db_begin(db, DB_RELAXED, err) != 0)
+		return -1;
+	return db_end(db, row_pairs(db, ref, pairs, err), err);
 }
 
 void
@@ -525,14 +529,28 @@ task_note(struct tasks *tasks, const char *ref, const char *const *pairs)
 }
 
 void
-task_stalled(struct tasks *tasks, const char *ref, const char *waits_for, int64_t seconds)
+task_stalled(struct tasks *tasks, const struct task_stall *list, size_t n)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_FREE char *since = *waits_for ? time_ago(seconds) : smd_strdup("");
+	struct db *db = tasks->daemon->db;
 
-	if (row_note(tasks->daemon->db, ref, SMD_PARAMS("waits_for", waits_for,
-			     "stalled_since", since), &err) != 0)
-		log_trouble(ref, &err);
+	if (n == 0)
+		return;
+	if (db_begin(db, DB_RELAXED, &err) != 0) {
+		log_trouble(list[0].ref, &err);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		bool stands = *list[i].waits_for;
+		CLEANUP_FREE char *since = stands ? time_ago(list[i].seconds) : smd_strdup("");
+
+		/* A row that is gone does not hurt the others'. */
+		if (row_pairs(db, list[i].ref, SMD_PARAMS("waits_for", list[i].waits_for,
+			      "stalled_since", since), &err) != 0)
+			log_trouble(list[i].ref, &err);
+	}
+	if (db_commit(db, &err) != 0)
+		log_trouble(list[0].ref, &err);
 }
 
 /* ---- Cancelling ------------------------------------------------------------------ */

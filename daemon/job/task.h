@@ -43,9 +43,13 @@ void task_transfer(struct tasks *tasks, const char *ref, double from, double to,
  * "waits_for", and of what made it wait, "error" and "error_message". ref may be NULL: nothing. */
 void task_note(struct tasks *tasks, const char *ref, const char *const *pairs);
 
-/* It stands still (daemon/job/stall.h): other_config's "waits_for" and, when it moved last,
- * "stalled_since". waits_for "": it moves again. */
-void task_stalled(struct tasks *tasks, const char *ref, const char *waits_for, int64_t seconds);
+/* Tasks that stand still (daemon/job/stall.h): other_config's "waits_for" and, when each
+ * moved last, "stalled_since". waits_for "": it moves again. */
+struct task_stall {
+	char *ref, *waits_for;
+	int64_t seconds;
+};
+void task_stalled(struct tasks *tasks, const struct task_stall *list, size_t n);
 
 /* End it. result_xml: "<value>…</value>" or "". TASK_CANCELLED makes it cancelled. A
  * failure's message, which xapi's errors have no room for, is other_config's
