@@ -189,6 +189,7 @@ free_all(void *opaque)
 {
 	struct carry *c = opaque;
 
+	lasting_done(c->lasting, c->ops);
 	op_set_done(c->ops);
 	free(c->ops);
 	show_sizes(c->daemon, smd_json_str(c->journal, "from", ""));

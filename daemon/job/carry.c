@@ -447,7 +447,7 @@ carry_done(struct carry *c)
 {
 	carry_close(c);
 	if (c->lasting == &c->job)
-		lasting_done(&c->job);
+		lasting_done(&c->job, c->ops);
 	json_object_put(c->journal);
 	c->journal = NULL;
 }

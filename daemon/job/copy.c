@@ -255,7 +255,7 @@ copy_done(struct copy *c)
 {
 	close_files(c);
 	if (c->lasting == &c->job)
-		lasting_done(&c->job);
+		lasting_done(&c->job, c->ops);
 	json_object_put(c->journal);
 	c->journal = NULL;
 }
@@ -291,6 +291,7 @@ free_all(void *opaque)
 	struct copy *c = opaque;
 	const char *to = smd_json_str(c->journal, "to", "");
 
+	lasting_done(c->lasting, c->ops);
 	op_set_done(c->ops);
 	free(c->ops);
 	sr_update_stats(c->daemon, to, &err);

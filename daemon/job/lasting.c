@@ -372,8 +372,10 @@ lasting_run(struct lasting *l, char **ret_ref, struct smd_error *err)
 }
 
 void
-lasting_done(struct lasting *l)
+lasting_done(struct lasting *l, struct op_set *ops)
 {
+	if (l->stopped)
+		op_set_keep(ops);
 	if (l->task_ref) {
 		task_set_pause(l->daemon->tasks, l->task_ref, NULL, NULL);
 		task_note(l->daemon->tasks, l->task_ref, l->stopped ?
@@ -413,7 +415,6 @@ run_taken(void *opaque)
 	r = run(&t->l, t->opened, t->kicks_seen, &ref, &t->err);
 	stopped = t->l.stopped;
 	t->l.kind->close(t->l.job);
-	lasting_done(&t->l);
 	t->l.kind->free(t->l.job);
 	if (stopped) {
 		task_leave(tasks, task);

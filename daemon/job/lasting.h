@@ -39,7 +39,7 @@ struct lasting_kind {
 	int (*work)(void *job, char **ret_ref, struct smd_error *err);
 	/* Let go of everything but the operations on VDIs; called before another open. */
 	void (*close)(void *job);
-	/* After the end: the same with what load made. */
+	/* After the end: lasting_done, and the same with what load made. */
 	void (*free)(void *job);
 };
 
@@ -63,8 +63,9 @@ int lasting_begin(struct lasting *l, struct daemon *daemon, const struct lasting
 		  struct smd_error *err);
 /* Until it is done or has failed; everything is open at first. */
 int lasting_run(struct lasting *l, char **ret_ref, struct smd_error *err);
-/* Undo it or finish it, as the journal says; or leave it for the next start. */
-void lasting_done(struct lasting *l);
+/* Undo it or finish it, as the journal says; or leave it for the next start, and its disks
+ * in use: nobody gets at them, or asks for the same again, in between. */
+void lasting_done(struct lasting *l, struct op_set *ops);
 
 /* One copy of a job, its n-th, into v. fill: the rest of a request, and its descriptors;
  * called for every worker, job has its progress and SRs then. */

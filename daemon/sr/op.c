@@ -416,6 +416,13 @@ op_set_leave(struct op_set *set, const char *cls)
 }
 
 void
+op_set_keep(struct op_set *set)
+{
+	while (set->n > 0)
+		free(set->ops[--set->n].ref);
+}
+
+void
 op_set_done(struct op_set *set)
 {
 	while (set->n > 0) {

@@ -83,6 +83,8 @@ int op_set_begin(struct op_set *set, const char *cls, const char *ref, const cha
 		 struct smd_error *err);
 /* End those of a class. */
 void op_set_leave(struct op_set *set, const char *cls);
+/* They outlive this run: their job goes on at the next start, which begins them anew. */
+void op_set_keep(struct op_set *set);
 void op_set_done(struct op_set *set);
 #define CLEANUP_OPS CLEANUP(op_set_done)
 
