@@ -1,145 +1,346 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""kill -9 of the daemon or of a worker, at any moment of create, migrate and destroy:
-what was acknowledged is there, nothing half made is, and every disk is whole.
+"""kill -9 of the daemon or of a worker, at any moment of create, import, copy, clone, migrate,
+snapshot, coalesce, resize and destroy, with clients that ask again until they are told that
+it is done. Then every disk that was acknowledged has its exact content, there is no disk, file or
+mark that nobody asked for, the database is whole, and every image checks clean.
 
-SMD_KILL_ROUNDS: how many times the daemon is killed."""
+SMD_KILL_ROUNDS: how many times something is killed (12). SMD_KILL_SEED: another story."""
+import glob
 import random
+import sqlite3
 import threading
 
 from smdtest import *
 
 requires("qemu-img")
-ROUNDS = int(os.environ.get("SMD_KILL_ROUNDS", "8"))
-SIZE = 6 * MIB + 512
+ROUNDS = int(os.environ.get("SMD_KILL_ROUNDS", "12"))
+SEED = int(os.environ.get("SMD_KILL_SEED", "1"))
+LOOK_EVERY = 25         # kills
+SIZE, STEP, STEPS = 6 * MIB + 512, 65536, 4
+CONTENTS = 4
 FORMATS = ["raw", "vhd", "qcow2"]
+# Something was killed under the call, or what was left of that is being undone.
+AGAIN = ["JOB_WORKER_FAILED", "JOB_STOPPED", "TASK_CANCELLED", "OTHER_OPERATION_IN_PROGRESS",
+         "VDI_IN_USE", "SESSION_INVALID"]
+TOO_DEEP = "SR_BACKEND_FAILURE_109"
 
 
-class Model:
-    """What the clients were told: uuid -> digest, or None for an empty disk."""
+class Contents:
+    """Files of every content in every size, and their digests. Content 0 is nothing."""
+
+    def __init__(self, directory):
+        self.digests = {}
+        for content in range(CONTENTS):
+            for size in range(SIZE, SIZE + STEPS * STEP, STEP):
+                path = self.path(directory, content, size)
+                fill_raw(path, SIZE, seed=content, runs=8 if content else 0)
+                os.truncate(path, size)
+                self.digests[content, size] = sha256_of_file(path)
+
+    @staticmethod
+    def path(directory, content, size):
+        return os.path.join(directory, "content-%d-%d" % (content, size))
+
+
+class Disk:
+    def __init__(self, content, size, snapshot):
+        self.content, self.size, self.snapshot = content, size, snapshot
+        self.vdi = None
+
+
+class Client(threading.Thread):
+    """Its disks have labels that nobody else uses: by these it finds what became of a call
+    whose answer was lost."""
+
+    def __init__(self, smd, srs, gate, contents, number):
+        super().__init__(daemon=True)
+        self.smd, self.srs, self.gate, self.contents = smd, srs, gate, contents
+        self.rng = random.Random(SEED * 100 + number)
+        self.name, self.made = "client %d" % number, 0
+        self.disks = {}         # label -> Disk
+        self.session = self.error = None
+        self.did = {}           # operation -> how often
+
+    # -- asking --
+
+    def ask(self, name, *params):
+        if not self.session:
+            self.session = self.smd.raw_call("session.login_with_password", "root", "", "1.0", "")
+        try:
+            return self.smd.raw_call(name, self.session, *params)
+        except ApiError as e:
+            if e.code == "SESSION_INVALID":
+                self.session = None
+            raise
+
+    def ask_async(self, name, *params):
+        """The task outlives the daemon where its work does."""
+        task = self.ask("Async." + name, *params)
+        while True:
+            record = self.again(self.ask, "task.get_record", task)
+            if record["status"] == "success":
+                return record["result"].replace("<value>", "").replace("</value>", "")
+            if record["status"] != "pending":
+                raise ApiError(record["error_info"])
+            time.sleep(0.05)
+
+    def again(self, function, *args):
+        """A question, until it is answered."""
+        deadline = time.monotonic() + 300
+        while True:
+            try:
+                return function(*args)
+            except ApiError as e:
+                if e.code not in AGAIN or time.monotonic() > deadline:
+                    raise
+            except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+                assert time.monotonic() < deadline, "the daemon does not answer any more"
+            time.sleep(0.05)
+
+    def labelled(self, label):
+        """{ref: record} of the disks of that label."""
+        return {v: r for v, r in self.again(
+            self.ask, "VDI.get_all_records_where", 'field "name_label" = "%s"' % label).items()
+            if r["managed"]}
+
+    def until_done(self, label, attempt, done):
+        """An attempt that failed, or whose answer was lost, may have done it all the same, or
+        may be at it still. Otherwise it is made again."""
+        while True:
+            try:
+                return attempt()
+            except ApiError as e:
+                if e.code not in AGAIN:
+                    raise
+            except HttpError as e:
+                assert any(code.encode() in e.body for code in AGAIN), e
+            except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+                pass
+            deadline = time.monotonic() + 300
+            while any(r["current_operations"] for r in self.labelled(label).values()):
+                assert time.monotonic() < deadline, self.labelled(label)
+                time.sleep(0.02)
+            found = done()
+            if found:
+                return found
+
+    # -- the operations --
+
+    def new_label(self):
+        self.made += 1
+        return "%s, disk %d" % (self.name, self.made)
+
+    def find(self):
+        """There is one disk for each label; where they are now."""
+        for label, disk in self.disks.items():
+            there = self.labelled(label)
+            assert len(there) == 1, "%s is %d disks" % (label, len(there))
+            disk.vdi = next(iter(there))
+
+    def vdi(self, label):
+        return self.disks[label].vdi
+
+    def either(self):
+        return self.rng.choice([self.ask, self.ask_async])
+
+    def create(self):
+        label, sr, fmt = self.new_label(), self.rng.choice(self.srs), self.rng.choice(FORMATS)
+        self.until_done(label, lambda: self.ask("VDI.create", {
+            "name_label": label, "SR": sr, "virtual_size": str(SIZE), "type": "user",
+            "sharable": False, "read_only": False, "other_config": {},
+            "sm_config": {"image-format": fmt}}), lambda: self.labelled(label))
+        self.disks[label] = Disk(0, SIZE, False)
+        self.find()
+        self.fill(label)
+
+    def fill(self, label):
+        disk, content = self.disks[label], self.rng.randrange(1, CONTENTS)
+        path = Contents.path(self.smd.dir, content, disk.size)
+
+        def put():
+            self.ask("VDI.get_uuid", disk.vdi)      # with a session that is valid
+            with open(path, "rb") as f:
+                status, _, body = self.smd.http(
+                    "PUT", "/import_raw_vdi?session_id=%s&vdi=%s" % (self.session, disk.vdi), f,
+                    {"Content-Length": str(disk.size)})
+            if status != 200:
+                raise HttpError(status, body)
+        self.until_done(label, put, lambda: False)
+        disk.content = content
+
+    def another(self, label, call, snapshot=False):
+        """A disk that comes of this one has its label at first."""
+        new, disk = self.new_label(), self.disks[label]
+        known = {disk.vdi}
+
+        def came():
+            there = set(self.labelled(label)) - known
+            assert len(there) <= 1, "one call, and new disks: %r" % there
+            return next(iter(there), None)
+        vdi = self.until_done(label, call, came)
+        expect_eq(vdi, came(), "the disk that came")
+        self.again(self.ask, "VDI.set_name_label", vdi, new)
+        self.disks[new] = Disk(disk.content, disk.size, snapshot)
+        self.disks[new].vdi = vdi
+
+    def copy(self, label):
+        ask, sr = self.either(), self.rng.choice(self.srs)
+        self.another(label, lambda: ask("VDI.copy", self.vdi(label), sr))
+
+    def snapshot(self, label):
+        ask = self.either()
+        self.another(label, lambda: ask("VDI.snapshot", self.vdi(label)), True)
+
+    def clone(self, label):
+        self.another(label, lambda: self.ask("VDI.clone", self.vdi(label)))
+
+    def migrate(self, label):
+        ask, sr, old = self.either(), self.rng.choice(self.srs), self.vdi(label)
+        options = {"dest-img-format": self.rng.choice(FORMATS),
+                   "snapshots": self.rng.choice(["true", "false"]),
+                   "verify": self.rng.choice(["true", "false"]),
+                   "bytes-per-second": self.rng.choice(["0", str(2 * MIB)])}
+        self.until_done(label, lambda: ask("VDI.pool_migrate", old, sr, options),
+                        lambda: old not in self.labelled(label))
+        self.find()
+
+    def resize(self, label):
+        disk = self.disks[label]
+        size = self.rng.randrange(disk.size, SIZE + STEPS * STEP, STEP)
+        self.until_done(label, lambda: self.ask("VDI.resize", disk.vdi, str(size)), lambda: (
+            self.labelled(label)[disk.vdi]["virtual_size"] == str(size)))
+        disk.size = size
+
+    def destroy(self, label):
+        self.until_done(label, lambda: self.ask("VDI.destroy", self.vdi(label)),
+                        lambda: not self.labelled(label))
+        del self.disks[label]
+
+    def step(self):
+        if not self.disks or (len(self.disks) < 3 and self.rng.random() < 0.5):
+            return self.create()
+        label = self.rng.choice(list(self.disks))
+        what = self.rng.choice(["fill", "copy", "snapshot", "snapshot", "clone", "migrate",
+                                "migrate", "resize", "destroy", "destroy"])
+        if len(self.disks) > 8:
+            what = "destroy"
+        elif self.disks[label].snapshot and what in ("fill", "migrate", "resize"):
+            what = "copy"
+        try:
+            getattr(self, what)(label)
+        except ApiError as e:
+            if e.code != TOO_DEEP:
+                raise
+        self.did[what] = self.did.get(what, 0) + 1
+
+    def run(self):
+        try:
+            while self.gate.enter():
+                try:
+                    self.step()
+                finally:
+                    self.gate.leave()
+        except BaseException as e:      # shown by the main thread
+            self.error = e
+
+
+class Gate:
+    """Where clients stop between two operations."""
 
     def __init__(self):
-        self.lock = threading.Lock()
-        self.known = {}         # acknowledged
-        self.maybe = []         # (set of uuids that may be gone, digest that may have come)
+        self.changed = threading.Condition()
+        self.open, self.over, self.inside = False, False, 0
+
+    def enter(self):
+        with self.changed:
+            self.changed.wait_for(lambda: self.open or self.over)
+            self.inside += not self.over
+            return not self.over
+
+    def leave(self):
+        with self.changed:
+            self.inside -= 1
+            self.changed.notify_all()
+
+    def set(self, open, over=False):
+        with self.changed:
+            self.open, self.over = open, over
+            self.changed.notify_all()
+            if not open:
+                assert self.changed.wait_for(lambda: not self.inside, 600), "an operation hangs"
 
 
-def client(smd, srs, model, stop, seed, image, digest):
-    """Random operations until the daemon dies. Each client has disks of its own."""
-    rng = random.Random(seed)
-    mine = {}
-    while not stop.is_set():
-        pending = None
-        try:
-            what = rng.choice(["create", "migrate", "migrate", "destroy"])
-            if what == "create" or not mine:
-                pending = ("create", None, None)
-                vdi = smd.make_vdi(rng.choice(srs), SIZE, rng.choice(FORMATS))
-                uuid = smd.call("VDI.get_uuid", vdi)
-                with model.lock:
-                    model.known[uuid] = None
-                mine[vdi] = uuid
-                if rng.random() < 0.7:
-                    pending = ("import", uuid, digest)
-                    smd.import_vdi(vdi, image)
-                    with model.lock:
-                        model.known[uuid] = digest
-            elif what == "migrate":
-                vdi = rng.choice(list(mine))
-                uuid = mine[vdi]
-                pending = ("migrate", uuid, model.known[uuid])
-                new = smd.call("VDI.pool_migrate", vdi, rng.choice(srs),
-                               {"dest-img-format": rng.choice(FORMATS)})
-                new_uuid = smd.call("VDI.get_uuid", new)
-                with model.lock:
-                    model.known[new_uuid] = model.known.pop(uuid)
-                del mine[vdi]
-                mine[new] = new_uuid
-            else:
-                vdi = rng.choice(list(mine))
-                pending = ("destroy", mine[vdi], None)
-                smd.call("VDI.destroy", vdi)
-                with model.lock:
-                    del model.known[mine[vdi]]
-                del mine[vdi]
-        except ApiError as e:
-            # A worker was killed under it: that alone may fail.
-            assert e.code in ("JOB_WORKER_FAILED", "OTHER_OPERATION_IN_PROGRESS"), e
-        except HttpError as e:
-            assert b"JOB_WORKER_FAILED" in e.body, e
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
-            with model.lock:
-                model.maybe.append(pending)
-            return
+def check_database(smd):
+    """What a crash has left, as another program reads it: a copy, to change nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        for path in glob.glob(os.path.join(smd.state, "smd.db*")):
+            shutil.copy(path, directory)
+        db = sqlite3.connect(os.path.join(directory, "smd.db"))
+        expect_eq(db.execute("PRAGMA integrity_check").fetchall(), [("ok",)], "integrity")
+        db.close()
 
 
-def check(smd, srs, model, digest):
-    records = smd.call("VDI.get_all_records")
-    by_uuid = {r["uuid"]: r for r in records.values()}
-    maybe_gone = {m[1] for m in model.maybe if m and m[1]}
-    for uuid, wanted in model.known.items():
-        if uuid not in by_uuid:
-            assert uuid in maybe_gone, "acknowledged, and gone: " + uuid
-    files = {}
+def check(smd, srs, clients):
+    smd.wait_jobs()
+    disks = {}
+    for client in clients:
+        if client.error:
+            raise client.error
+        client.find()
+        disks.update({d.vdi: (d, label) for label, d in client.disks.items()})
     for sr in srs:
-        for name in os.listdir(smd.sr_path(sr)):
-            if not name.startswith("."):
-                files[name] = os.path.join(smd.sr_path(sr), name)
-    expect_eq(sorted(files), sorted(r["location"] for r in records.values()),
-              "volumes and rows")
-    for uuid, record in by_uuid.items():
-        fmt = record["sm_config"]["image-format"]
-        path = files[record["location"]]
-        if fmt == "qcow2":
-            run("qemu-img", "check", "-f", "qcow2", path)
-        wanted = {model.known[uuid]} if uuid in model.known else {None, digest}
-        if uuid in maybe_gone:
-            wanted |= {digest}
-        actual = sha256_of_disk(path, fmt)
-        assert actual in {w or empty for w in wanted}, "content of " + uuid
-    # From here on this is what is known.
-    model.known = {}
-    model.maybe = []
-    for ref in records:
-        smd.call("VDI.destroy", ref)
+        smd.expect_files_of_rows(sr)
+    records = smd.call("VDI.get_all_records")
+    expect_eq(sorted(disks), sorted(v for v, r in records.items() if r["managed"]), "disks")
+    for vdi, (disk, label) in disks.items():
+        expect_eq(int(records[vdi]["virtual_size"]), disk.size, "size of " + label)
+        expect_eq(smd.vdi_sha256(vdi), clients[0].contents.digests[disk.content, disk.size],
+                  "content of " + label)
+    for sr in srs:
+        smd.hold_collector(sr)
+    smd.wait_jobs()
+    for sr in srs:
+        smd.check_chains(sr)
+        smd.let_collect(sr)
+    expect_eq(glob.glob(os.path.join(smd.state, "jobs", "*")), [], "marks")
 
 
-rng = random.Random(20261121)
+def kill_something(smd, rng, kills):
+    """A worker where there is one, or the daemon; sometimes the daemon is only asked to end."""
+    if rng.random() < 0.4 and smd.kill_a_worker(rng):
+        kills["worker"] += 1
+        return
+    if rng.random() < 0.1:
+        kills["SIGTERM"] += 1
+        smd.stop()
+    else:
+        kills["daemon"] += 1
+        smd.kill()
+    check_database(smd)
+    smd.start()
+
+
+rng = random.Random(SEED)
 with Smd() as smd:
     srs = [smd.make_sr("one"), smd.make_sr("two")]
-    image = os.path.join(smd.dir, "content.raw")
-    fill_raw(image, SIZE, runs=8)
-    digest = sha256_of_file(image)
-    with open(os.path.join(smd.dir, "empty.raw"), "wb") as f:
-        f.truncate(SIZE)
-    empty = sha256_of_file(os.path.join(smd.dir, "empty.raw"))
-    model = Model()
-    for number in range(ROUNDS):
-        stop = threading.Event()
-        threads = []
-        errors = []
-
-        def guarded(*args):
-            try:
-                client(*args)
-            except BaseException as e:      # shown by the main thread
-                errors.append(e)
-
-        for i in range(4):
-            threads.append(threading.Thread(target=guarded, args=(
-                smd, srs, model, stop, number * 10 + i, image, digest)))
-            threads[-1].start()
-        until = time.monotonic() + rng.uniform(0.3, 2.5)
-        while time.monotonic() < until:
-            time.sleep(rng.uniform(0.02, 0.2))
-            if rng.random() < 0.3:
-                smd.kill_a_worker(rng)
-        smd.kill()
-        stop.set()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
-        smd.start()
-        smd.wait_jobs()
-        check(smd, srs, model, digest)
+    gate, contents = Gate(), Contents(smd.dir)
+    clients = [Client(smd, srs, gate, contents, number) for number in range(4)]
+    kills = {"daemon": 0, "worker": 0, "SIGTERM": 0}
+    for client in clients:
+        client.start()
+    for number in range(1, ROUNDS + 1):
+        gate.set(True)
+        time.sleep(rng.uniform(0.05, 1.2))
+        kill_something(smd, rng, kills)
+        if number % LOOK_EVERY == 0 or number == ROUNDS:
+            gate.set(False)
+            check(smd, srs, clients)
+            print(number, kills, flush=True)
+    gate.set(False, over=True)
+    done = {}
+    for client in clients:
+        client.join()
+        for what, count in client.did.items():
+            done[what] = done.get(what, 0) + count
+    print("done:", done)
