@@ -324,7 +324,8 @@ static int
 start_handlers(struct smd_error *err)
 {
 	static const struct call_binding *const tables[] = {
-		api_event_handlers, api_generic_handlers, api_host_handlers, api_message_handlers,
+		api_event_handlers, api_generic_handlers, api_host_handlers, api_measure_handlers,
+		api_message_handlers,
 		api_network_handlers, api_pbd_handlers, api_pool_handlers, api_session_handlers,
 		api_sm_handlers, api_sr_handlers, api_system_handlers, api_task_handlers,
 		api_vbd_handlers, api_vdi_handlers,

@@ -14,7 +14,7 @@
  *
  * History of the ABI
  *   1  (0.1)  first release
- *   1  (0.2)  appended: usage, taken
+ *   1  (0.1)  appended: usage, taken
  * Members are appended, never reordered or removed; the loader copies the
  * smaller of the two struct sizes over zeroes. SMD_FORMAT_ABI changes only when
  * an old module could no longer be served.

@@ -77,7 +77,8 @@ const struct api_class api_class_SR = {
 		{ "tags", &api_string_set, API_RW, .doc = "tags for grouping and search",
 		  .role = API_VM_OPERATOR },
 		{ "sm_config", &api_string_map, API_RW,
-		  .doc = "settings and findings of the driver" },
+		  .doc = "settings and findings of the driver; rate-from-UUID: the bytes a second that "
+			 "copies from that SR moved" },
 		{ "blobs", &api_blob_map, API_DYNAMIC_RO,
 		  .doc = "binary objects of the SR, by name" },
 		{ "local_cache_enabled", &api_bool, API_DYNAMIC_RO,
@@ -150,6 +151,20 @@ const struct api_class api_class_SR = {
 		  .result = &api_string_map, .result_doc = "the reasons, by the name of the volume",
 		  .errors = API_ERRORS(SMD_E_SR_HAS_NO_PBDS, SMD_E_SR_NOT_ATTACHED,
 				       SMD_E_SR_BACKEND_FAILURE_40),
+		  .flags = API_READ_ONLY },
+		{ .name = "measure", .since = "0.1",
+		  .doc = "Whether an image that is to be sent here would fit, and what stands in its "
+			 "way; for what the sender knows of it.",
+		  .params = API_LIST(struct api_param,
+			{ "sr", &api_ref_SR, .doc = "the SR" },
+			{ "options", &api_string_map,
+			  .doc = "virtual-size: the disk's; bytes-FORMAT: what it takes in that "
+				 "format, as smd-img measure says; dest-img-format: as "
+				 "VDI.pool_migrate's; into: ref of the VDI whose content it is to be; "
+				 "staged: bytes that are there as they came until they are converted",
+			  .flags = API_PARAM_REST }),
+		  .result = &api_string_map, .result_doc = "as VDI.measure's",
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID, SMD_E_INVALID_VALUE),
 		  .flags = API_READ_ONLY },
 		{ .name = "update", .since = "0.1",
 		  .doc = "Read the sizes of the SR afresh.",

@@ -272,6 +272,36 @@ const struct api_class api_class_VDI = {
 		  .result = &chain_nodes, .result_doc = "the images, the VDI's first, the base last",
 		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID, SMD_E_SR_BACKEND_FAILURE_109),
 		  .flags = API_READ_ONLY },
+		/* A map of strings, though some of it is numbers and lists: whatever client there
+		 * is reads it, of xapi's or of a later smd with keys more. */
+		{ .name = "measure", .since = "0.1",
+		  .doc = "What VDI.pool_migrate with the same parameters, or VDI.copy to that SR, would "
+			 "take and what it would fail with, without doing any of it: both plan by "
+			 "the same.",
+		  .params = API_LIST(struct api_param,
+			{ "vdi", &api_ref_VDI, .doc = "the VDI" },
+			{ "sr", &api_ref_SR, .doc = "where to" },
+			{ "options", &api_string_map,
+			  .doc = "as VDI.pool_migrate's: dest-img-format (or several, with commas: "
+				 "the first that can be), snapshots, verify, bytes-per-second. "
+				 "copy=true: VDI.copy is meant. "
+				 "exact=true: read all data, since zeroes that are stored as data "
+				 "are not copied; else bytes-required is a bound where there are any",
+			  .flags = API_PARAM_REST, .dflt = "{}" }),
+		  .result = &api_string_map,
+		  .result_doc = "a map of text, which every client can read, with numbers in decimal "
+				"and lists as JSON; a key that is not known is not there. fits: true "
+				"or false; format: the one it gets; virtual-size; images: how many "
+				"go; data-bytes: to move; bytes-required: what the finished images "
+				"take in the SR; peak-destination, peak-source: what is taken at "
+				"most meanwhile; free-destination, free-source; bytes-per-second: the "
+				"rate of earlier copies between these SRs; seconds: at that rate; "
+				"exact; obstacles: [{code, params, message}], the errors it would "
+				"fail with; formats: [{format, fits, bytes-required, and where it "
+				"does not fit code, params, message}], all formats there are",
+		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID, SMD_E_INVALID_VALUE,
+				       SMD_E_TASK_CANCELLED),
+		  .flags = API_ASYNC },
 		{ .name = "resize", .since = "0.1",
 		  .doc = "Grow a disk that is not in use.",
 		  .params = API_LIST(struct api_param,
@@ -298,7 +328,8 @@ const struct api_class api_class_VDI = {
 			{ "vdi", &api_ref_VDI, .doc = "the VDI to move" },
 			{ "sr", &api_ref_SR, .doc = "where to; its own SR converts in place" },
 			{ "options", &api_string_map,
-			  .doc = "dest-img-format: the format, the SR's choice without it; "
+			  .doc = "dest-img-format: the format, or several with commas between "
+				 "them, the first that can be; the SR's choice without it; "
 				 "snapshots=true: with all its snapshots in the SR, which get new "
 				 "refs and uuids too and share there what they share here; what "
 				 "lies on a raw base then is in the SR's first format that can; "

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/checked.h"
 #include "common/image/io.h"
 #include "common/image/ops.h"
 #include "common/mem.h"
@@ -328,6 +329,7 @@ smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_targ
 	const struct smd_format *format;
 	struct smd_measured measured;
 	struct smd_create params;
+	uint64_t at_least;
 
 	if (source) {
 		if (smd_source_open(source, &chain, err) != 0 ||
@@ -341,15 +343,18 @@ smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_targ
 	if (!(format->caps & SMD_CAP_CREATE))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, target->name,
 				      "the module of %s makes no images", format->name);
+	at_least = target->virtual_size;
 	target->virtual_size = virtual_size;
 	if (smd_target_round(target, err) != 0)
 		return -1;
+	virtual_size = target->virtual_size;
+	target->virtual_size = smd_max_u64(virtual_size, at_least);
 	measure_params(target, &params);
 	options->upper = target->upper;
 	options->base = base;
 	if (smd_measure(chain, format, &params, options, &measured, err) != 0)
 		return -1;
-	*ret = measure_result(&measured, target->virtual_size);
+	*ret = measure_result(&measured, virtual_size);
 	return 0;
 }
 

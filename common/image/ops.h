@@ -109,7 +109,8 @@ int smd_op_check(int fd, const char *name, const char *format, uint32_t repair,
 		 json **ret, int *ret_exit, struct smd_error *err);
 int smd_op_map(struct smd_source *source, json **ret, struct smd_error *err);
 /* {"required": bytes of the file, "fully-allocated", "allocated": what its pages take,
- * "virtual-size", "data"}. source NULL: an empty disk of this size. options: exact and
+ * "virtual-size": the source's, as the format rounds it, "data"}. The image is as large,
+ * and at least as the target says. source NULL: an empty disk of this size. options: exact and
  * progress; the rest is the target's. */
 int smd_op_measure(struct smd_source *source, uint64_t virtual_size, struct smd_target *target,
 		   struct smd_measure_options *options, json **ret, struct smd_error *err);

@@ -9,6 +9,7 @@
 extern const struct call_binding api_event_handlers[];
 extern const struct call_binding api_generic_handlers[];	/* get_record, set_X … */
 extern const struct call_binding api_host_handlers[];
+extern const struct call_binding api_measure_handlers[];
 extern const struct call_binding api_message_handlers[];
 extern const struct call_binding api_network_handlers[];
 extern const struct call_binding api_pbd_handlers[];

@@ -8,6 +8,7 @@ libapi_la_SOURCES = \
 	api/handlers.h \
 	api/host.c \
 	api/image.c \
+	api/measure.c \
 	api/message.c \
 	api/network.c \
 	api/pbd.c \

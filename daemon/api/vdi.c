@@ -703,54 +703,12 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 
 /* ---- pool_migrate ---- */
 
-/* "true" or "1", "false" or "0". */
-static int
-parse_flag(json *options, const char *key, bool *ret, struct smd_error *err)
-{
-	const char *value = smd_json_str(options, key, "false");
-
-	*ret = strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
-	if (!*ret && strcmp(value, "false") != 0 && strcmp(value, "0") != 0)
-		return smd_fail_INVALID_VALUE(err, key, value, "%s is true or false", key);
-	return 0;
-}
-
-static int
-parse_options(json *options, struct carry *carry, struct smd_error *err)
-{
-	const char *limit = smd_json_str(options, "bytes-per-second", "0");
-	char *end;
-
-	if (parse_flag(options, "verify", &carry->verify, err) < 0 ||
-	    parse_flag(options, "snapshots", &carry->snapshots, err) < 0)
-		return -1;
-	errno = 0;
-	carry->bytes_per_second = strtoull(limit, &end, 10);
-	if (errno || end == limit || *end || *limit == '-')
-		return smd_fail_INVALID_VALUE(err, "bytes-per-second", limit,
-					      "bytes-per-second is a number");
-	carry->asked = smd_json_str(options, "dest-img-format", "");
-	return 0;
-}
-
 static int
 migrate_run(struct carry *carry, json *options, char **ret_ref, struct smd_error *err)
 {
-	if (parse_options(options, carry, err) < 0 || carry_plan(carry, err) < 0)
+	if (carry_options(carry, options, err) < 0 || carry_plan(carry, err) < 0)
 		return -1;
 	return carry_run(carry, ret_ref, err);
-}
-
-/* xapi's place for this is after what runs, and what the disk is. */
-static int
-check_untracked(struct db *db, const char *vdi, struct smd_error *err)
-{
-	bool tracked;
-
-	if (db_get_bool(db, "VDI", vdi, "cbt_enabled", &tracked, err) < 0)
-		return -1;
-	return tracked ? smd_fail_VDI_CBT_ENABLED(err, vdi, "VDI %s is tracked, and its new place knows "
-						  "nothing of its changes", vdi) : 0;
 }
 
 static int
@@ -769,7 +727,7 @@ vdi_pool_migrate(struct call *call, json **ret, struct smd_error *err)
 
 	op_set_init(&ops, call->daemon, call->task_ref);
 	if (op_set_begin(&ops, "VDI", vdi, "mirror", err) < 0 ||
-	    check_untracked(call->daemon->db, vdi, err) < 0 ||
+	    carry_check_untracked(&carry, err) < 0 ||
 	    disk_find(call->daemon, vdi, &source, err) < 0 ||
 	    op_set_begin(&ops, "SR", sr_ref(source.sr), "vdi_mirror", err) < 0 ||
 	    op_set_begin(&ops, "SR", sr, "vdi_mirror", err) < 0 ||

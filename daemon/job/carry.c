@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/job/carry-impl.h"
 
-#include <inttypes.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/checked.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
@@ -17,6 +19,52 @@
 #define PROGRESS_COPY_FROM 0.01
 #define PROGRESS_COPY_TO 0.98
 #define OPEN_TRIES 16	/* the collector takes one node a step */
+
+/* ---- What is asked ---- */
+
+/* "true" or "1", "false" or "0". */
+static int
+parse_flag(json *options, const char *key, bool *ret, struct smd_error *err)
+{
+	const char *value = smd_json_str(options, key, "false");
+
+	*ret = strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
+	if (!*ret && strcmp(value, "false") != 0 && strcmp(value, "0") != 0)
+		return smd_fail_INVALID_VALUE(err, key, value, "%s is true or false, not \"%s\"",
+					      key, value);
+	return 0;
+}
+
+int
+carry_options(struct carry *carry, json *options, struct smd_error *err)
+{
+	const char *limit = smd_json_str(options, "bytes-per-second", "0");
+	char *end;
+
+	if (parse_flag(options, "verify", &carry->verify, err) < 0 ||
+	    parse_flag(options, "snapshots", &carry->snapshots, err) < 0 ||
+	    parse_flag(options, "exact", &carry->exact, err) < 0)
+		return -1;
+	errno = 0;
+	carry->bytes_per_second = strtoull(limit, &end, 10);
+	if (errno || end == limit || *end || *limit == '-')
+		return smd_fail_INVALID_VALUE(err, "bytes-per-second", limit,
+					      "bytes-per-second is a number, not \"%s\"", limit);
+	carry->asked = smd_json_str(options, "dest-img-format", "");
+	return 0;
+}
+
+int
+carry_check_untracked(const struct carry *c, struct smd_error *err)
+{
+	bool tracked;
+
+	if (db_get_bool(c->daemon->db, "VDI", c->vdi_ref, "cbt_enabled", &tracked, err) < 0)
+		return -1;
+	return tracked ? smd_fail_VDI_CBT_ENABLED(err, c->vdi_ref, "VDI %s is tracked, and its new "
+						  "place knows nothing of its changes", c->vdi_ref)
+		       : 0;
+}
 
 /* ---- What goes ---- */
 
@@ -118,8 +166,11 @@ carry_open_nodes(struct carry *c, struct smd_error *err)
 	for (size_t i = 0; i < c->n; i++) {
 		struct carry_node *node = &c->nodes[i];
 
-		if (node->moves &&
+		if (node->moves && c->ops &&
 		    op_set_begin(c->ops, "VDI", node->disk.vdi_ref, CARRY_OPERATION, err) < 0)
+			return -1;
+		if (node->moves && !c->ops && strcmp(node->disk.vdi_ref, c->vdi_ref) != 0 &&
+		    op_check(c->daemon, "VDI", node->disk.vdi_ref, CARRY_OPERATION, err) < 0)
 			return -1;
 		if (disk_open(c->daemon, &node->disk, false, CARRY_OPERATION, err) < 0)
 			return -1;
@@ -192,17 +243,29 @@ take_nodes(struct carry *c, struct smd_error *err)
 
 /* ---- What it becomes ---- */
 
-static int
-choose_formats(struct carry *c, struct smd_error *err)
+static uint64_t
+largest_size(const struct carry *c)
 {
-	CLEANUP_FREE char *base = NULL, *overlay = NULL;
 	uint64_t largest = 0;
 
-	for (size_t i = 0; i < c->n; i++) {
-		if (c->nodes[i].disk.virtual_size > largest)
-			largest = c->nodes[i].disk.virtual_size;
-	}
-	if (sr_choose_format(c->daemon, sr_ref(c->to), c->asked, largest, c->vdi_ref, &base, err) < 0)
+	for (size_t i = 0; i < c->n; i++)
+		largest = smd_max_u64(largest, c->nodes[i].disk.virtual_size);
+	return largest;
+}
+
+int
+carry_choose(struct carry *c, const char *asked, char **ret, struct smd_error *err)
+{
+	return sr_choose_format(c->daemon, sr_ref(c->to), asked, largest_size(c), c->vdi_ref, ret,
+				err);
+}
+
+static int
+choose_formats(struct carry *c, const char *asked, struct smd_error *err)
+{
+	CLEANUP_FREE char *base = NULL, *overlay = NULL;
+
+	if (carry_choose(c, asked, &base, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->n; i++) {
 		struct carry_node *node = &c->nodes[i];
@@ -210,11 +273,13 @@ choose_formats(struct carry *c, struct smd_error *err)
 
 		if (node->parent != CARRY_BASE) {
 			if (!overlay &&
-			    sr_choose_overlay_format(c->daemon, sr_ref(c->to), base, largest,
-						     c->vdi_ref, &overlay, err) < 0)
+			    sr_choose_overlay_format(c->daemon, sr_ref(c->to), base,
+						     largest_size(c), c->vdi_ref, &overlay,
+						     err) < 0)
 				return -1;
 			format = overlay;
 		}
+		new_volume_done(&node->v);
 		node->v = new_volume_name(c->daemon, c->to, format,
 					  format_round_size(c->daemon, format,
 							    node->disk.virtual_size));
@@ -285,49 +350,47 @@ add_sides(const struct carry *c, struct carry_node *node, struct worker_job *job
 
 /* The bytes it needs at its new place. */
 static int
-measure_node(struct carry *c, struct carry_node *node, uint64_t *ret_required,
-	     struct smd_error *err)
+plan_node(struct carry *c, struct carry_node *node, struct plan *plan, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = {
 		.request = request, .task_ref = c->task_ref, .urgent = true,
 	};
-	CLEANUP_JSON json *result = NULL;
-	uint64_t measured;
 
-	smd_json_set_str(request, "op", "measure");
 	if (add_sides(c, node, &job, err) < 0)
 		return -1;
-	if (worker_run(c->daemon, &job, &result, err) < 0)
-		return smd_error_prefix(err, "VDI %s", node->disk.uuid);
-	measured = (uint64_t)smd_json_int(result, "virtual-size", 0);
-	if (measured != node->v.virtual_size)
-		return smd_fail_IMAGE_CORRUPT(err, node->disk.location, "BAD_SIZE",
-				"VDI %s is known to have %" PRIu64 " bytes, and its volume has been "
-				"changed to another size: SR.scan takes that over", node->disk.uuid,
-				node->disk.virtual_size);
-	node->data = (uint64_t)smd_json_int(result, "data", 0);
-	*ret_required = (uint64_t)smd_json_int(result, "allocated", 0);
+	return plan_image(plan, &job, &node->disk, node->v.virtual_size, &node->data, err);
+}
+
+int
+carry_open(struct carry *c, struct smd_error *err)
+{
+	return take_nodes(c, err);
+}
+
+int
+carry_needs(struct carry *c, const char *asked, struct plan *ret, struct smd_error *err)
+{
+	*ret = (struct plan){ .daemon = c->daemon, .to = c->to, .exact = c->exact };
+	if (choose_formats(c, asked, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n; i++) {
+		if (plan_node(c, &c->nodes[i], ret, err) < 0)
+			return -1;
+	}
 	return 0;
 }
 
 int
 carry_plan(struct carry *c, struct smd_error *err)
 {
-	uint64_t required = 0;
+	struct plan plan;
 
-	if (take_nodes(c, err) < 0 || choose_formats(c, err) < 0)
+	if (carry_open(c, err) < 0 || carry_needs(c, c->asked, &plan, err) < 0)
 		return -1;
-	for (size_t i = 0; i < c->n; i++) {
-		uint64_t needs;
-
-		if (measure_node(c, &c->nodes[i], &needs, err) < 0)
-			return -1;
-		required += needs;
-		c->data += c->nodes[i].data;
-	}
+	c->data = plan.data;
 	task_progress(c->daemon->tasks, c->task_ref, PROGRESS_COPY_FROM);
-	return sr_check_room(c->to, required, err);
+	return plan_room(&plan, err);
 }
 
 /* ---- The copies ---- */
@@ -374,6 +437,8 @@ copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_er
 		return smd_error_prefix(err, "VDI %s", node->disk.uuid);
 	digest = smd_json_str(result, "digest", NULL);
 	node->digest = digest ? smd_strdup(digest) : NULL;
+	if (!c->bytes_per_second)
+		plan_rate_seen(c->daemon, sr_uuid(c->from), sr_ref(c->to), result, c->verify);
 	/* For XenServer's tools: nobody uses the image itself. */
 	if (!node->moves && volume_set_hidden(c->to, node->v.tmp, node->v.format, true, err) < 0)
 		return -1;

@@ -18,6 +18,7 @@
 
 #include "common/error.h"
 #include "daemon/job/lasting.h"
+#include "daemon/job/plan.h"
 #include "daemon/sr/volume.h"
 
 struct carry_node;
@@ -33,8 +34,10 @@ struct carry {
 	bool snapshots;
 	bool verify;
 	uint64_t bytes_per_second;	/* 0: no limit */
-	struct op_set *ops;		/* of the VDIs that move, and of the SRs */
-	/* Found by carry_plan: parents before children. */
+	bool exact;			/* of the plan */
+	struct op_set *ops;		/* of the VDIs that move, and of the SRs; NULL: it is only
+					 * seen whether the VDIs could */
+	/* Found by carry_open: parents before children. */
 	size_t n;
 	struct carry_node *nodes;
 	uint64_t data;			/* bytes to move */
@@ -43,8 +46,18 @@ struct carry {
 	struct lasting *lasting;	/* &job, or that of who took the job up */
 };
 
-/* Open and lock all of it; sizes, formats, room: VDI_TOO_LARGE, VDI_INCOMPATIBLE_TYPE,
- * SR_OPERATION_NOT_SUPPORTED [sr], SR_FULL, and what disk_open says. */
+/* The options of VDI.pool_migrate, which have to outlive it: INVALID_VALUE. */
+int carry_options(struct carry *c, json *options, struct smd_error *err);
+/* VDI_CBT_ENABLED. xapi's place for this is after what runs, and what the disk is. */
+int carry_check_untracked(const struct carry *c, struct smd_error *err);
+/* Open and lock all of it: what disk_open says. */
+int carry_open(struct carry *c, struct smd_error *err);
+/* The format of what lies on nothing, of those asked for. The caller frees *ret. */
+int carry_choose(struct carry *c, const char *asked, char **ret, struct smd_error *err);
+/* What it takes in the format asked for: VDI_TOO_LARGE, VDI_INCOMPATIBLE_TYPE,
+ * SR_OPERATION_NOT_SUPPORTED [sr]. May be asked again, for another one. */
+int carry_needs(struct carry *c, const char *asked, struct plan *ret, struct smd_error *err);
+/* Both, and whether there is room for it: SR_FULL. */
 int carry_plan(struct carry *c, struct smd_error *err);
 /* *ret_ref: the VDI at its new place, the caller's. JOB_STOPPED: the next start goes on. */
 int carry_run(struct carry *c, char **ret_ref, struct smd_error *err);

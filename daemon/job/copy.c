@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
+#include "daemon/job/plan.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
@@ -120,6 +121,7 @@ copy_volume(struct copy *c, char **ret_digest, struct smd_error *err)
 
 	if (lasting_copy(c->lasting, &copy, &result, err) < 0)
 		return smd_error_prefix(err, "VDI %s", c->source.uuid);
+	plan_rate_seen(c->daemon, sr_uuid(c->source.sr), sr_ref(c->sr), result, false);
 	digest = smd_json_str(result, "digest", NULL);
 	*ret_digest = digest ? smd_strdup(digest) : NULL;
 	return new_volume_publish(&c->v, err);

@@ -5,6 +5,7 @@
 
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/plan.h"
 #include "daemon/sr/tree.h"
 
 #define BASE_NAME "base copy"	/* as XenServer's SRs name them */
@@ -156,10 +157,9 @@ converted_source(const struct land *land, size_t i, struct worker_job *job,
 	return TAKE_PTR(source);
 }
 
-/* Run one question or conversion about the i-th image. job's descriptors are closed. */
+/* Both sides of a request about the i-th image; the job is done with where that fails. */
 static int
-land_work(const struct land *land, size_t i, const char *op, struct worker_job *job, json **ret,
-	  struct smd_error *err)
+land_sides(const struct land *land, size_t i, struct worker_job *job, struct smd_error *err)
 {
 	const struct new_volume *v = &land->images[i].volume;
 	bool overlay = i + 1 < land->n_converted, convert = v->fd >= 0;
@@ -167,7 +167,6 @@ land_work(const struct land *land, size_t i, const char *op, struct worker_job *
 
 	if (!source)
 		goto fail;
-	smd_json_set_str(job->request, "op", op);
 	smd_json_set(job->request, "source", source);
 	target = target_of_fd(v->fd, convert ? v->name : "the new image", land->format,
 			      land->images[i].virtual_size, job, err);
@@ -184,27 +183,26 @@ land_work(const struct land *land, size_t i, const char *op, struct worker_job *
 		smd_json_set_str(target, "parent_name", land->images[i + 1].volume.name);
 	}
 	worker_loads(job, sr_ref(land->l->staging->sr));
-	return worker_run(land->l->daemon, job, ret, err);
+	return 0;
 fail:
 	worker_job_done(job);
 	return -1;
 }
 
 static int
-land_measure(const struct land *land, struct smd_error *err)
+land_plan(const struct land *land, struct smd_error *err)
 {
-	uint64_t required = 0;
+	struct plan plan = { .daemon = land->l->daemon, .to = land->l->staging->sr };
 
 	for (size_t i = 0; i < land->n_converted; i++) {
 		CLEANUP_JSON json *request = json_object_new_object();
 		struct worker_job job = { .request = request, .urgent = true };
-		CLEANUP_JSON json *result = NULL;
 
-		if (land_work(land, i, "measure", &job, &result, err) < 0)
+		if (land_sides(land, i, &job, err) < 0 ||
+		    plan_image(&plan, &job, NULL, 0, NULL, err) < 0)
 			return -1;
-		required += (uint64_t)smd_json_int(result, "allocated", 0);
 	}
-	return sr_check_room(land->l->staging->sr, required, err);
+	return plan_room(&plan, err);
 }
 
 /* From the base up, since each lies on the one before it. */
@@ -214,7 +212,7 @@ land_convert(struct land *land, struct smd_error *err)
 	const struct landing *l = land->l;
 	double share = (l->progress_to - l->progress_from) / (double)land->n_converted;
 
-	if (land_measure(land, err) < 0)
+	if (land_plan(land, err) < 0)
 		return -1;
 	for (size_t i = land->n_converted; i-- > 0;) {
 		CLEANUP_JSON json *request = json_object_new_object();
@@ -230,7 +228,9 @@ land_convert(struct land *land, struct smd_error *err)
 		if (new_volume_begin(l->daemon, "import_image", l->staging->sr, land->format, size,
 				     NULL, NULL, &image->volume, err) < 0)
 			return -1;
-		if (land_work(land, i, "convert", &job, &result, err) < 0)
+		smd_json_set_str(request, "op", "convert");
+		if (land_sides(land, i, &job, err) < 0 ||
+		    worker_run(l->daemon, &job, &result, err) < 0)
 			return volume_fail(l->staging->sr, err);
 		if (new_volume_publish(&image->volume, err) < 0)
 			return -1;

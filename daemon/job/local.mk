@@ -20,8 +20,12 @@ libjob_la_SOURCES = \
 	job/land.h \
 	job/lasting.c \
 	job/lasting.h \
+	job/measure.c \
+	job/measure.h \
 	job/move.c \
 	job/move.h \
+	job/plan.c \
+	job/plan.h \
 	job/process.c \
 	job/process.h \
 	job/queue.c \

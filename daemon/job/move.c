@@ -1,29 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/job/move.h"
 
-#include <inttypes.h>
-
 #include "daemon/db/db.h"
+#include "daemon/job/plan.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
 /* The task's share of the parts of a move: the plan, the copy, the commit. */
 #define PROGRESS_COPY_FROM 0.01
 #define PROGRESS_COPY_TO 0.98
-
-/* What is copied is the disk of the row; the source goes when it has been. */
-static int
-check_source_size(const struct move *move, uint64_t measured, struct smd_error *err)
-{
-	struct disk *source = move->source;
-
-	if (measured == format_round_size(move->daemon, move->format, source->virtual_size))
-		return 0;
-	return smd_fail_IMAGE_CORRUPT(err, source->location, "BAD_SIZE",
-				      "VDI %s is known to have %" PRIu64 " bytes, and its volume has "
-				      "been changed to another size: SR.scan takes that over",
-				      source->uuid, source->virtual_size);
-}
 
 /* An open disk as a member of a request; the job is done with where that fails. */
 static int
@@ -45,24 +30,24 @@ move_check(const struct move *move, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .urgent = true };
-	CLEANUP_JSON json *result = NULL;
+	struct plan plan = { .daemon = move->daemon, .to = move->sr };
+	struct disk *disk = move->source;
 	json *source, *target;
 
-	source = disk_source(move->source, &job, false, err);
+	source = disk_source(disk, &job, false, err);
 	if (!source)
 		return -1;
-	smd_json_set_str(request, "op", "measure");
 	smd_json_set(request, "source", source);
 	target = target_of_fd(-1, "the new image", move->format, move->virtual_size, &job, err);
 	smd_json_set(request, "target", target);
 	if (move->base && add_source(target, "parents", move->base, &job, err) < 0)
 		return -1;
-	if (worker_run(move->daemon, &job, &result, err) < 0)
-		return smd_error_prefix(err, "VDI %s", move->source->uuid);
-	if (check_source_size(move, (uint64_t)smd_json_int(result, "virtual-size", 0), err) < 0)
+	/* What is copied is the disk of the row; the source goes when it has been. */
+	if (plan_image(&plan, &job, disk, format_round_size(move->daemon, move->format,
+							    disk->virtual_size), NULL, err) < 0)
 		return -1;
 	task_progress(move->daemon->tasks, move->task_ref, PROGRESS_COPY_FROM);
-	return sr_check_room(move->sr, (uint64_t)smd_json_int(result, "allocated", 0), err);
+	return plan_room(&plan, err);
 }
 
 int

@@ -291,15 +291,13 @@ choose_by_driver(struct daemon *daemon, const char *sr_ref, const char *asked, c
 	return err->code ? -1 : 0;
 }
 
-int
-sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
-		 uint64_t virtual_size, const char *vdi_ref, char **ret, struct smd_error *err)
+/* lower: one name or none. */
+static int
+choose_one(struct daemon *daemon, const char *sr_ref, const char *lower, uint64_t virtual_size,
+	   const char *vdi_ref, char **ret, struct smd_error *err)
 {
-	CLEANUP_FREE char *lower = smd_strdup(asked);
 	CLEANUP_JSON json *names = NULL;
 
-	for (char *p = lower; *p; p++)
-		*p = (char)tolower((unsigned char)*p);
 	if (sr_formats(daemon, sr_ref, &names, err) < 0)
 		return -1;
 	if (json_object_array_length(names) == 0)
@@ -317,6 +315,32 @@ sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
 		}
 	}
 	return fail_too_large(daemon, lower, names, virtual_size, vdi_ref, err);
+}
+
+int
+sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
+		 uint64_t virtual_size, const char *vdi_ref, char **ret, struct smd_error *err)
+{
+	CLEANUP_FREE char *lower = smd_strdup(asked);
+	char *rest = lower, *word;
+	bool any = false;
+
+	for (char *p = lower; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	while ((word = strsep(&rest, ", \t"))) {
+		struct smd_error unfit CLEANUP_ERROR = SMD_ERROR_INIT;
+
+		if (!*word)
+			continue;
+		any = true;
+		if (choose_one(daemon, sr_ref, word, virtual_size, vdi_ref, ret, &unfit) == 0) {
+			smd_error_clear(err);
+			return 0;
+		}
+		if (!err->code)
+			smd_error_move(err, &unfit);
+	}
+	return any ? -1 : choose_one(daemon, sr_ref, "", virtual_size, vdi_ref, ret, err);
 }
 
 static int

@@ -318,6 +318,20 @@ begin_in_transaction(struct daemon *daemon, const char *cls, const char *ref,
 }
 
 int
+op_check(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
+	 struct smd_error *err)
+{
+	CLEANUP(subject_done) struct subject subject = { .vdi = NULL };
+	CLEANUP_JSON json *current = NULL;
+
+	if (db_get(daemon->db, cls, ref, "current_operations", &current, err) < 0 ||
+	    check_running(cls, ref, operation, current, err) < 0 ||
+	    subject_load(daemon, cls, ref, &subject, err) < 0)
+		return -1;
+	return check_subject(&subject, operation, err);
+}
+
+int
 op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
 	 const char *key, struct smd_error *err)
 {

@@ -45,10 +45,10 @@ int pbd_detach(struct daemon *daemon, const char *pbd_ref, struct smd_error *err
 
 /* Formats the SR takes (lower case, its preference first); empty: undeclared. */
 int sr_formats(struct daemon *daemon, const char *sr_ref, json **ret, struct smd_error *err);
-/* The format a disk of this size gets when asked for `asked` ("" for none, any
- * case): checked against the SR's list (VDI_INCOMPATIBLE_TYPE) and the format's
- * limits (VDI_TOO_LARGE names what would fit). vdi_ref: the disk that moves,
- * "" for a new one. The caller frees *ret. */
+/* The format a disk of this size gets when asked for `asked` ("" for none, any case;
+ * of several, with commas between them, the first that can be): checked against the
+ * SR's list (VDI_INCOMPATIBLE_TYPE) and the format's limits (VDI_TOO_LARGE names what
+ * would fit). vdi_ref: the disk that moves, "" for a new one. The caller frees *ret. */
 int sr_choose_format(struct daemon *daemon, const char *sr_ref, const char *asked,
 		     uint64_t virtual_size, const char *vdi_ref, char **ret,
 		     struct smd_error *err);
@@ -66,6 +66,9 @@ int sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err);
  * the purpose. op_end of an object that is gone is fine. */
 int op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
 	     const char *key, struct smd_error *err);
+/* Whether it could begin now. */
+int op_check(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
+	     struct smd_error *err);
 void op_end(struct daemon *daemon, const char *cls, const char *ref, const char *key);
 /* The operations of one call, ended together. */
 struct op_set {
