@@ -107,6 +107,9 @@ args_take_standard(struct args *args)
 	value = args_take(args, "minimal");
 	if (value)
 		args->minimal = strcmp(value, "true") == 0;
+	value = args_take(args, "dry-run");
+	if (value)
+		args->dry_run = strcmp(value, "false") != 0;
 	for (size_t i = 0; i < sizeof without_meaning / sizeof without_meaning[0]; i++) {
 		for (size_t w = 0; w < args->n_words; w++) {
 			if (strcmp(args->words[w].key, without_meaning[i]) == 0)

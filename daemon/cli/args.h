@@ -29,6 +29,7 @@ struct args {
 	char *ca;		/* --ca: a certificate to trust; NULL: the system's */
 	bool tls;		/* --tls or --ca */
 	bool minimal;
+	bool dry_run;		/* say what would be, do nothing */
 	bool json;
 	bool help;
 	bool version;

@@ -197,6 +197,10 @@ call_print(struct cli *cli, json *method, json *value, struct smd_error *err)
 	CLEANUP_JSON json *text = NULL;
 	const char *ref;
 
+	if (strcmp(describe_name(method), "measure") == 0) {
+		measure_print(cli, type, value);
+		return 0;
+	}
 	if (strcmp(describe_kind(type), "ref") != 0 || !json_object_is_type(value, json_type_string)) {
 		list_print_value(cli, type, value);
 		return 0;
@@ -235,6 +239,12 @@ call_run(struct cli *cli, json *cls, json *method, struct smd_error *err)
 
 	if (call_params(cli, cls, method, &params, err) < 0)
 		return -1;
+	if (cli->args->dry_run) {
+		int r = measure_call(cli, method, params, err);
+
+		json_object_put(params);
+		return r;
+	}
 	if (!task) {
 		if (server_call(cli->server, name, params, &result, err) < 0)
 			return -1;

@@ -73,6 +73,19 @@ int transfer_export(struct cli *cli, struct smd_error *err);
 int transfer_image_import(struct cli *cli, struct smd_error *err);
 int transfer_image_export(struct cli *cli, struct smd_error *err);
 
+/* measure.c: the answer of VDI.measure and SR.measure, and --dry-run of what it is the plan
+ * of: of a call with these parameters, and of sending a file. */
+void measure_print(struct cli *cli, json *type, json *answer);
+bool measure_stands_for(json *cls, json *method);
+int measure_call(struct cli *cli, json *method, json *params, struct smd_error *err);
+struct measured_file {
+	const char *filename, *format;	/* format NULL: smd-img finds out */
+	const char *sr, *into;		/* refs; into NULL: a new VDI */
+	const char *wanted;		/* dest-img-format; NULL: the SR's choice */
+	bool staged;			/* the server keeps what comes until it is converted */
+};
+int measure_file(struct cli *cli, struct measured_file *file, struct smd_error *err);
+
 /* tree.c: vdi-tree. */
 int tree_run(struct cli *cli, struct smd_error *err);
 

@@ -128,9 +128,20 @@ command_done(struct command *command)
 	*command = (struct command){ 0 };
 }
 
+static bool
+can_dry_run(const struct command *command)
+{
+	if (command->own)
+		return command->own->run == transfer_import ||
+		       command->own->run == transfer_image_import;
+	return command->method && measure_stands_for(command->cls, command->method);
+}
+
 int
 command_run(struct cli *cli, const struct command *command, struct smd_error *err)
 {
+	if (cli->args->dry_run && !can_dry_run(command))
+		return cli_fail(err, "%s has no --dry-run", command->name);
 	if (command->own)
 		return command->own->run(cli, err);
 	if (command->verb)

@@ -28,6 +28,7 @@ help_usage(FILE *out)
 	      "  --progress        show progress also when no terminal is there\n"
 	      "  --no-progress     never show progress\n"
 	      "Other:\n"
+	      "  --dry-run         say what moving, copying or importing would take, and do nothing\n"
 	      "  -h, --help        this text; after a command, about the command\n"
 	      "  --version         the version\n", out);
 }

@@ -20,6 +20,7 @@ libcli_la_SOURCES = \
 	cli/http.c \
 	cli/http.h \
 	cli/list.c \
+	cli/measure.c \
 	cli/names.c \
 	cli/names.h \
 	cli/params.c \

@@ -236,6 +236,26 @@ open_source(struct transfer *t, const char *filename, struct smd_error *err)
 	return size_left(t->fd) == UINT64_MAX ? spool(t, err) : 0;
 }
 
+static int
+import_measure(struct cli *cli, const char *filename, const char *format, struct smd_error *err)
+{
+	CLEANUP_FREE char *vdi = NULL, *sr = NULL;
+	struct measured_file file = {
+		.filename = filename, .format = format ? format : "raw",
+		.staged = format && strcasecmp(format, "raw") != 0,
+	};
+	json *cls = describe_class(cli->api, "VDI");
+
+	if (!cls)
+		return cli_fail(err, "The server has no VDIs");
+	if (cli_take_uuid(cli, cls, &vdi, err) < 0 || args_all_used(cli->args, err) < 0 ||
+	    server_call_str(cli->server, "VDI.get_SR", server_strings(vdi, NULL), &sr, err) < 0)
+		return -1;
+	file.into = vdi;
+	file.sr = sr;
+	return measure_file(cli, &file, err);
+}
+
 int
 transfer_import(struct cli *cli, struct smd_error *err)
 {
@@ -249,6 +269,8 @@ transfer_import(struct cli *cli, struct smd_error *err)
 
 	if (!filename)
 		return -1;
+	if (cli->args->dry_run)
+		return import_measure(cli, filename, format, err);
 	if (open_source(&t, filename, err) < 0)
 		return -1;
 	query = transfer_path(&t, "/import_raw_vdi", "vdi-import", format, NULL, err);
@@ -395,6 +417,22 @@ print_uuid(struct cli *cli, const char *result, struct smd_error *err)
 	return 0;
 }
 
+static int
+image_measure(struct cli *cli, const char *filename, const char *sr, const char *wanted,
+	      struct smd_error *err)
+{
+	const char *dot = strrchr(filename, '.');
+	bool raw = dot && (strcasecmp(dot, ".raw") == 0 || strcasecmp(dot, ".img") == 0);
+	struct measured_file file = {
+		.filename = filename, .format = raw ? "raw" : NULL, .sr = sr, .wanted = wanted,
+		.staged = true,
+	};
+
+	if (args_all_used(cli->args, err) < 0)
+		return -1;
+	return measure_file(cli, &file, err);
+}
+
 int
 transfer_image_import(struct cli *cli, struct smd_error *err)
 {
@@ -412,8 +450,11 @@ transfer_image_import(struct cli *cli, struct smd_error *err)
 
 	for (size_t i = 0; i < N_WORDS(words); i++)
 		values[i] = args_take(cli->args, words[i].word);
-	if (!filename || take_object(cli, "sr-uuid", "SR", &sr, err) < 0 ||
-	    open_source(&t, filename, err) < 0)
+	if (!filename || take_object(cli, "sr-uuid", "SR", &sr, err) < 0)
+		return -1;
+	if (cli->args->dry_run)
+		return image_measure(cli, filename, sr, values[0], err);
+	if (open_source(&t, filename, err) < 0)
 		return -1;
 	query = image_query(&t, "/import_image", "image-import", err);
 	if (!query)
