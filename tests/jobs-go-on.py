@@ -1,50 +1,112 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""A migration goes on from its last mark whatever is killed: its worker, the daemon, or the
-daemon by SIGTERM. Its task stays the same one, and what was copied is not copied again.
+"""A migration goes on from its last mark whatever is killed, at 25, 50, 75 and 99%: its
+worker, the daemon, or the daemon by SIGTERM. The same where there is no room at 60%: it goes
+on when there is some and task.resume was called. Its task stays the same one, and what was
+copied is not copied again: the workers' writes are counted.
 
-SMD_RESUME_MIB: the disk's data; a long run takes 10240."""
+SMD_RESUME_MIB: the disk's data (96); a long run takes 10240, and wants no more than 5%
+written twice."""
+import threading
+
 from smdtest import *
 
 DATA = int(os.environ.get("SMD_RESUME_MIB", "96")) * MIB
-RATE = DATA // 8 if DATA < GIB else 200 * MIB
+LONG = DATA >= GIB
+RATE = 200 * MIB if LONG else DATA // 8
 SIZE = DATA + 16 * MIB
 
 
-def progress(smd, task):
-    record = smd.call("task.get_record", task)
-    return int(record["other_config"].get("bytes_done", 0)), record
+class Writes(threading.Thread):
+    """What every worker has written, as the kernel counts it, until there are no more."""
+
+    def __init__(self, smd):
+        super().__init__(daemon=True)
+        self.smd, self.bytes, self.over = smd, {}, False
+        self.start()
+
+    def run(self):
+        while not self.over:
+            self.look()
+            time.sleep(0.01)
+
+    def look(self):
+        try:
+            for pid in self.smd.workers():
+                with open("/proc/%d/io" % pid) as f:
+                    wrote = dict(line.split(": ") for line in f.read().splitlines())["wchar"]
+                self.bytes[pid] = max(int(wrote), self.bytes.get(pid, 0))
+        except (OSError, KeyError):     # it has ended meanwhile, or the daemon has
+            pass
+
+    def expect(self, what):
+        self.over = True
+        self.join()
+        total = sum(self.bytes.values())
+        print("%s: %d MiB of data, %d MiB written by %r" % (
+            what, DATA // MIB, total // MIB, [n // MIB for n in self.bytes.values()]), flush=True)
+        # In the short run a second's data, which may be lost, is a part of it that tells.
+        assert DATA * 0.95 <= total <= DATA * (1.05 if LONG else 2), total
 
 
 def reach(smd, task, share):
     """Wait until so much is done."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while True:
-        done, record = progress(smd, task)
-        if done >= share * DATA or record["status"] == "success":
+        record = smd.call("task.get_record", task)
+        if int(record["other_config"].get("bytes_done", 0)) >= share * DATA:
             return
         assert record["status"] == "pending", record
         assert time.monotonic() < deadline, record
         time.sleep(0.02)
 
 
-with Smd() as smd:
-    one, two = smd.make_sr("one"), smd.make_sr("two")
-    image = os.path.join(smd.dir, "content.raw")
-    fill_raw(image, SIZE, runs=8)
-    with open(image, "r+b") as f:
-        for at in range(0, DATA, MIB):
-            f.seek(at)
-            f.write(os.urandom(MIB))
-    vdi = smd.make_vdi(one, SIZE, "vhd")
-    smd.import_vdi(vdi, image)
-    want = sha256_of_file(image)
-    task = smd.call("Async.VDI.pool_migrate", vdi, two, {
+def hold_workers(smd, writes):
+    """They stand still, and what they wrote is known: to be killed."""
+    pids = smd.workers()
+    signal_all(pids, signal.SIGSTOP)
+    time.sleep(0.05)
+    writes.look()
+    return pids
+
+
+def signal_all(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:      # it has ended by itself
+            pass
+
+
+def kill_workers(smd, writes):
+    signal_all(hold_workers(smd, writes), signal.SIGKILL)
+
+
+def migrate(smd, vdi, sr):
+    return smd.call("Async.VDI.pool_migrate", vdi, sr, {
         "dest-img-format": "qcow2", "bytes-per-second": str(RATE), "verify": "false"})
+
+
+def expect_moved(smd, task, digest, srs, writes, what):
+    record = smd.wait_task(task, timeout=600)
+    expect_eq(record["status"], "success", record)
+    writes.expect(what)
+    assert int(record["other_config"]["resumed_at"]) > DATA // 4, record
+    new = record["result"].replace("<value>", "").replace("</value>", "")
+    expect_eq(smd.vdi_sha256(new), digest, "content")
+    run("qemu-img", "check", "-q", "-f", "qcow2", smd.vdi_file(new))
+    for sr in srs:
+        smd.expect_files_of_rows(sr)
+    expect_eq(os.listdir(os.path.join(smd.state, "jobs")), [], "marks that are left")
+    return new
+
+
+def killed(smd, vdi, srs, digest):
+    task, writes = migrate(smd, vdi, srs[1]), Writes(smd)
     reach(smd, task, 0.25)
-    for pid in smd.workers():
-        os.kill(pid, signal.SIGKILL)
+    kill_workers(smd, writes)
     reach(smd, task, 0.5)
+    hold_workers(smd, writes)
     smd.kill()
     smd.start()
     expect_eq(smd.call("task.get_status", task), "pending", "the task after a kill")
@@ -53,14 +115,62 @@ with Smd() as smd:
     smd.stop()
     smd.start()
     reach(smd, task, 0.95)
-    for pid in smd.workers():
-        os.kill(pid, signal.SIGKILL)
-    record = smd.wait_task(task, timeout=600)
-    expect_eq(record["status"], "success", record)
-    assert int(record["other_config"]["resumed_at"]) > DATA // 4, record
-    new = record["result"].replace("<value>", "").replace("</value>", "")
-    smd.export_vdi(new, image)
-    expect_eq(sha256_of_file(image), want, "content")
-    smd.expect_files_of_rows(one)
-    smd.expect_files_of_rows(two)
-    expect_eq(os.listdir(os.path.join(smd.state, "jobs")), [], "marks that are left")
+    smd.call("task.set_speed", task, str(RATE // 8))
+    reach(smd, task, 0.99)
+    kill_workers(smd, writes)
+    return expect_moved(smd, task, digest, srs, writes, "killed four times")
+
+
+def without_room(smd, vdi, sr, digest, srs):
+    task, writes = migrate(smd, vdi, sr), Writes(smd)
+    reach(smd, task, 0.3)
+    pids = hold_workers(smd, writes)
+    stat = os.statvfs(smd.sr_path(sr))
+    with open(os.path.join(smd.sr_path(sr), ".ballast"), "wb") as f:
+        os.posix_fallocate(f.fileno(), 0, stat.f_bavail * stat.f_bsize -
+                           (6 * DATA // 10 - sum(writes.bytes.values())))
+    signal_all(pids, signal.SIGCONT)
+    deadline = time.monotonic() + 300
+    while (record := smd.call("task.get_record", task))["other_config"].get("state") != "paused":
+        assert record["status"] == "pending" and time.monotonic() < deadline, record
+        time.sleep(0.05)
+    expect_eq(record["other_config"]["waits_for"], "room in SR " + smd.call("SR.get_uuid", sr))
+    done = int(record["other_config"]["bytes_done"])
+    assert 0.4 * DATA < done < 0.7 * DATA, record
+    os.unlink(f.name)
+    smd.call("task.resume", task)
+    expect_moved(smd, task, digest, srs, writes, "no room at %d%%" % (done * 100 // DATA))
+
+
+def mount(smd, name):
+    """A small file system of its own, in memory where the disk is small; or None."""
+    path, image = os.path.join(smd.dir, name), os.path.join(smd.dir, name + ".img")
+    os.mkdir(path)
+    if LONG:
+        with open(image, "wb") as f:
+            f.truncate(2 * SIZE)
+        run("mkfs.ext4", "-q", "-F", image)
+    argv = ["-o", "loop", image] if LONG else ["-t", "tmpfs", "-o", "size=%d" % (2 * SIZE), "none"]
+    done = subprocess.run(["mount"] + argv + [path], stderr=subprocess.DEVNULL)
+    return path if done.returncode == 0 else None
+
+
+with Smd() as smd:
+    srs = [smd.make_sr("one"), smd.make_sr("two")]
+    image = os.path.join(smd.dir, "content.raw")
+    with open(image, "wb") as f:
+        f.truncate(SIZE)
+        for at in range(0, DATA, MIB):
+            f.write(os.urandom(MIB))
+    vdi = smd.make_vdi(srs[0], SIZE, "vhd")
+    smd.import_vdi(vdi, image)
+    digest = sha256_of_file(image)
+    os.unlink(image)
+    vdi = killed(smd, vdi, srs, digest)
+    small = mount(smd, "small")
+    if small:
+        try:
+            without_room(smd, vdi, smd.make_sr("small"), digest, srs)
+        finally:
+            smd.stop()
+            run("umount", "-l", small)
