@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 # A working day of the npm package xen-api, xo-server's own client, unmodified, over
-# JSON-RPC and then XML-RPC: it makes SRs and a disk, watches them come, change and go,
-# fills the disk with and without a length, snapshots it, migrates it in another format,
-# reads it back as Xen Orchestra does and tidies up. Skipped where npm cannot fetch it.
+# JSON-RPC with TLS and then XML-RPC without: it makes SRs and a disk, watches them
+# come, change and go, fills the disk with and without a length, snapshots it, migrates
+# it in another format, reads it back as Xen Orchestra does and tidies up. Skipped where
+# npm cannot fetch it.
 from smdtest import *
 
 SIZE = 5 * MIB + 512
@@ -148,7 +149,7 @@ def fetch(into):
         skip("npm could not fetch xen-api")
 
 
-def day(smd, program, transport):
+def day(smd, program, transport, url):
     raw, vhd = (os.path.join(smd.dir, "in." + fmt) for fmt in ("raw", "vhd"))
     srs = [os.path.join(smd.dir, "%s.%s" % (transport, n)) for n in ("one", "two")]
     for path in srs:
@@ -156,7 +157,7 @@ def day(smd, program, transport):
     fill_raw(raw, SIZE)
     qemu_img("convert", "-f", "raw", "-O", "vpc", "-o", "force_size=on", raw, vhd)
     done = subprocess.run(
-        ["node", program, "http://127.0.0.1:%d" % smd.port, transport, *srs, raw, vhd, str(SIZE)],
+        ["node", program, url, transport, *srs, raw, vhd, str(SIZE)],
         capture_output=True, text=True, timeout=200)
     expect_eq((done.returncode, done.stdout.splitlines()[-1:]), (0, ["done"]),
               transport + ": " + done.stdout + done.stderr)
@@ -170,6 +171,6 @@ with tempfile.TemporaryDirectory(prefix="smd-test.") as packages:
     program = os.path.join(packages, "client.mjs")
     with open(program, "w") as f:
         f.write(PROGRAM)
-    with Smd(tcp=True) as smd:
-        for transport in "json-rpc", "xml-rpc":
-            day(smd, program, transport)
+    with Smd(tcp=True, tls=True) as smd:
+        day(smd, program, "json-rpc", "https://127.0.0.1:%d" % smd.tls_port)
+        day(smd, program, "xml-rpc", "http://127.0.0.1:%d" % smd.port)

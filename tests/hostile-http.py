@@ -177,29 +177,23 @@ soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
 kept, logins = [], Count()
 counts = {attack: Count() for attack in (slowloris, halves, pipelining, many, guesses, noise)}
-with tempfile.TemporaryDirectory() as state:
-    certificate = subprocess.run(["smd", "--state-dir", state, "--make-certificate"], check=True,
-                                 stdout=subprocess.PIPE, text=True).stdout.strip()
-    tls_port = free_port()
-    config = "tls_certificate = %s\ntls_key = %s/tls.key\nmax_connections = 1500\n" % (
-        certificate, state)
-    with Smd(tcp=True, config=config, args=["--listen-tls", "127.0.0.1:%d" % tls_port]) as smd:
-        context = ssl.create_default_context(cafile=certificate)
-        assert smd.login()
-        honest(smd, context, tls_port)
-        before = held(smd.process.pid)
-        enemies = start_enemies(smd.port, tls_port)
-        times, end = [], time.monotonic() + SECONDS
-        while time.monotonic() < end or logins.get() < LOGINS * SECONDS / 60:
-            times.append(honest(smd, context, tls_port))
-        os.kill(enemies, signal.SIGKILL)
-        os.waitpid(enemies, 0)
-        times.sort()
-        print("%d honest rounds: median %.0f ms, slowest %.0f ms; %d guesses; attacks: %s" % (
-            len(times), 1000 * times[len(times) // 2], 1000 * times[-1], logins.get(),
-            ", ".join("%s %d" % (a.__name__, n.get()) for a, n in counts.items())))
-        assert times[-1] < IN_TIME, "an honest client waited for %.1f s" % times[-1]
-        rss = wait_settled(smd.process.pid, before)
-        print("%d KiB before, %d after" % (before[2], rss))
-        assert sanitized() or rss < before[2] + 100 * 1024, "grown by %d KiB" % (rss - before[2])
-        honest(smd, context, tls_port)
+with Smd(tcp=True, tls=True, config="max_connections = 1500\n") as smd:
+    context = ssl.create_default_context(cafile=smd.certificate)
+    assert smd.login()
+    honest(smd, context, smd.tls_port)
+    before = held(smd.process.pid)
+    enemies = start_enemies(smd.port, smd.tls_port)
+    times, end = [], time.monotonic() + SECONDS
+    while time.monotonic() < end or logins.get() < LOGINS * SECONDS / 60:
+        times.append(honest(smd, context, smd.tls_port))
+    os.kill(enemies, signal.SIGKILL)
+    os.waitpid(enemies, 0)
+    times.sort()
+    print("%d honest rounds: median %.0f ms, slowest %.0f ms; %d guesses; attacks: %s" % (
+        len(times), 1000 * times[len(times) // 2], 1000 * times[-1], logins.get(),
+        ", ".join("%s %d" % (a.__name__, n.get()) for a, n in counts.items())))
+    assert times[-1] < IN_TIME, "an honest client waited for %.1f s" % times[-1]
+    rss = wait_settled(smd.process.pid, before)
+    print("%d KiB before, %d after" % (before[2], rss))
+    assert sanitized() or rss < before[2] + 100 * 1024, "grown by %d KiB" % (rss - before[2])
+    honest(smd, context, smd.tls_port)

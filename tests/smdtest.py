@@ -102,15 +102,19 @@ class UnixTransport(xmlrpc.client.Transport):
 
 class Smd:
     """A private daemon: its state, socket, log and SRs lie in self.dir, which is
-    removed at the end. Calls go over the unix socket, or over TCP if tcp=True."""
+    removed at the end. Calls go over the unix socket, or over TCP if tcp=True; with
+    tls=True self.tls_port has TLS, with self.certificate, which it signed itself."""
 
-    def __init__(self, tcp=False, config="", args=(), env=None, plugin_dir=None):
+    def __init__(self, tcp=False, config="", args=(), env=None, plugin_dir=None, tls=False):
         self.dir = tempfile.mkdtemp(prefix="smd-test.")
         self.socket = os.path.join(self.dir, "smd.sock")
         self.log = os.path.join(self.dir, "smd.log")
         self.state = os.path.join(self.dir, "state")
         self.conf = os.path.join(self.dir, "smd.conf")
         os.mkdir(self.state)
+        self.args = list(args)
+        if tls:
+            config += self.make_tls()
         with open(self.conf, "w") as f:
             f.write(config)
             if "SMD_CALLS_HERE" in os.environ:
@@ -118,7 +122,6 @@ class Smd:
                     os.environ["SMD_CALLS_HERE"], os.path.basename(self.dir)))
         self.tcp = tcp
         self.port = free_port() if tcp else None
-        self.args = list(args)
         self.env = dict(os.environ, **(env or {}))
         self.plugin_dir = plugin_dir or os.environ["SMD_PLUGIN_PATH"]
         self.user, self.password = "root", "secret"
@@ -127,6 +130,12 @@ class Smd:
         if tcp:
             self.add_user(self.user, "pool-admin", self.password)
         self.start()
+
+    def make_tls(self):
+        self.certificate = run("smd", "--make-certificate", "--state-dir", self.state).strip()
+        self.tls_port = free_port()
+        self.args += ["--listen-tls", "127.0.0.1:%d" % self.tls_port]
+        return "\ntls_certificate = %s\ntls_key = %s/tls.key\n" % (self.certificate, self.state)
 
     # -- the process --
 

@@ -4,16 +4,16 @@
 # what is no TLS, or too old a one, gets nothing.
 import errno
 import ssl
+import struct
 import xmlrpc.client
 from smdtest import *
 
 
-def make_certificate(state):
-    path = run("smd", "--make-certificate", "--state-dir", state).strip()
-    expect_eq(path, os.path.join(state, "tls.crt"))
-    expect_eq(os.stat(os.path.join(state, "tls.key")).st_mode & 0o777, 0o600, "the key's mode")
-    run("smd", "--make-certificate", "--state-dir", state, status=1)
-    return path
+def check_certificate(smd):
+    """It is made once, and its key is the owner's."""
+    expect_eq(smd.certificate, os.path.join(smd.state, "tls.crt"))
+    expect_eq(os.stat(os.path.join(smd.state, "tls.key")).st_mode & 0o777, 0o600, "the key's mode")
+    run("smd", "--make-certificate", "--state-dir", smd.state, status=1)
 
 
 def trusting(path):
@@ -54,19 +54,31 @@ def check_transfers(smd, port, context, session):
 
 
 def check_endless(smd, port, context, session):
-    """An upload of unknown length is answered before it comes."""
+    """An upload of unknown length is answered before it comes, and ends with TLS's own
+    end or, as node's clients leave it, that of the connection; a reset is no end."""
     vdi = smd.make_vdi(smd.call("SR.get_all")[0], 4 * MIB, "raw", "endless")
-    data, task = os.urandom(4 * MIB), smd.call("task.create", "upload", "")
-    raw = socket.create_connection(("localhost", port))
-    with context.wrap_socket(raw, server_hostname="localhost") as s:
-        s.sendall(("PUT /import_raw_vdi?session_id=%s&vdi=%s&task_id=%s HTTP/1.1\r\nHost: x\r\n"
-                   "Content-Length: 1125899906842624\r\n\r\n" % (session, vdi, task)).encode())
-        assert s.recv(65536).startswith(b"HTTP/1.1 200 "), "no early answer"
-        s.sendall(data)
-        s.unwrap()
-    expect_eq(smd.wait_task(task)["status"], "success", "the upload")
-    with open(smd.vdi_file(vdi), "rb") as f:
-        assert f.read(4 * MIB) == data
+
+    def upload(data, end):
+        task = smd.call("task.create", "upload", "")
+        raw = socket.create_connection(("localhost", port))
+        with context.wrap_socket(raw, server_hostname="localhost") as s:
+            s.sendall(("PUT /import_raw_vdi?session_id=%s&vdi=%s&task_id=%s HTTP/1.1\r\nHost: x\r\n"
+                       "Content-Length: %d\r\n\r\n" % (session, vdi, task, 1 << 50)).encode())
+            assert s.recv(65536).startswith(b"HTTP/1.1 200 "), "no early answer"
+            s.sendall(data)
+            end(s)
+        return smd.wait_task(task)["status"]
+
+    def reset(s):
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    for end in (lambda s: s.unwrap()), (lambda s: None):
+        for size in 4 * MIB, MIB + 512, 256 * 1024 + 512:
+            data = os.urandom(size)
+            expect_eq(upload(data, end), "success", "the upload")
+            with open(smd.vdi_file(vdi), "rb") as f:
+                assert f.read(size) == data, "%d bytes were not kept" % size
+    expect_eq(upload(data, reset), "failure", "an upload that was reset")
 
 
 def check_refused(smd, port, certificate):
@@ -107,15 +119,12 @@ def check_smctl(port, certificate):
         run(*args, *flags, "host-list", status=1)
 
 
-with tempfile.TemporaryDirectory() as state:
-    certificate = make_certificate(state)
-    port = free_port()
-    config = "tls_certificate = %s\ntls_key = %s/tls.key\n" % (certificate, state)
-    with Smd(tcp=True, config=config, args=["--listen-tls", "127.0.0.1:%d" % port]) as smd:
-        context = trusting(certificate)
-        session = check_wires(port, context)
-        check_transfers(smd, port, context, session)
-        check_endless(smd, port, context, session)
-        check_refused(smd, port, certificate)
-        check_smctl(port, certificate)
-        check_wires(port, context)
+with Smd(tcp=True, tls=True) as smd:
+    check_certificate(smd)
+    context = trusting(smd.certificate)
+    session = check_wires(smd.tls_port, context)
+    check_transfers(smd, smd.tls_port, context, session)
+    check_endless(smd, smd.tls_port, context, session)
+    check_refused(smd, smd.tls_port, smd.certificate)
+    check_smctl(smd.tls_port, smd.certificate)
+    check_wires(smd.tls_port, context)

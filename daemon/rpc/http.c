@@ -457,12 +457,15 @@ reset_connection(struct http_request *request)
 }
 
 /* Hanging up in order is how an upload of unknown length ends; a reset, silence for
- * too long or our own stop leave it unfinished as they do any other. */
+ * too long or our own stop leave it unfinished as they do any other. With TLS clients
+ * close the connection and not TLS (node's do), which MHD takes for a read error; a reset
+ * is another one then. */
 static bool
 is_complete(struct http_request *request, enum MHD_RequestTerminationCode code)
 {
 	if (!request->route->stream->read && http_stream_endless(request))
-		return code == MHD_REQUEST_TERMINATED_CLIENT_ABORT;
+		return code == MHD_REQUEST_TERMINATED_CLIENT_ABORT ||
+		       (code == MHD_REQUEST_TERMINATED_READ_ERROR && http_tls(request));
 	return code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !request->broken;
 }
 
