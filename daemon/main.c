@@ -12,7 +12,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -264,17 +263,19 @@ start_log(const struct config *config)
 	smd_log_init("smd", journal ? SMD_LOG_JOURNAL : SMD_LOG_STDERR, level);
 }
 
-/* One daemon a state directory. */
+/* One daemon a state directory. A lock of the process, and not of its file: one that was
+ * killed as it started a worker has a child for a moment, which would keep the other kind. */
 static int
 lock_state_dir(struct server *s, struct smd_error *err)
 {
 	CLEANUP_FREE char *path = smd_asprintf("%s/lock", s->state_dir);
+	struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
 	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->lock_fd < 0)
 		return smd_fail_INTERNAL_ERROR(err, path, "cannot open %s: %s", path,
 					       strerror(errno));
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0)
+	if (fcntl(s->lock_fd, F_SETLK, &all) != 0)
 		return smd_fail_INTERNAL_ERROR(err, path, "another smd uses %s", s->state_dir);
 	return 0;
 }
