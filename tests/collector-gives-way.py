@@ -39,9 +39,9 @@ with Smd(config="collect_bytes_per_second = %d\n" % RATE) as smd:
     snapshot = smd.call("VDI.snapshot", vdi, {})
     expect_eq(len(smd.vdi_chain(vdi)), 3, "depth after a snapshot")
     clone = smd.call("VDI.clone", vdi, {})
-    expect_eq([smd.vdi_sha256(v) for v in (vdi, snapshot, clone)], [want] * 3, "content")
     (task,) = [r for r in smd.collections().values() if r["status"] == "pending"]
     assert float(task["progress"]) < 1, task
+    expect_eq([smd.vdi_sha256(v) for v in (vdi, snapshot, clone)], [want] * 3, "content")
     # What is still to be merged is, though nobody asks for it again.
     smd.wait_collected(sr, 4)
     expect_eq([smd.vdi_sha256(v) for v in (vdi, snapshot, clone)], [want] * 3, "content")
