@@ -284,7 +284,10 @@ const struct api_class api_class_VDI = {
 			{ "options", &api_string_map,
 			  .doc = "as VDI.pool_migrate's: dest-img-format (or several, with commas: "
 				 "the first that can be), snapshots, verify, bytes-per-second. "
-				 "copy=true: VDI.copy is meant. "
+				 "copy=true: VDI.copy is meant, which takes no format; base-vdi and "
+				 "into-vdi are refs of its other disks (what changes in an into-vdi "
+				 "that base-vdi's content is in already is counted as if it were "
+				 "new). "
 				 "exact=true: read all data, since zeroes that are stored as data "
 				 "are not copied; else bytes-required is a bound where there are any",
 			  .flags = API_PARAM_REST, .dflt = "{}" }),

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """VDI.measure says what a migration then takes, by stat's blocks: from each format to each,
-of full, sparse, fragmented and compressed disks, of zeroes that are stored, and of trees."""
+of full, sparse, fragmented and compressed disks, of zeroes that are stored, of trees, and of
+what VDI.copy writes of a difference and into a disk."""
 import random
 import uuid
 
@@ -110,6 +111,34 @@ with Smd() as smd:
         most = int(measured(smd, vdi, two, dest_img_format=fmt)["bytes-required"])
         assert least < 2 * MIB and most >= SIZE, (fmt, least, most)
     vdi = move_and_compare(smd, vdi, two, "qcow2", "zeroes")
+
+    # VDI.copy with base_vdi holds what differs alone, and what goes into a disk is as large as
+    # that. What is in an into_vdi already is not known to be: a bound.
+    base, later = (smd.make_vdi(one, SIZE, fmt) for fmt in ("vhd", "qcow2"))
+    changed = os.path.join(smd.dir, "changed.raw")
+    shutil.copyfile(files["ragged"], changed)
+    with open(changed, "r+b") as f:
+        f.write(os.urandom(300 << 10))
+        f.seek(6 * MIB)
+        f.write(bytes(MIB))
+    smd.import_vdi(base, files["ragged"])
+    smd.import_vdi(later, changed)
+    answer = measured(smd, later, two, base_vdi=base, exact="true")
+    copy = smd.call("VDI.copy", later, two, base)
+    expect_eq(smd.vdi_format(copy), answer["format"], "of the copy")
+    expect_close(int(answer["bytes-required"]), allocated(smd.vdi_file(copy)), 1, "difference")
+    assert int(answer["bytes-required"]) < int(measured(smd, later, two, copy="true")
+                                               ["bytes-required"]), answer
+    for fmt in FORMATS:
+        into = smd.make_vdi(two, 2 * SIZE, fmt)
+        answer = measured(smd, base, NULL_REF, into_vdi=into, exact="true")
+        smd.call("VDI.copy", base, NULL_REF, NULL_REF, into)
+        took = allocated(smd.vdi_file(into))
+        expect_close(int(answer["bytes-required"]), took, 1, "into a larger %s" % fmt)
+        answer = measured(smd, later, NULL_REF, into_vdi=into, base_vdi=base)
+        smd.call("VDI.copy", later, NULL_REF, base, into)
+        grown = allocated(smd.vdi_file(into)) - took
+        assert grown <= int(answer["bytes-required"]) + NOTES, (grown, answer)
 
     # An overlay over a base, and a whole tree: each image by itself.
     for fmt, to in TREES:

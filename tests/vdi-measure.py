@@ -21,8 +21,8 @@ def refused_as_said(smd, answer, *call):
     return said
 
 
-def smctl(smd, *words):
-    return run("smctl", "--socket", smd.socket, *words)
+def smctl(smd, *words, status=0):
+    return run("smctl", "--socket", smd.socket, *words, status=status)
 
 
 with Smd() as smd:
@@ -88,6 +88,20 @@ with Smd() as smd:
     expect_error("HANDLE_INVALID", smd.call, "VDI.measure", NULL_REF, two, {})
     expect_error("INVALID_VALUE", smd.call, "VDI.measure", vdi, two, {"exact": "maybe"})
 
+    # VDI.copy's other disks.
+    small = smd.make_vdi(one, 32 * MIB, "raw")
+    answer = smd.call("VDI.measure", vdi, two, {"into-vdi": small})
+    refused_as_said(smd, answer, "VDI.copy", vdi, NULL_REF, NULL_REF, small)
+    smd.call("VDI.set_read_only", small, True)
+    answer = smd.call("VDI.measure", vdi, NULL_REF, {"into-vdi": small})
+    refused_as_said(smd, answer, "VDI.copy", vdi, NULL_REF, NULL_REF, small)
+    answer = smd.call("VDI.measure", small, two, {"base-vdi": vdi})
+    refused_as_said(smd, answer, "VDI.copy", small, two, vdi)
+    expect_error("HANDLE_INVALID", smd.call, "VDI.measure", vdi, two, {"into-vdi": "OpaqueRef:no"})
+    expect_error("INVALID_VALUE", smd.call, "VDI.measure", vdi, two,
+                 {"copy": "true", "dest-img-format": "raw"})
+    smd.call("VDI.destroy", small)
+
     # While it moves.
     task = smd.call("Async.VDI.pool_migrate", vdi, two, {"bytes-per-second": str(MIB)})
     while not smd.call("VDI.get_current_operations", vdi):
@@ -105,18 +119,22 @@ with Smd() as smd:
     uuid, two_uuid = smd.call("VDI.get_uuid", vdi), smd.call("SR.get_uuid", two)
     words = "uuid=" + uuid, "sr-uuid=" + two_uuid
     text = smctl(smd, "vdi-measure", *words, "dest-img-format=raw")
-    for part in ("fits: true", "format: raw", "8388608 (0.01 GiB)", "67108864 (0.06 GiB)",
+    for part in ("fits: true", "format: raw", "8388608 (8.0 MiB)", "67108864 (64.0 MiB)",
                  "In each format:"):
         assert part in text, text
     answer = json.loads(smctl(smd, "vdi-measure", *words, "exact=true", "--json"))
     expect_eq((answer["exact"], answer["obstacles"]), ("true", []))
     expect_eq(len(answer["formats"]), 3)
     assert "bytes-required" in smctl(smd, "vdi-measure", *words, "--minimal")
+    twin = "uuid=" + smd.call("VDI.get_uuid", smd.make_vdi(two, 64 * MIB, "raw"))
     before = set(smd.call("VDI.get_all"))
-    text = smctl(smd, "vdi-pool-migrate", *words, "dest-img-format=vmdk", "--dry-run")
+    text = smctl(smd, "vdi-pool-migrate", *words, "dest-img-format=vmdk", "--dry-run", status=1)
     assert "VDI_INCOMPATIBLE_TYPE: Image format vmdk" in text and "fits: false" in text, text
     assert "fits: true" in smctl(smd, "vdi-copy", *words, "--dry-run")
-    assert "format: vhd" in smctl(smd, "vdi-copy", words[0], "into-vdi-uuid=" + uuid, "--dry-run")
+    text = smctl(smd, "vdi-copy", words[0], "into-vdi-" + twin, "--dry-run")
+    assert "fits: true" in text and "format: raw" in text, text
+    assert "raw, whatever is copied into it" in text, text
+    assert "data-bytes: 0" in smctl(smd, "vdi-copy", *words, "base-vdi-" + words[0], "--dry-run")
     run("smctl", "--socket", smd.socket, "vdi-destroy", words[0], "--dry-run", status=1)
 
     # Files that only smctl has.
@@ -136,7 +154,7 @@ with Smd() as smd:
     small = smd.make_vdi(one, MIB, "vhd")
     small_word = "uuid=" + smd.call("VDI.get_uuid", small)
     answer = json.loads(smctl(smd, "vdi-import", small_word, "filename=" + source, "format=qcow2",
-                              "--dry-run", "--json"))
+                              "--dry-run", "--json", status=1))
     expect_eq([o["code"] for o in answer["obstacles"]], ["VDI_TOO_SMALL"])
     answer = json.loads(smctl(smd, "vdi-import", words[0],
                               "filename=" + os.path.join(smd.dir, "disk.raw"), "--dry-run",

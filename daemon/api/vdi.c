@@ -591,19 +591,6 @@ copy_to_sr(struct call *call, struct op_set *ops, struct move *move, const char 
 	return 0;
 }
 
-static int
-into_check(struct disk *source, struct disk *into, struct smd_error *err)
-{
-	if (smd_json_bool(into->record, "read_only", false))
-		return smd_fail_VDI_READONLY(err, into->vdi_ref, "VDI %s is read-only", into->uuid);
-	if (into->virtual_size < source->virtual_size)
-		return smd_fail_VDI_TOO_SMALL(err, into->vdi_ref, SMD_U64(source->virtual_size),
-					      "VDI %s has %" PRIu64 " bytes, and %" PRIu64
-					      " are to be copied", into->uuid, into->virtual_size,
-					      source->virtual_size);
-	return 0;
-}
-
 /* Into a disk that holds what base holds. */
 static int
 update_into(const struct move *move, struct disk *into, struct smd_error *err)
@@ -630,7 +617,7 @@ copy_into(struct call *call, struct op_set *ops, struct move *move, const char *
 	int r;
 
 	if (disk_find(move->daemon, into_ref, &into, err) < 0 ||
-	    into_check(move->source, &into, err) < 0 ||
+	    move_check_into(move->source, &into, err) < 0 ||
 	    disk_open(move->daemon, &into, true, "copy", err) < 0)
 		return -1;
 	sr = smd_strdup(sr_ref(into.sr));
@@ -648,8 +635,7 @@ copy_into(struct call *call, struct op_set *ops, struct move *move, const char *
 	return 0;
 }
 
-/* The disk whose content the other side has. One that is larger than what is copied
- * would shine through behind its end. */
+/* The disk whose content the other side has. */
 static int
 copy_base(struct call *call, struct op_set *ops, const char *ref, struct disk *ret,
 	  struct move *move, struct smd_error *err)
@@ -657,12 +643,9 @@ copy_base(struct call *call, struct op_set *ops, const char *ref, struct disk *r
 	if (op_set_begin(ops, "VDI", ref, "copy", err) < 0 ||
 	    disk_find(call->daemon, ref, ret, err) < 0 ||
 	    op_set_begin(ops, "SR", sr_ref(ret->sr), "vdi_copy", err) < 0 ||
-	    disk_open(call->daemon, ret, false, "copy", err) < 0)
+	    disk_open(call->daemon, ret, false, "copy", err) < 0 ||
+	    move_check_base(move->source, ret, err) < 0)
 		return -1;
-	if (ret->virtual_size > move->source->virtual_size)
-		return smd_fail_INVALID_VALUE(err, "base_vdi", ref, "VDI %s has %" PRIu64 " bytes, more "
-					      "than VDI %s, which is no later state of it", ret->uuid,
-					      ret->virtual_size, move->source->uuid);
 	move->base = ret;
 	return 0;
 }

@@ -15,6 +15,7 @@ struct cli {
 	struct server *server;
 	json *api;		/* what the server says of itself */
 	struct names *names;
+	int status;		/* of a command that did what it should, and found what is not well */
 };
 
 /* names_resolve for value_parse; opaque: the cli. */

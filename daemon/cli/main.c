@@ -52,7 +52,7 @@ run_on_server(struct args *args, struct smd_error *err)
 		errors_print(stderr, err, cli.names);
 	names_free(cli.names);
 	server_close(cli.server);
-	return rc;
+	return rc < 0 ? rc : cli.status;
 }
 
 static int

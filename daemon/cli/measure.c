@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #define NULL_REF "OpaqueRef:NULL"
 #define JSON_DEPTH 8
 #define ANSWER_MAX (64u << 10)		/* of smd-img's */
+#define WORDS_MAX 1024u
 
 /* ---- The answer ---- */
 
@@ -44,8 +46,9 @@ print_line(const char *label, const char *value)
 static void
 print_bytes(const char *label, uint64_t bytes)
 {
-	CLEANUP_FREE char *text = smd_asprintf("%" PRIu64 " (%.2f GiB)", bytes,
-					       (double)bytes / (double)(UINT64_C(1) << 30));
+	CLEANUP_FREE char *size = progress_size(bytes);
+	CLEANUP_FREE char *text = bytes < 1024 ? smd_strdup(size)
+					       : smd_asprintf("%" PRIu64 " (%s)", bytes, size);
 
 	print_line(label, text);
 }
@@ -91,24 +94,27 @@ is_size(const char *key)
 	return false;
 }
 
+/* What decides comes first, then why, then what was counted. */
 static void
 print_answer(json *answer)
 {
 	CLEANUP_JSON json *formats = answer_list(answer, "formats");
 	CLEANUP_JSON json *obstacles = answer_list(answer, "obstacles");
 
+	print_line("fits", smd_json_str(answer, "fits", ""));
+	for (size_t i = 0; i < json_object_array_length(obstacles); i++)
+		print_error("obstacle", "", json_object_array_get_idx(obstacles, i));
 	json_object_object_foreach(answer, key, value) {
 		const char *text = json_object_get_string(value);
 
-		if (strcmp(key, "formats") == 0 || strcmp(key, "obstacles") == 0)
+		if (strcmp(key, "formats") == 0 || strcmp(key, "obstacles") == 0 ||
+		    strcmp(key, "fits") == 0)
 			continue;
 		if (is_size(key))
 			print_bytes(key, strtoull(text, NULL, 10));
 		else
 			print_line(key, text);
 	}
-	for (size_t i = 0; i < json_object_array_length(obstacles); i++)
-		print_error("obstacle", "", json_object_array_get_idx(obstacles, i));
 	puts("In each format:");
 	print_formats(formats);
 }
@@ -144,6 +150,8 @@ measure_ask(struct cli *cli, const char *cls, json *params, struct smd_error *er
 	if (server_call_object(cli->server, name, params, &answer, err) < 0)
 		return -1;
 	measure_print(cli, smd_json_member(method, "result"), answer);
+	/* The command itself would have failed; what is missing was said. */
+	cli->status = strcmp(smd_json_str(answer, "fits", ""), "true") != 0;
 	return 0;
 }
 
@@ -164,30 +172,18 @@ param_text(json *params, size_t n)
 	return json_object_get_string(json_object_array_get_idx(params, n));
 }
 
-/* VDI.copy's parameters: into a VDI there is, it is a copy to its SR in its format. */
+/* VDI.copy's parameters: vdi, sr, base_vdi, into_vdi. */
 static int
 measure_copy(struct cli *cli, json *params, struct smd_error *err)
 {
-	const char *into = param_text(params, 3);
-	CLEANUP_FREE char *sr = smd_strdup(param_text(params, 1));
-	json *ours = server_strings(param_text(params, 0), NULL), *options, *record;
+	json *ours = server_strings(param_text(params, 0), param_text(params, 1), NULL);
+	json *options = json_object_new_object();
 
-	if (strcmp(param_text(params, 2), NULL_REF) != 0) {
-		json_object_put(ours);
-		return cli_fail(err, "What differs from base-vdi is known only by comparing: a copy "
-				"without it takes no less");
-	}
-	options = json_object_new_object();
 	smd_json_set_str(options, "copy", "true");
-	if (strcmp(into, NULL_REF) != 0) {
-		record = names_record(cli->names, "VDI", into);
-		free(sr);
-		sr = smd_strdup(smd_json_str(record, "SR", NULL_REF));
-		smd_json_set_str(options, "dest-img-format",
-				 smd_json_str(smd_json_member(record, "sm_config"), "image-format",
-					      ""));
-	}
-	json_object_array_add(ours, json_object_new_string(sr));
+	if (strcmp(param_text(params, 2), NULL_REF) != 0)
+		smd_json_set_str(options, "base-vdi", param_text(params, 2));
+	if (strcmp(param_text(params, 3), NULL_REF) != 0)
+		smd_json_set_str(options, "into-vdi", param_text(params, 3));
 	json_object_array_add(ours, options);
 	return measure_ask(cli, "VDI", ours, err);
 }
@@ -215,6 +211,45 @@ read_answer(int fd, struct smd_error *err)
 	return smd_json_parse(text, len, JSON_DEPTH, err);
 }
 
+/* What it wrote on its standard error; the caller frees. */
+static char *
+read_words(int fd)
+{
+	char buf[WORDS_MAX + 1];
+	ssize_t n = pread(fd, buf, WORDS_MAX, 0);
+
+	while (n > 0 && buf[n - 1] == '\n')
+		n--;
+	buf[n > 0 ? n : 0] = '\0';
+	return smd_strdup(n > 0 ? buf : "smd-img cannot read it");
+}
+
+/* Its answer, NULL where it gave none; *ret_status as waitpid says it. */
+static json *
+run_img(const char *const argv[], int errs, int *ret_status, struct smd_error *err)
+{
+	struct smd_error unread CLEANUP_ERROR = SMD_ERROR_INIT;
+	json *answer;
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+		cli_fail(err, "smd-img: %s", strerror(errno));
+		return NULL;
+	}
+	if (pid == 0) {
+		if (dup2(fds[1], STDOUT_FILENO) >= 0 && dup2(errs, STDERR_FILENO) >= 0)
+			execvp(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	answer = read_answer(fds[0], &unread);
+	close(fds[0]);
+	while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
+		continue;
+	return answer;
+}
+
 /* What smd-img says of the file in a format; format NULL: it finds out by itself. */
 static int
 ask_img(const char *filename, const char *format, const char *as, json **ret,
@@ -222,29 +257,18 @@ ask_img(const char *filename, const char *format, const char *as, json **ret,
 {
 	const char *argv[] = { "smd-img", "measure", "--exact", "--output=json", "-O", as,
 			       filename, format ? "-f" : NULL, format, NULL };
-	CLEANUP_JSON json *answer = NULL;
-	int fds[2], status;
-	pid_t pid;
+	int errs = memfd_create("smd-img's words", MFD_CLOEXEC), status = 0;
+	CLEANUP_JSON json *answer = run_img(argv, errs, &status, err);
+	CLEANUP_FREE char *words = read_words(errs);
 
-	if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
-		return cli_fail(err, "smd-img: %s", strerror(errno));
-	if (pid == 0) {
-		if (dup2(fds[1], STDOUT_FILENO) >= 0)
-			execvp(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	close(fds[1]);
-	answer = read_answer(fds[0], err);
-	close(fds[0]);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		continue;
-	smd_error_clear(err);
+	close(errs);
+	if (err->code)
+		return -1;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		return cli_fail(err, "--dry-run needs smd-img, which is not in PATH");
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !answer)
 		return cli_fail(err, "%s: what it holds is not known before it is sent: %s", filename,
-				smd_json_str(smd_json_member(answer, "error"), "message",
-					     "smd-img cannot read it"));
+				words);
 	*ret = TAKE_PTR(answer);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/carry.h"
+#include "daemon/job/move.h"
 
 struct answer {
 	struct daemon *daemon;
@@ -174,10 +175,34 @@ put_free(struct answer *a, const char *key, struct sr *sr)
 
 struct move_of {
 	struct answer answer;
-	struct carry carry;
-	bool copy;			/* VDI.copy is meant, not pool_migrate */
+	struct carry carry;		/* of VDI.pool_migrate; its SRs are VDI.copy's too */
+	bool copy;			/* VDI.copy is meant */
+	const char *base_ref, *into_ref;	/* its base_vdi and into_vdi; "": none */
+	struct disk source, base, into;
+	struct move move;		/* of VDI.copy */
 	struct plan plan;		/* of the last format that could be measured */
 };
+
+static int
+plan_copy(struct move_of *m, const char *format, struct plan *plan, struct smd_error *err)
+{
+	const struct carry *c = &m->carry;
+	CLEANUP_FREE char *chosen = NULL;
+
+	*plan = (struct plan){ .daemon = c->daemon, .to = c->to, .exact = c->exact };
+	if (*m->into_ref && strcmp(format, m->into.format) != 0)
+		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(m->into_ref, format),
+						      "VDI %s stays %s, whatever is copied into it",
+						      m->into.uuid, m->into.format);
+	if (!*m->into_ref && sr_choose_format(c->daemon, sr_ref(c->to), format,
+					      m->source.virtual_size, c->vdi_ref, &chosen, err) < 0)
+		return -1;
+	m->move.format = format;
+	m->move.virtual_size = *m->into_ref ? m->into.virtual_size
+					    : format_round_size(c->daemon, format,
+								m->source.virtual_size);
+	return move_plan(&m->move, plan, err);
+}
 
 static int
 try_move(void *opaque, const char *format, json *entry, struct smd_error *err)
@@ -185,7 +210,8 @@ try_move(void *opaque, const char *format, json *entry, struct smd_error *err)
 	struct move_of *m = opaque;
 	struct plan plan;
 
-	if (carry_needs(&m->carry, format, &plan, err) < 0)
+	if ((m->copy ? plan_copy(m, format, &plan, err)
+		     : carry_needs(&m->carry, format, &plan, err)) < 0)
 		return -1;
 	m->plan = plan;
 	smd_json_set_int(entry, "bytes-required", (int64_t)plan.required);
@@ -208,6 +234,27 @@ put_time(struct move_of *m)
 	put_number(&m->answer, "seconds", bytes / rate + (bytes % rate != 0));
 }
 
+/* As VDI.copy's. */
+static int
+open_copy(struct move_of *m, struct smd_error *err)
+{
+	struct carry *c = &m->carry;
+
+	m->move = (struct move){
+		.daemon = c->daemon, .task_ref = c->task_ref, .source = &m->source, .sr = c->to,
+		.base = *m->base_ref ? &m->base : NULL,
+	};
+	if (disk_open(c->daemon, &m->source, false, "copy", err) < 0 ||
+	    (*m->base_ref && (disk_open(c->daemon, &m->base, false, "copy", err) < 0 ||
+			      move_check_base(&m->source, &m->base, err) < 0)))
+		return -1;
+	if (!*m->into_ref)
+		return 0;
+	if (move_check_into(&m->source, &m->into, err) < 0)
+		return -1;
+	return disk_open(c->daemon, &m->into, true, "copy", err);
+}
+
 static void
 measure_open(struct move_of *m)
 {
@@ -218,7 +265,7 @@ measure_open(struct move_of *m)
 
 	put_free(a, "free-destination", c->to);
 	put_free(a, "free-source", c->from);
-	if (step(a, carry_open(c, &err), &err) < 0)
+	if (step(a, m->copy ? open_copy(m, &err) : carry_open(c, &err), &err) < 0)
 		return;
 	try_formats(a, try_move, m);
 	if (m->plan.n > 0) {
@@ -226,52 +273,114 @@ measure_open(struct move_of *m)
 		put_number(a, "data-bytes", m->plan.data);
 		put_time(m);
 	}
-	if (step(a, carry_choose(c, c->asked, &format, &err), &err) == 0)
+	if (*m->into_ref)
+		format = smd_strdup(m->into.format);
+	if (format || step(a, carry_choose(c, c->asked, &format, &err), &err) == 0)
 		put_chosen(a, format, strcmp(sr_ref(c->from), sr_ref(c->to)) == 0);
 }
 
-/* In the order of VDI.pool_migrate; where that would wait for nothing more, this goes
- * on as far as it can. */
+/* VDI.copy's other disks. */
+static int
+find_disks(struct move_of *m, struct smd_error *err)
+{
+	struct daemon *daemon = m->carry.daemon;
+	struct answer *a = &m->answer;
+
+	if (*m->into_ref) {
+		step(a, op_check(daemon, "VDI", m->into_ref, "mirror", err), err);
+		if (disk_find(daemon, m->into_ref, &m->into, err) < 0)
+			return -1;
+	}
+	if (*m->base_ref) {
+		step(a, op_check(daemon, "VDI", m->base_ref, "copy", err), err);
+		if (disk_find(daemon, m->base_ref, &m->base, err) < 0)
+			return -1;
+		step(a, op_check(daemon, "SR", sr_ref(m->base.sr), "vdi_copy", err), err);
+	}
+	return 0;
+}
+
+/* In the order of the call; where that would wait for nothing more, this goes on as far
+ * as it can. */
 static void
-measure_steps(struct move_of *m, struct disk *source, const char *sr)
+measure_steps(struct move_of *m, const char *sr)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct answer *a = &m->answer;
 	struct carry *c = &m->carry;
 	const char *on_sr = m->copy ? "vdi_copy" : "vdi_mirror";
+	struct disk *source = &m->source;
 
 	step(a, op_check(c->daemon, "VDI", c->vdi_ref, m->copy ? "copy" : "mirror", &err), &err);
 	if (!m->copy)
 		step(a, carry_check_untracked(c, &err), &err);
-	if (step(a, disk_find(c->daemon, c->vdi_ref, source, &err), &err) < 0)
+	if (step(a, disk_find(c->daemon, c->vdi_ref, source, &err), &err) < 0 ||
+	    step(a, find_disks(m, &err), &err) < 0)
 		return;
+	if (*m->into_ref)
+		sr = sr_ref(m->into.sr);
 	put_number(a, "virtual-size", source->virtual_size);
 	step(a, op_check(c->daemon, "SR", sr_ref(source->sr), on_sr, &err), &err);
 	step(a, op_check(c->daemon, "SR", sr, on_sr, &err), &err);
 	if (step(a, sr_use(c->daemon, sr, &c->to, &err), &err) < 0)
 		return;
-	c->from = TAKE_PTR(source->sr);
+	/* The copy's source keeps its SR. */
+	c->from = source->sr;
+	if (!m->copy)
+		source->sr = NULL;
 	measure_open(m);
+	if (m->copy)
+		c->from = NULL;
 	carry_done(c);
+}
+
+/* What the options of VDI.copy say besides those of VDI.pool_migrate. */
+static int
+copy_options(struct move_of *m, json *options, struct smd_error *err)
+{
+	const char *copy = smd_json_str(options, "copy", "false");
+
+	m->base_ref = smd_json_str(options, "base-vdi", "");
+	m->into_ref = smd_json_str(options, "into-vdi", "");
+	m->copy = strcmp(copy, "true") == 0 || *m->base_ref || *m->into_ref;
+	if (strcmp(copy, "true") != 0 && strcmp(copy, "false") != 0)
+		return smd_fail_INVALID_VALUE(err, "copy", copy, "copy is true or false, not \"%s\"",
+					      copy);
+	if (m->copy && *m->carry.asked)
+		return smd_fail_INVALID_VALUE(err, "dest-img-format", m->carry.asked,
+					      "VDI.copy takes no format: a new disk gets the SR's "
+					      "first that it fits in, and VDI.pool_migrate takes one");
+	return 0;
+}
+
+static int
+check_ref(struct daemon *daemon, const char *cls, const char *ref, struct smd_error *err)
+{
+	if (!*ref || db_exists(daemon->db, cls, ref))
+		return 0;
+	return smd_fail_HANDLE_INVALID(err, cls, ref, "there is no %s %s", cls, ref);
 }
 
 int
 measure_move(struct daemon *daemon, const char *task_ref, const char *vdi_ref,
 	     const char *sr_ref, json *options, json **ret, struct smd_error *err)
 {
-	struct disk source CLEANUP_DISK = DISK_INIT;
 	struct move_of m = {
 		.carry = { .daemon = daemon, .task_ref = task_ref, .vdi_ref = vdi_ref },
+		.source = DISK_INIT, .base = DISK_INIT, .into = DISK_INIT,
 	};
 
-	if (carry_options(&m.carry, options, err) < 0)
+	if (carry_options(&m.carry, options, err) < 0 || copy_options(&m, options, err) < 0 ||
+	    check_ref(daemon, "VDI", m.base_ref, err) < 0 ||
+	    check_ref(daemon, "VDI", m.into_ref, err) < 0 ||
+	    (!*m.into_ref && check_ref(daemon, "SR", sr_ref, err) < 0))
 		return -1;
-	m.copy = strcmp(smd_json_str(options, "copy", ""), "true") == 0;
-	if (!db_exists(daemon->db, "SR", sr_ref))
-		return smd_fail_HANDLE_INVALID(err, "SR", sr_ref, "there is no SR %s", sr_ref);
 	answer_init(&m.answer, daemon);
 	smd_json_set_str(m.answer.map, "exact", m.carry.exact ? "true" : "false");
-	measure_steps(&m, &source, sr_ref);
+	measure_steps(&m, sr_ref);
+	disk_done(&m.source);
+	disk_done(&m.base);
+	disk_done(&m.into);
 	*ret = answer_take(&m.answer);
 	answer_done(&m.answer);
 	return 0;

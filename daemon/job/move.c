@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/job/move.h"
 
+#include <inttypes.h>
+
 #include "daemon/db/db.h"
-#include "daemon/job/plan.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
@@ -26,11 +27,34 @@ add_source(json *object, const char *member, struct disk *disk, struct worker_jo
 }
 
 int
-move_check(const struct move *move, struct smd_error *err)
+move_check_into(const struct disk *source, const struct disk *into, struct smd_error *err)
+{
+	if (smd_json_bool(into->record, "read_only", false))
+		return smd_fail_VDI_READONLY(err, into->vdi_ref, "VDI %s is read-only", into->uuid);
+	if (into->virtual_size < source->virtual_size)
+		return smd_fail_VDI_TOO_SMALL(err, into->vdi_ref, SMD_U64(source->virtual_size),
+					      "VDI %s has %" PRIu64 " bytes, and %" PRIu64
+					      " are to be copied: VDI.resize makes it larger",
+					      into->uuid, into->virtual_size, source->virtual_size);
+	return 0;
+}
+
+int
+move_check_base(const struct disk *source, const struct disk *base, struct smd_error *err)
+{
+	if (base->virtual_size <= source->virtual_size)
+		return 0;
+	return smd_fail_INVALID_VALUE(err, "base_vdi", base->vdi_ref,
+				      "VDI %s has %" PRIu64 " bytes, more than VDI %s with its %" PRIu64
+				      ", which is no later state of it", base->uuid,
+				      base->virtual_size, source->uuid, source->virtual_size);
+}
+
+int
+move_plan(const struct move *move, struct plan *plan, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
-	struct plan plan = { .daemon = move->daemon, .to = move->sr };
+	struct worker_job job = { .request = request, .task_ref = move->task_ref, .urgent = true };
 	struct disk *disk = move->source;
 	json *source, *target;
 
@@ -43,8 +67,16 @@ move_check(const struct move *move, struct smd_error *err)
 	if (move->base && add_source(target, "parents", move->base, &job, err) < 0)
 		return -1;
 	/* What is copied is the disk of the row; the source goes when it has been. */
-	if (plan_image(&plan, &job, disk, format_round_size(move->daemon, move->format,
-							    disk->virtual_size), NULL, err) < 0)
+	return plan_image(plan, &job, disk, format_round_size(move->daemon, move->format,
+							      disk->virtual_size), NULL, err);
+}
+
+int
+move_check(const struct move *move, struct smd_error *err)
+{
+	struct plan plan = { .daemon = move->daemon, .to = move->sr };
+
+	if (move_plan(move, &plan, err) < 0)
 		return -1;
 	task_progress(move->daemon->tasks, move->task_ref, PROGRESS_COPY_FROM);
 	return plan_room(&plan, err);

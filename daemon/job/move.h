@@ -3,12 +3,13 @@
  * Moving a disk's content into a new volume: the checks that can be made before
  * anything is, and the copy by a worker.
  *
- * Threads: any; both calls block.
+ * Threads: any; the calls block.
  */
 #ifndef SMD_DAEMON_JOB_MOVE_H
 #define SMD_DAEMON_JOB_MOVE_H
 
 #include "common/error.h"
+#include "daemon/job/plan.h"
 #include "daemon/sr/volume.h"
 
 struct move {
@@ -23,7 +24,13 @@ struct move {
 	uint64_t bytes_per_second;	/* 0: no limit */
 };
 
-/* Measure, and see whether the SR has room: SR_FULL [requested, maximum]. */
+/* A disk that is to be filled: VDI_READONLY, VDI_TOO_SMALL. And one whose content the other
+ * side has, which would shine through behind the source's end if it were larger. */
+int move_check_into(const struct disk *source, const struct disk *into, struct smd_error *err);
+int move_check_base(const struct disk *source, const struct disk *base, struct smd_error *err);
+/* What it takes; plan has its daemon, its SR and whether it is exact. */
+int move_plan(const struct move *move, struct plan *plan, struct smd_error *err);
+/* That, and whether the SR has room: SR_FULL [requested, maximum]. */
 int move_check(const struct move *move, struct smd_error *err);
 /* Copy what differs from base onto a disk that shows what base shows, in place: cut off
  * it is neither, and doing it again ends it. target: its S, with its descriptors in
