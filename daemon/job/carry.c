@@ -359,7 +359,7 @@ plan_node(struct carry *c, struct carry_node *node, struct plan *plan, struct sm
 
 	if (add_sides(c, node, &job, err) < 0)
 		return -1;
-	return plan_image(plan, &job, &node->disk, node->v.virtual_size, &node->data, err);
+	return plan_image(plan, &job, &node->disk, &node->v.virtual_size, &node->data, err);
 }
 
 int

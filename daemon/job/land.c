@@ -199,7 +199,7 @@ land_plan(const struct land *land, struct smd_error *err)
 		struct worker_job job = { .request = request, .urgent = true };
 
 		if (land_sides(land, i, &job, err) < 0 ||
-		    plan_image(&plan, &job, NULL, 0, NULL, err) < 0)
+		    plan_image(&plan, &job, NULL, NULL, NULL, err) < 0)
 			return -1;
 	}
 	return plan_room(&plan, err);

@@ -56,6 +56,7 @@ move_plan(const struct move *move, struct plan *plan, struct smd_error *err)
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .task_ref = move->task_ref, .urgent = true };
 	struct disk *disk = move->source;
+	uint64_t size = format_round_size(move->daemon, move->format, disk->virtual_size);
 	json *source, *target;
 
 	source = disk_source(disk, &job, false, err);
@@ -67,8 +68,7 @@ move_plan(const struct move *move, struct plan *plan, struct smd_error *err)
 	if (move->base && add_source(target, "parents", move->base, &job, err) < 0)
 		return -1;
 	/* What is copied is the disk of the row; the source goes when it has been. */
-	return plan_image(plan, &job, disk, format_round_size(move->daemon, move->format,
-							      disk->virtual_size), NULL, err);
+	return plan_image(plan, &job, disk, &size, NULL, err);
 }
 
 int

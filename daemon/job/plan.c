@@ -11,11 +11,16 @@
 #define RATE_KEY "rate-from-"		/* in SR.sm_config, before the source's uuid */
 #define RATE_LEAST (4u << 20)		/* bytes of a copy that says something */
 
+/* A merge that was cut off may have grown a hidden node, whose row does not say so. */
 static int
-check_size(const struct disk *source, uint64_t measured, uint64_t size, struct smd_error *err)
+check_size(const struct disk *source, uint64_t measured, uint64_t *size, struct smd_error *err)
 {
-	if (!source || measured == size)
+	if (!source || measured == *size)
 		return 0;
+	if (measured > *size && !smd_json_bool(source->record, "managed", true)) {
+		*size = measured;
+		return 0;
+	}
 	return smd_fail_IMAGE_CORRUPT(err, source->location, "BAD_SIZE",
 				      "VDI %s is known to have %" PRIu64 " bytes, and its volume has "
 				      "been changed to another size: SR.scan takes that over",
@@ -23,7 +28,7 @@ check_size(const struct disk *source, uint64_t measured, uint64_t size, struct s
 }
 
 int
-plan_image(struct plan *plan, struct worker_job *job, const struct disk *source, uint64_t size,
+plan_image(struct plan *plan, struct worker_job *job, const struct disk *source, uint64_t *size,
 	   uint64_t *ret_data, struct smd_error *err)
 {
 	CLEANUP_JSON json *result = NULL;

@@ -23,10 +23,10 @@ struct plan {
 
 /* One more image. job's request has its source and target, nothing else yet; it ends
  * here. source: the disk whose rows say how large it is (IMAGE_CORRUPT where its image has
- * another size), and size what the format makes of that; NULL: an image not known yet.
- * *ret_data may be NULL. */
+ * another size), and *size what the format makes of that, or more on return where a hidden
+ * node has grown; NULL both: an image not known yet. *ret_data may be NULL. */
 int plan_image(struct plan *plan, struct worker_job *job, const struct disk *source,
-	       uint64_t size, uint64_t *ret_data, struct smd_error *err);
+	       uint64_t *size, uint64_t *ret_data, struct smd_error *err);
 /* SR_FULL [requested, maximum]. */
 int plan_room(const struct plan *plan, struct smd_error *err);
 
