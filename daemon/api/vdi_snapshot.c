@@ -91,7 +91,7 @@ duplicate_commit(struct overlay *o, const struct duplicate *d, const char *ref,
 	}
 	if (db_commit(db, err) < 0)
 		return -1;
-	overlay_hide(o);
+	overlay_finish(o);
 	op_refresh(o->daemon, "VDI", ref);
 	op_refresh(o->daemon, "VDI", parent);
 	return 0;
@@ -224,7 +224,7 @@ revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 		op_refresh(o->daemon, "VDI", base);
 	else
 		records_forget(disk->sr, disk->location);
-	overlay_hide(o);
+	overlay_finish(o);
 	op_refresh(o->daemon, "VDI", parent);
 	return 0;
 }

@@ -16,7 +16,6 @@
 #include "daemon/sr/link.h"
 #include "daemon/sr/sr.h"
 
-#define LINK_TRIES 5
 #define MARKS_DIR "jobs"
 
 /* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…],
@@ -182,6 +181,15 @@ job_plan_add_link(json **list, const char *sr_uuid, const char *volume, const ch
 	}
 }
 
+void
+job_plan_add_hidden(json **list, const char *sr_uuid, const char *volume, const char *format)
+{
+	json *entry = add_entry(list, sr_uuid, volume);
+
+	smd_json_set_str(entry, "format", format);
+	smd_json_set_bool(entry, "hidden", true);
+}
+
 /* Trees belong to one thread at a time: the journal's copy is its own. */
 static json *
 copy_list(json *list)
@@ -321,6 +329,10 @@ do_entry(struct sr *sr, json *entry, struct smd_error *err)
 	const char *volume = smd_json_str(entry, "volume", "");
 	const char *format = smd_json_str(entry, "format", NULL);
 
+	if (smd_json_bool(entry, "hidden", false)) {
+		volume_hide(sr, volume, format);
+		return 0;
+	}
 	return format ? link_volume(sr, volume, format, entry, err)
 		      : delete_volume(sr, volume, err);
 }

@@ -24,7 +24,7 @@ void jobs_free(struct jobs *jobs);
 /* What is left to do when the job is undone ("undo"), and once it is committed ("redo"):
  * lists of volumes that must vanish, {"sr": uuid, "volume": name}, and of images that
  * must name a parent (again), which have "format", and "parent" and "parent-format"
- * unless they shall name none. They are done in order. */
+ * unless they shall name none, or that must be "hidden". They are done in order. */
 struct job_plan {
 	const char *kind;	/* "VDI.create", "VDI.pool_migrate", … */
 	json *undo;		/* borrowed */
@@ -68,5 +68,7 @@ void job_plan_add(json **list, const char *sr_uuid, const char *volume);
 /* An image and the parent it must name; parent NULL: none. */
 void job_plan_add_link(json **list, const char *sr_uuid, const char *volume, const char *format,
 		       const char *parent, const char *parent_format);
+/* A base that must be marked hidden, if it can be. */
+void job_plan_add_hidden(json **list, const char *sr_uuid, const char *volume, const char *format);
 
 #endif

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/sr/link.h"
 
+#include "common/cleanup.h"
+#include "common/lock.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/internal.h"
@@ -50,9 +53,9 @@ volume_set_parent(struct sr *sr, const char *volume, const char *format, const c
 	return worker_run(sr->daemon, &job, &result, err);
 }
 
-int
-volume_set_hidden(struct sr *sr, const char *volume, const char *format, bool hidden,
-		  struct smd_error *err)
+static int
+set_hidden_once(struct sr *sr, const char *volume, const char *format, bool hidden,
+		struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .urgent = true };
@@ -60,8 +63,6 @@ volume_set_hidden(struct sr *sr, const char *volume, const char *format, bool hi
 	CLEANUP_CLOSE int fd = -1;
 	json *source;
 
-	if (!storage_format_can(sr->daemon, format, "hidden"))
-		return 0;
 	if (sr->driver->volume_open(sr->handle, volume, SMD_SR_OPEN_WRITE, &fd, err) < 0)
 		return -1;
 	source = source_of_fd(fd, volume, format, true, false, &job, err);
@@ -71,4 +72,47 @@ volume_set_hidden(struct sr *sr, const char *volume, const char *format, bool hi
 	smd_json_set(request, "source", source);
 	smd_json_set_bool(request, "hidden", hidden);
 	return worker_run(sr->daemon, &job, &result, err);
+}
+
+int
+volume_set_hidden(struct sr *sr, const char *volume, const char *format, bool hidden,
+		  struct smd_error *err)
+{
+	int r = -1;
+
+	if (!storage_format_can(sr->daemon, format, "hidden"))
+		return 0;
+	for (int tries = 0; tries < LINK_TRIES && r < 0; tries++) {
+		smd_error_clear(err);
+		r = set_hidden_once(sr, volume, format, hidden, err);
+		if (r < 0 && !smd_error_is(err, SMD_E_JOB_WORKER_FAILED))
+			break;
+	}
+	return r;
+}
+
+static int
+hide(struct sr *sr, const char *volume, const char *format, struct smd_error *err)
+{
+	CLEANUP_CLOSE int fd = -1;
+	int r;
+
+	if (sr->driver->volume_open(sr->handle, volume, SMD_SR_OPEN_WRITE, &fd, err) < 0)
+		return -1;
+	r = smd_image_lock(fd, true, volume, err);
+	if (r != 0)
+		return r < 0 ? -1 : 0;	/* read by others: it stays as it is */
+	r = volume_set_hidden(sr, volume, format, true, err);
+	smd_image_unlock(fd);
+	return r;
+}
+
+void
+volume_hide(struct sr *sr, const char *volume, const char *format)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (hide(sr, volume, format, &err) < 0)
+		smd_log(SMD_LOG_WARNING, "%s of SR %s could not be marked hidden: %s", volume,
+			sr_uuid(sr), err.message);
 }

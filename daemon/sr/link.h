@@ -13,6 +13,9 @@
 #include "common/error.h"
 #include "daemon/sr/sr.h"
 
+/* What is asked of an image is asked again where its worker was killed. */
+#define LINK_TRIES 5
+
 /* Have a volume name another one of its SR as its parent (NULL: none). Both show the
  * same. One atomic step, durable on return; to do it again changes nothing. */
 int volume_set_parent(struct sr *sr, const char *volume, const char *format, const char *parent,
@@ -21,5 +24,8 @@ int volume_set_parent(struct sr *sr, const char *volume, const char *format, con
  * alone. */
 int volume_set_hidden(struct sr *sr, const char *volume, const char *format, bool hidden,
 		      struct smd_error *err);
+/* Hide a base that nobody has locked. Only other programs go by it: that it failed is
+ * logged, and no more. */
+void volume_hide(struct sr *sr, const char *volume, const char *format);
 
 #endif

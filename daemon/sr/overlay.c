@@ -3,11 +3,9 @@
 
 #include <string.h>
 
-#include "common/lock.h"
-#include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
-#include "daemon/sr/link.h"
+#include "daemon/job/job.h"
 #include "daemon/sr/tree.h"
 
 /* ---- driver_params: the format's options; SM's `type` where it says what is done ---- */
@@ -165,8 +163,15 @@ write_image(struct overlay *o, struct new_volume *v, struct smd_error *err)
 int
 overlay_make(struct overlay *o, const char *old, struct smd_error *err)
 {
-	if (new_volumes_begin(o->daemon, o->kind, o->disk->sr, o->format, o->virtual_size,
-			      o->disk->sr, old, o->n, o->v, err) < 0)
+	const char *sr = sr_uuid(o->disk->sr);
+	CLEANUP_JSON json *redo = NULL;
+
+	if (old)
+		job_plan_add(&redo, sr, old);
+	if (!o->empty)
+		job_plan_add_hidden(&redo, sr, o->disk->location, o->disk->format);
+	if (new_volumes_begin(o->daemon, o->kind, o->disk->sr, o->format, o->virtual_size, redo,
+			      o->n, o->v, err) < 0)
 		return -1;
 	for (size_t i = 0; i < o->n; i++) {
 		if (write_image(o, &o->v[i], err) < 0 || new_volume_publish(&o->v[i], err) < 0)
@@ -190,38 +195,13 @@ overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err)
 	return tree_set_parent(db, disk->vdi_ref, *ret_parent, err);
 }
 
-/* ---- Afterwards ---- */
-
-static int
-hide(struct sr *sr, const char *name, const char *format, struct smd_error *err)
-{
-	CLEANUP_CLOSE int fd = -1;
-	int r;
-
-	if (sr_get_driver(sr)->volume_open(sr_handle(sr), name, SMD_SR_OPEN_WRITE, &fd, err) < 0)
-		return -1;
-	r = smd_image_lock(fd, true, name, err);
-	if (r != 0)
-		return r < 0 ? -1 : 0;	/* read by others: it stays as it is */
-	r = volume_set_hidden(sr, name, format, true, err);
-	smd_image_unlock(fd);
-	return r;
-}
-
 void
-overlay_hide(struct overlay *o)
+overlay_finish(struct overlay *o)
 {
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_FREE char *name = smd_strdup(o->disk->location);
-	CLEANUP_FREE char *format = smd_strdup(o->disk->format);
-
+	/* Nobody may have locked the base that its job's redo marks as hidden. */
 	disk_unlock(o->disk);
-	if (o->empty)
-		return;
-	/* Only other programs go by it. */
-	if (hide(o->disk->sr, name, format, &err) < 0)
-		smd_log(SMD_LOG_WARNING, "%s of SR %s could not be marked hidden: %s", name,
-			sr_uuid(o->disk->sr), err.message);
+	for (size_t i = 2; i-- > 0;)
+		new_volume_done(&o->v[i]);
 }
 
 void

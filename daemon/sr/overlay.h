@@ -6,7 +6,7 @@
  * of its own, the other lies on its parent, and the disk keeps its image.
  *
  *   plan (all that can be known to fail) -> make (journalled) -> the caller's
- *   transaction with overlay_split -> overlay_hide -> done
+ *   transaction with overlay_split -> overlay_finish -> done
  *
  * Threads: any.
  */
@@ -39,8 +39,9 @@ int overlay_make(struct overlay *o, const char *old, struct smd_error *err);
 /* In the caller's transaction, which commits v[0]'s job. *ret_parent, which the caller
  * frees: the VDI that the other's image lies on. */
 int overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err);
-/* After the commit: tell XenServer's tools that the base is one. Closes the disk. */
-void overlay_hide(struct overlay *o);
+/* After the commit: what it replaced goes, and the base tells XenServer's tools that it is
+ * one, which a kill only puts off to the next start. Unlocks the disk. */
+void overlay_finish(struct overlay *o);
 void overlay_done(struct overlay *o);
 #define CLEANUP_OVERLAY CLEANUP(overlay_done)
 

@@ -752,18 +752,16 @@ new_volume_take(struct new_volume *v, struct smd_error *err)
 
 int
 new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
-		  uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
-		  struct new_volume *ret, struct smd_error *err)
+		  uint64_t virtual_size, json *redo, size_t n, struct new_volume *ret,
+		  struct smd_error *err)
 {
-	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+	CLEANUP_JSON json *undo = NULL;
 	int r;
 
 	for (size_t i = 0; i < n; i++) {
 		ret[i] = new_volume_name(daemon, sr, format, virtual_size);
 		new_volume_plan(&ret[i], &undo);
 	}
-	if (old)
-		job_plan_add(&redo, sr_uuid(old_sr), old);
 	r = job_begin(daemon, &(struct job_plan){ kind, undo, redo, NULL }, &ret[0].job_id, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = new_volume_make(&ret[i], err);
@@ -777,7 +775,11 @@ new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const c
 		 uint64_t virtual_size, struct sr *old_sr, const char *old,
 		 struct new_volume *ret, struct smd_error *err)
 {
-	return new_volumes_begin(daemon, kind, sr, format, virtual_size, old_sr, old, 1, ret, err);
+	CLEANUP_JSON json *redo = NULL;
+
+	if (old)
+		job_plan_add(&redo, sr_uuid(old_sr), old);
+	return new_volumes_begin(daemon, kind, sr, format, virtual_size, redo, 1, ret, err);
 }
 
 int

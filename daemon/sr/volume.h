@@ -133,10 +133,11 @@ int new_volume_find(struct new_volume *v, struct smd_error *err);
 /* Where it is not open yet: open what there is of it, or make it; and lock it, so that no
  * worker of a daemon that was killed writes to it any more. Publishing unlocks it. */
 int new_volume_take(struct new_volume *v, struct smd_error *err);
-/* The same for n volumes of one job: ret[0] commits it, and is done last. */
+/* The same for n volumes of one job, whose redo is this (NULL: nothing): ret[0] commits it,
+ * and is done last. */
 int new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
-		      uint64_t virtual_size, struct sr *old_sr, const char *old, size_t n,
-		      struct new_volume *ret, struct smd_error *err);
+		      uint64_t virtual_size, json *redo, size_t n, struct new_volume *ret,
+		      struct smd_error *err);
 /* All written: give it its name. */
 int new_volume_publish(struct new_volume *v, struct smd_error *err);
 /* In a transaction: it is the VDI's from now on, in the place of what the VDI had. */
