@@ -61,6 +61,10 @@ is_repeated(const struct smd_error *err, const struct smd_error_decl *decl)
 {
 	if (strncasecmp(decl->text, err->message, strlen(err->message)) == 0)
 		return true;
+	/* Whose parameters are all there is to say. */
+	if (smd_error_is(err, SMD_E_UUID_INVALID) || smd_error_is(err, SMD_E_HANDLE_INVALID) ||
+	    smd_error_is(err, SMD_E_MAP_DUPLICATE_KEY))
+		return true;
 	for (size_t i = 0; err->params && err->params[i]; i++) {
 		if (strcmp(err->params[i], err->message) == 0)
 			return true;

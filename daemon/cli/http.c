@@ -2,12 +2,14 @@
 #include "daemon/cli/http.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include <curl/curl.h>
 
 #include "common/mem.h"
 
 #define REPLY_MAX (256u << 20)	/* get_all_records of some hundred thousand VDIs */
+#define MESSAGE_HEADER "Smd-Message: "
 #define REFUSAL_MAX 400u	/* of a refusal's text, for the message */
 
 struct http_client {
@@ -26,6 +28,7 @@ struct reply {
 	char *text;
 	size_t len;
 	size_t max;
+	char *message;			/* of an error */
 };
 
 struct http_client *
@@ -122,6 +125,22 @@ http_on_write(char *data, size_t size, size_t n, void *opaque)
 }
 
 static size_t
+http_on_header(char *line, size_t size, size_t n, void *opaque)
+{
+	const size_t name = strlen(MESSAGE_HEADER);
+	struct reply *r = opaque;
+	size_t len = size * n;
+
+	if (len <= name || strncasecmp(line, MESSAGE_HEADER, name) != 0)
+		return len;
+	free(r->message);
+	while (len > name && (line[len - 1] == '\r' || line[len - 1] == '\n'))
+		len--;
+	r->message = smd_strndup(line + name, len - name);
+	return size * n;
+}
+
+static size_t
 http_on_read(char *buf, size_t size, size_t n, void *opaque)
 {
 	const struct http_body *body = opaque;
@@ -188,7 +207,7 @@ http_status(struct http_client *c, const struct reply *reply, struct smd_error *
 
 int
 http_post_json(struct http_client *client, const char *path, const char *body, char **ret_reply,
-	       size_t *ret_len, struct smd_error *err)
+	       size_t *ret_len, char **ret_message, struct smd_error *err)
 {
 	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
 	struct reply reply = { .client = client, .max = REPLY_MAX };
@@ -200,17 +219,23 @@ http_post_json(struct http_client *client, const char *path, const char *body, c
 	curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, body);
 	curl_easy_setopt(client->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
 	http_prepare(client, path, &reply);
+	curl_easy_setopt(client->curl, CURLOPT_HEADERFUNCTION, http_on_header);
+	curl_easy_setopt(client->curl, CURLOPT_HEADERDATA, &reply);
 	rc = http_perform(client, err);
 	if (rc == 0)
 		rc = http_status(client, &reply, err);
+	curl_easy_setopt(client->curl, CURLOPT_HEADERFUNCTION, NULL);
+	curl_easy_setopt(client->curl, CURLOPT_HEADERDATA, NULL);
 	curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, NULL);
 	curl_slist_free_all(headers);
 	if (rc < 0) {
+		free(reply.message);
 		free(reply.text);
 		return -1;
 	}
 	*ret_reply = reply.text ? reply.text : smd_strdup("");
 	*ret_len = reply.len;
+	*ret_message = reply.message;
 	return 0;
 }
 

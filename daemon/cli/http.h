@@ -27,9 +27,10 @@ void http_client_free(struct http_client *client);
 typedef int http_tick_fn(void *opaque, uint64_t moved);
 void http_client_tick(struct http_client *client, http_tick_fn *tick, void *opaque);
 
-/* POST a JSON body; the whole reply, bounded, NUL-terminated, the caller's. */
+/* POST a JSON body; the whole reply, bounded, NUL-terminated, the caller's. *ret_message:
+ * what the server says of an error besides, the caller's; NULL: nothing. */
 int http_post_json(struct http_client *client, const char *path, const char *body,
-		   char **ret_reply, size_t *ret_len, struct smd_error *err);
+		   char **ret_reply, size_t *ret_len, char **ret_message, struct smd_error *err);
 
 /* One name=value of a query, escaped; the caller frees. */
 char *http_escape(struct http_client *client, const char *text);

@@ -98,12 +98,21 @@ server_fail(const char *code, json *params, size_t from, struct smd_error *err)
 	return cli_fail(err, "Error code: %s\nError parameters: %s", code, text);
 }
 
+void
+server_add_message(struct smd_error *err, const char *message)
+{
+	if (!message || !*message || *err->message)
+		return;
+	free(err->message);
+	err->message = smd_strdup(message);
+}
+
 static int
 server_request(struct server *s, const char *method, json *params, json **ret,
 	       struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object(), *reply = NULL;
-	CLEANUP_FREE char *body = NULL, *text = NULL;
+	CLEANUP_FREE char *body = NULL, *text = NULL, *message = NULL;
 	json *error, *result;
 	size_t len;
 
@@ -112,15 +121,18 @@ server_request(struct server *s, const char *method, json *params, json **ret,
 	smd_json_set(request, "params", params);
 	smd_json_set_int(request, "id", ++s->next_id);
 	body = smd_json_print(request);
-	if (http_post_json(s->http, RPC_PATH, body, &text, &len, err) < 0)
+	if (http_post_json(s->http, RPC_PATH, body, &text, &len, &message, err) < 0)
 		return -1;
 	reply = smd_json_parse(text, len, REPLY_DEPTH_MAX, err);
 	if (!reply)
 		return -1;
 	error = smd_json_member(reply, "error");
-	if (error)
-		return server_fail(smd_json_str(error, "message", ""),
-				   smd_json_member(error, "data"), 0, err);
+	if (error) {
+		server_fail(smd_json_str(error, "message", ""), smd_json_member(error, "data"), 0,
+			    err);
+		server_add_message(err, message);
+		return -1;
+	}
 	if (!json_object_object_get_ex(reply, "result", &result))
 		return smd_fail_INTERNAL_ERROR(err, "", "%s: the reply has no result", method);
 	*ret = json_object_get(result);

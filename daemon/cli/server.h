@@ -47,6 +47,8 @@ struct http_client *server_http(struct server *server);
 /* Fail with a code and parameters of the server's, params[from] on. A code that isn't
  * in our catalogue is shown as xe shows such. Returns -1. */
 int server_fail(const char *code, json *params, size_t from, struct smd_error *err);
+/* What the server says of it besides, unless it has a message already; NULL: nothing. */
+void server_add_message(struct smd_error *err, const char *message);
 
 /* An array of strings, for params; ended by a NULL. */
 json *server_strings(const char *first, ...) __attribute__((sentinel));

@@ -170,10 +170,7 @@ task_outcome(json *record, struct smd_error *err)
 	if (!code)
 		return cli_fail(err, "The task ended and does not say how");
 	server_fail(code, info, 1, err);
-	if (*smd_json_str(config, "error_message", "") && !*err->message) {
-		free(err->message);
-		err->message = smd_strdup(smd_json_str(config, "error_message", ""));
-	}
+	server_add_message(err, smd_json_str(config, "error_message", ""));
 	return -1;
 }
 

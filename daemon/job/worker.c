@@ -375,6 +375,38 @@ listen_to(struct run *run)
 	}
 }
 
+/* The image it is about, as the SR names it. */
+static const char *
+image_name(json *request)
+{
+	json *layers = smd_json_member(smd_json_member(request, "source"), "layers");
+	json *leaf = json_object_is_type(layers, json_type_array) ?
+		     json_object_array_get_idx(layers, 0) : NULL;
+
+	return smd_json_str(leaf ? leaf : smd_json_member(request, "target"), "name", "images");
+}
+
+/* What it said on its standard error, however it ended; as any log and wire can have it. */
+static void
+keep_words(struct run *run)
+{
+	while (run->tail_len > 0 && run->tail[run->tail_len - 1] == '\n')
+		run->tail[--run->tail_len] = '\0';
+	/* What strings end with, too. */
+	run->tail_len = strlen(run->tail);
+	if (run->tail_len == 0)
+		return;
+	for (char *p = run->tail; *p; p++) {
+		if (*p != '\n' && (*p < ' ' || *p > '~'))
+			*p = '?';
+	}
+	smd_log(SMD_LOG_WARNING, "smd-worker, process %d, at \"%s\" of %s says: %s",
+		(int)run->process.pid, run->op, image_name(run->job->request), run->tail);
+	if (run->job->task_ref)
+		task_note(run->daemon->tasks, run->job->task_ref,
+			  SMD_PARAMS("last_words", run->tail));
+}
+
 static int
 conclude(struct run *run, int status, json **ret, struct smd_error *err)
 {
@@ -383,6 +415,7 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 	run->job->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	if (run->cancelled)
 		return fail_ended(run, err);
+	keep_words(run);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
 		if (run->error.code) {
 			smd_error_move(err, &run->error);
@@ -406,9 +439,6 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 				   strsignal(WTERMSIG(status)));
 	else
 		how = smd_asprintf("ended with status %d", WEXITSTATUS(status));
-	if (run->tail_len > 0 && run->job->task_ref)
-		task_note(run->daemon->tasks, run->job->task_ref,
-			  SMD_PARAMS("last_words", run->tail));
 	return smd_fail_JOB_WORKER_FAILED(err, run->op, how, "%s: smd-worker %s%s%s", run->op, how,
 					  run->tail_len ? ": " : "", run->tail);
 }
@@ -423,17 +453,6 @@ control_of(const struct run *run)
 		.task_ref = job->task_ref, .srs = { job->srs[0], job->srs[1] },
 		.bytes_per_second = speed > 0 ? (uint64_t)speed : 0, .fd = run->process.in,
 	};
-}
-
-/* The image it is about, as the SR names it. */
-static const char *
-image_name(json *request)
-{
-	json *layers = smd_json_member(smd_json_member(request, "source"), "layers");
-	json *leaf = json_object_is_type(layers, json_type_array) ?
-		     json_object_array_get_idx(layers, 0) : NULL;
-
-	return smd_json_str(leaf ? leaf : smd_json_member(request, "target"), "name", "images");
 }
 
 static const char *

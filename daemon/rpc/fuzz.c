@@ -23,7 +23,7 @@ int
 fuzz_request(http_rpc_fn *fn, const uint8_t *data, size_t size)
 {
 	static bool bound;
-	CLEANUP_FREE char *body = NULL, *reply = NULL, *session = NULL;
+	CLEANUP_FREE char *body = NULL, *reply = NULL, *session = NULL, *message = NULL;
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct daemon *daemon;
 	const char *type = NULL;
@@ -43,7 +43,7 @@ fuzz_request(http_rpc_fn *fn, const uint8_t *data, size_t size)
 	body = smd_malloc(size + 1);	/* the server's bodies end with a NUL too */
 	memcpy(body, data, size);
 	body[size] = '\0';
-	status = fn(daemon, &fake_peer, body, size, &reply, &len, &type);
+	status = fn(daemon, &fake_peer, body, size, &reply, &len, &type, &message);
 	call_wait_background(daemon);
 	fake_daemon_free(daemon);
 	if ((status != 200 && status != 500) || strlen(reply) != len || !type)

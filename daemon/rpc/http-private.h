@@ -27,6 +27,8 @@
 #include "daemon/rpc/listen.h"
 
 #define HTTP_REPLY_HEADERS_MAX 16
+#define HTTP_MESSAGE_HEADER "Smd-Message"
+#define HTTP_MESSAGE_MAX 2000u
 #define HTTP_CONNECTION_MEMORY (64 * 1024)	/* cleared after each request */
 #define HTTP_UNKNOWN_LENGTH UINT64_MAX
 
@@ -86,6 +88,7 @@ struct http_request {
 	char *reply;
 	size_t n_reply;
 	const char *reply_type;
+	char *message;			/* of an error: the reply's Smd-Message; NULL: none */
 	/* Stream. */
 	struct http_value *values;
 	void *state;

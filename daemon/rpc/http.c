@@ -178,6 +178,7 @@ request_free(struct http_request *request)
 	http_free_values(request);
 	free(request->body);
 	free(request->reply);
+	free(request->message);
 	free(request->block);
 	free(request->text);
 	free(request->own_session);
@@ -318,7 +319,7 @@ call(void *opaque)
 		request->status = request->route->rpc(request->http->daemon, &request->peer,
 						      request->body, request->n_body,
 						      &request->reply, &request->n_reply,
-						      &request->reply_type);
+						      &request->reply_type, &request->message);
 		if (request->status != 0)
 			break;
 		if (stays_parked(request))
@@ -344,9 +345,24 @@ unpark(struct call_park *park)
 		pool_run(call, request);
 }
 
+/* As a header may be. */
+static const char *
+one_line(char *text)
+{
+	if (strlen(text) > HTTP_MESSAGE_MAX)
+		text[HTTP_MESSAGE_MAX] = '\0';
+	for (char *p = text; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
+	}
+	return text;
+}
+
 static enum MHD_Result
 rpc_end(struct http_request *request)
 {
+	if (request->begun && request->message)
+		http_reply_header(request, HTTP_MESSAGE_HEADER, one_line(request->message));
 	if (request->begun)
 		return http_reply_rpc(request, request->status, TAKE_PTR(request->reply),
 				      request->n_reply, request->reply_type);

@@ -20,11 +20,13 @@
 struct http;
 struct http_request;
 
-/* An RPC: the whole body, bounded, in; the whole reply out. *ret_body is freed
- * by the server. Returns the status, or 0: the peer's park keeps the call, nothing is
+/* An RPC: the whole body, bounded, in; the whole reply out. *ret_body is freed by the
+ * server, and so is *ret_message: what an error says for a person, where the reply has
+ * only xapi's code and parameters; left as it is without one. Returns the status, or 0: the peer's park keeps the call, nothing is
  * answered yet. */
 typedef unsigned http_rpc_fn(struct daemon *daemon, const struct peer *peer, const char *body,
-			     size_t len, char **ret_body, size_t *ret_len, const char **ret_type);
+			     size_t len, char **ret_body, size_t *ret_len, const char **ret_type,
+			     char **ret_message);
 
 /* A transfer: streams in or out through a descriptor. */
 struct http_stream {

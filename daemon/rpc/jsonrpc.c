@@ -186,7 +186,7 @@ reply_whole(const struct request *request, const struct call_result *result,
 
 unsigned
 rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_t len,
-	 char **ret_body, size_t *ret_len, const char **ret_type)
+	 char **ret_body, size_t *ret_len, const char **ret_type, char **ret_message)
 {
 	CLEANUP_FREE char *mended = wire_mend_utf8(body, len);
 	CLEANUP_JSON json *tree = NULL, *params = NULL;
@@ -212,6 +212,8 @@ rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_
 		return 0;
 	if (r < 0 || !result.rows || reply_rows(&request, &result, ret_body, ret_len, &err) < 0)
 		reply_whole(&request, &result, &err, ret_body, ret_len);
+	if (err.code && err.message && *err.message)
+		*ret_message = smd_strdup(err.message);
 	record_call(daemon, "json", request.method, &err, *ret_body, *ret_len);
 	*ret_type = "application/json";
 	return 200;

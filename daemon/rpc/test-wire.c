@@ -169,11 +169,13 @@ test_xml_out(void **state)
 static char *
 serve(http_rpc_fn *fn, const char *body, size_t len, unsigned want_status)
 {
+	CLEANUP_FREE char *message = NULL;
 	char *reply = NULL;
 	const char *type = NULL;
 	size_t reply_len;
 
-	assert_int_equal(fn(d, &fake_peer, body, len, &reply, &reply_len, &type), want_status);
+	assert_int_equal(fn(d, &fake_peer, body, len, &reply, &reply_len, &type, &message),
+			 want_status);
 	assert_int_equal(strlen(reply), reply_len);
 	if (want_status == 200)
 		assert_string_equal(type, fn == rpc_xml ? "text/xml" : "application/json");

@@ -247,7 +247,7 @@ print_reply(struct text *text, const char *name, struct call_result *result,
 
 unsigned
 rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t len,
-	char **ret_body, size_t *ret_len, const char **ret_type)
+	char **ret_body, size_t *ret_len, const char **ret_type, char **ret_message)
 {
 	CLEANUP_FREE char *mended = wire_mend_utf8(body, len);
 	CLEANUP_FREE char *name = NULL;
@@ -269,6 +269,8 @@ rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t
 	print_reply(&text, name, &result, &err);
 	*ret_body = text.data;
 	*ret_len = text.len;
+	if (err.code && err.message && *err.message)
+		*ret_message = smd_strdup(err.message);
 	record_call(daemon, "xml", name, &err, *ret_body, *ret_len);
 	*ret_type = "text/xml";
 	return 200;
