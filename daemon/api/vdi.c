@@ -344,7 +344,8 @@ check_childless(struct db *db, const char *vdi, struct smd_error *err)
 		return -1;
 	if (!has_children)
 		return 0;
-	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(vdi, "forget"), "other VDIs lie on VDI %s", vdi);
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(vdi, "forget"), "other VDIs lie on VDI %s: "
+				   "forget or destroy those first", vdi);
 }
 
 /* A VDI that comes back is tracked no more: its log serves nobody, unless it is all there

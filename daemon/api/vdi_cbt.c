@@ -134,7 +134,8 @@ wait_detached(struct db *db, const char *vdi, struct smd_error *err)
 			return 0;
 		nanosleep(&step, NULL);
 	}
-	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(vdi, "data_destroy"), "a VM has VDI %s", vdi);
+	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(vdi, "data_destroy"),
+				   "a VM has VDI %s: VBD.unplug it first", vdi);
 }
 
 static int

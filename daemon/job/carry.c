@@ -62,7 +62,9 @@ carry_check_untracked(const struct carry *c, struct smd_error *err)
 	if (db_get_bool(c->daemon->db, "VDI", c->vdi_ref, "cbt_enabled", &tracked, err) < 0)
 		return -1;
 	return tracked ? smd_fail_VDI_CBT_ENABLED(err, c->vdi_ref, "VDI %s is tracked, and its new "
-						  "place knows nothing of its changes", c->vdi_ref)
+						  "place knows nothing of its changes: "
+						  "VDI.disable_cbt first; the next backup is then full",
+						  c->vdi_ref)
 		       : 0;
 }
 
@@ -238,7 +240,7 @@ take_nodes(struct carry *c, struct smd_error *err)
 	if (err->code)
 		return -1;
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(c->vdi_ref, CARRY_OPERATION),
-				   "the chain of VDI %s keeps changing", c->vdi_ref);
+				   "the chain of VDI %s keeps changing: try again", c->vdi_ref);
 }
 
 /* ---- What it becomes ---- */

@@ -447,7 +447,8 @@ check_into(struct arrival *r, char **ret_format, struct smd_error *err)
 		return -1;
 	*ret_format = smd_strdup(disk.format);
 	if (smd_json_bool(disk.record, "read_only", false)) {
-		smd_fail_VDI_READONLY(err, r->into, "VDI %s is read-only", disk.uuid);
+		smd_fail_VDI_READONLY(err, r->into, "VDI %s is read-only: VDI.set_read_only changes "
+				      "that", disk.uuid);
 		put_obstacle(a, err);
 	}
 	if (disk.virtual_size >= r->virtual_size)

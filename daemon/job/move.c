@@ -30,7 +30,8 @@ int
 move_check_into(const struct disk *source, const struct disk *into, struct smd_error *err)
 {
 	if (smd_json_bool(into->record, "read_only", false))
-		return smd_fail_VDI_READONLY(err, into->vdi_ref, "VDI %s is read-only", into->uuid);
+		return smd_fail_VDI_READONLY(err, into->vdi_ref, "VDI %s is read-only: VDI.set_read_only "
+					    "changes that", into->uuid);
 	if (into->virtual_size < source->virtual_size)
 		return smd_fail_VDI_TOO_SMALL(err, into->vdi_ref, SMD_U64(source->virtual_size),
 					      "VDI %s has %" PRIu64 " bytes, and %" PRIu64

@@ -50,13 +50,13 @@ check_running(const char *cls, const char *ref, const char *operation, json *cur
 
 		if (is_snapshot_of_copied(cls, operation, running))
 			return smd_fail_OPERATION_NOT_ALLOWED(
-				err, "The VDI is being copied", "VDI %s is being copied, by %s", ref,
-				key);
+				err, "The VDI is being copied", "VDI %s is being copied, by %s: wait for "
+				"that task, or task.cancel it", ref, key);
 		if (!ok)
 			return smd_fail_OTHER_OPERATION_IN_PROGRESS(
 				err, cls, ref, running, key,
-				"%s of this %s must wait for %s, which %s does", operation, cls,
-				running, key);
+				"%s of this %s must wait for %s, which %s does: wait for that "
+				"task, or task.cancel it", operation, cls, running, key);
 	}
 	return 0;
 }
@@ -186,7 +186,7 @@ check_tracking(const struct subject *s, const char *operation, struct smd_error 
 	if ((destroy || strcmp(operation, "list_changed_blocks") == 0) &&
 	    !smd_json_bool(s->vdi, "cbt_enabled", false))
 		return smd_fail_VDI_NO_CBT_METADATA(err, s->ref, "the changed blocks of VDI %s are not "
-						    "tracked", s->ref);
+						    "tracked: VDI.enable_cbt begins it", s->ref);
 	return 0;
 }
 
@@ -209,13 +209,15 @@ check_subject(const struct subject *s, const char *operation, struct smd_error *
 						      "data to %s", uuid, operation);
 	if (snapshot && smd_json_bool(s->vdi, "sharable", false))
 		return smd_fail_VDI_IS_SHARABLE(err, s->ref, "VDI %s is sharable: its writers would not "
-						"know of the snapshot", uuid);
+						"know of the snapshot; VDI.set_sharable changes that",
+						uuid);
 	if ((snapshot || strcmp(operation, "copy") == 0) &&
 	    strcmp(smd_json_str(s->vdi, "on_boot", ""), "reset") == 0)
 		return smd_fail_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION(
 			err, "VDI %s is reset when its VM starts: no %s", uuid, operation);
 	if (strcmp(operation, "revert_to") == 0 && !smd_json_bool(s->vdi, "is_a_snapshot", false))
-		return smd_fail_ONLY_REVERT_SNAPSHOT(err, "VDI %s is no snapshot", uuid);
+		return smd_fail_ONLY_REVERT_SNAPSHOT(err, "VDI %s is no snapshot: name one of the disk's, "
+						  "to which it goes back", uuid);
 	return s->vdi ? check_tracking(s, operation, err) : 0;
 }
 

@@ -95,7 +95,9 @@ sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err)
 	if (bytes > stat.free)
 		return smd_fail_SR_FULL(err, SMD_U64(bytes), SMD_U64(stat.free),
 					"SR %s has %" PRIu64 " bytes free and %" PRIu64
-					" are needed", sr->uuid, stat.free, bytes);
+					" are needed: make room, take another SR or another format "
+					"(VDI.measure says what each takes)", sr->uuid, stat.free,
+					bytes);
 	return 0;
 }
 

@@ -33,7 +33,8 @@ fail_depth(const char *vdi_ref, size_t max, struct smd_error *err)
 {
 	return smd_fail_SR_BACKEND_FAILURE_109(
 		err, "", "The snapshot chain is too long", "",
-		"the chain of VDI %s has %zu images already, the most there may be", vdi_ref, max);
+		"the chain of VDI %s has %zu images already, the most there may be: destroy "
+		"snapshots, which the collector then merges, or VDI.copy the disk", vdi_ref, max);
 }
 
 /* In a transaction, so that the links are of one moment. */

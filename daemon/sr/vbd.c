@@ -52,7 +52,7 @@ vbd_check_operation(struct db *db, const char *vdi, const char *operation, struc
 		    !fine_while_attached(operation,
 					 strcmp(smd_json_str(row, "mode", ""), "RW") == 0))
 			return smd_fail_VDI_IN_USE(err, SMD_PARAMS(vdi, operation),
-						   "a VM has the VDI, by VBD %s", vbd);
+						   "a VM has the VDI, by VBD %s: VBD.unplug it first", vbd);
 		if (check_vbd_idle(vbd, row, operation, err) < 0)
 			return -1;
 	}

@@ -91,9 +91,9 @@ fail_open(struct disk *disk, const char *vdi_ref, const char *name, struct smd_e
 		return smd_error_prefix(err, "VDI %s", disk->uuid);
 	}
 	return smd_fail_VDI_MISSING(err, sr_ref(disk->sr), vdi_ref,
-				    "SR %s has lost %s, %s VDI %s", sr_uuid(disk->sr), name,
-				    strcmp(vdi_ref, disk->vdi_ref) == 0 ? "the volume of"
-									: "which is below", disk->uuid);
+				    "SR %s has lost %s, %s VDI %s: bring it back, or VDI.forget",
+				    sr_uuid(disk->sr), name, strcmp(vdi_ref, disk->vdi_ref) == 0 ?
+				    "the volume of" : "which is below", disk->uuid);
 }
 
 static char *
@@ -160,8 +160,8 @@ layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *la
 	r = lock(daemon, disk, *ret_fd, write, layer->name, err);
 	if (r == 1)
 		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
-					   "%s of VDI %s is held open by another program", layer->name,
-					   disk->uuid);
+					   "%s of VDI %s is held open by another program: end that "
+					   "(lsof of it shows which)", layer->name, disk->uuid);
 	return r;
 }
 
@@ -282,7 +282,8 @@ check_childless(struct daemon *daemon, struct disk *disk, const char *operation,
 	if (!has)
 		return 0;
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
-				   "other VDIs lie on VDI %s: it may not change", disk->uuid);
+				   "other VDIs lie on VDI %s: it may not change, but VDI.copy and "
+				   "VDI.clone make one that may", disk->uuid);
 }
 
 static int
@@ -321,7 +322,7 @@ disk_open(struct daemon *daemon, struct disk *disk, bool write, const char *oper
 	if (err->code)
 		return -1;
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
-				   "the chain of VDI %s keeps changing", disk->uuid);
+				   "the chain of VDI %s keeps changing: try again", disk->uuid);
 }
 
 /* 0 locked, or not there; 1 in use; -1. */
@@ -373,7 +374,8 @@ disk_lock_alone(struct daemon *daemon, struct disk *disk, const char *operation,
 			break;
 	}
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
-				   "VDI %s is held open by another program", disk->uuid);
+				   "VDI %s is held open by another program: end that (lsof of %s in "
+				   "the SR's directory shows it)", disk->uuid, disk->location);
 }
 
 int
@@ -390,7 +392,7 @@ disk_give_up(struct daemon *daemon, struct disk *disk, bool has_children, const 
 		return -1;
 	if (strcmp(location, disk->location) != 0 || (has_now && !has_children))
 		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
-					   "the chain of VDI %s has just changed", disk->uuid);
+					   "the chain of VDI %s has just changed: try again", disk->uuid);
 	if (!has_children)
 		return 0;
 	return tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), ret_base,
