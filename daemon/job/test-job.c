@@ -49,6 +49,15 @@ volume_set_parent(struct sr *sr, const char *volume, const char *format, const c
 	return 0;
 }
 
+void
+volume_hide(struct sr *sr, const char *volume, const char *format)
+{
+	assert_string_equal(format, "vhd");
+	strcat(sr->deleted, "hidden ");
+	strcat(sr->deleted, volume);
+	strcat(sr->deleted, " ");
+}
+
 static const struct smd_sr_driver driver = { .volume_delete = fake_delete };
 
 int
@@ -273,6 +282,26 @@ test_links(void **state)
 	assert_int_equal(n_jobs(), 0);
 }
 
+/* A base is hidden once it is one. */
+static void
+test_hidden(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *undo = NULL, *redo = NULL;
+	CLEANUP_FREE char *id = NULL;
+
+	(void)state;
+	job_plan_add(&undo, SR_A, "new");
+	job_plan_add_hidden(&redo, SR_A, "base", "vhd");
+	assert_ok(job_begin(&daemon_, &(struct job_plan){ "VDI.snapshot", undo, redo, NULL }, &id, &err),
+		  &err);
+	assert_ok(job_committed(&daemon_, id, &err), &err);
+	forget_run();
+	job_recover(&daemon_, &srs[0]);
+	assert_string_equal(srs[0].deleted, "hidden base ");
+	assert_int_equal(n_jobs(), 0);
+}
+
 /* A volume that is to go yet is nobody's: a scan would make a VDI of it, which the
  * next attach would delete. */
 static void
@@ -332,6 +361,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_recover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_detached, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hidden, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_failed, setup, teardown),
 	};
