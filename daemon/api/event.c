@@ -120,16 +120,16 @@ add_event(void *opaque, const struct db_change *change)
 
 /* What changed since; nothing when no subscription is of a class we have. */
 static int
-collect(struct call *call, const struct watch *w, json **ret_events, uint64_t *ret_generation,
-	struct smd_error *err)
+collect(const struct watch *w, json **ret_events, uint64_t *ret_generation, struct smd_error *err)
 {
+	struct db *db = w->daemon->db;
 	CLEANUP_JSON json *events = json_object_new_array();
 	bool lost = false;
 
 	if (w->n_interests == 0)
-		*ret_generation = db_generation(call->daemon->db);
-	else if (db_changes(call->daemon->db, w->since, w->interests, w->n_interests, add_event,
-			    events, ret_generation, &lost, err) != 0)
+		*ret_generation = db_generation(db);
+	else if (db_changes(db, w->since, w->interests, w->n_interests, add_event, events,
+			    ret_generation, &lost, err) != 0)
 		return -1;
 	if (lost || w->since > *ret_generation)
 		return smd_fail_EVENTS_LOST(err, "events since %" PRIu64 " are not kept", w->since);
@@ -173,12 +173,12 @@ interests_spec(const struct watch *w)
 /* One that somebody else was told, and that tells all there was when this call was made
  * or woken. NULL: there is none. Under batches_lock. */
 static const struct batch *
-batch_find(const struct watch *w, const char *spec)
+batch_find(const struct watch *w)
 {
 	for (size_t i = 0; i < BATCHES_KEPT; i++) {
 		const struct batch *b = &batches[i];
 
-		if (b->spec && b->since == w->since && strcmp(b->spec, spec) == 0 &&
+		if (b->spec && b->since == w->since && strcmp(b->spec, w->spec) == 0 &&
 		    (b->generation >= w->needs || !db_concerned(w->daemon->db, b->generation,
 								w->interests, w->n_interests)))
 			return b;
@@ -196,10 +196,10 @@ struct making {
 static struct making *makings;	/* batches_lock */
 
 static struct making *
-making_find(const struct watch *w, const char *spec)
+making_find(const struct watch *w)
 {
 	for (struct making *m = makings; m; m = m->next) {
-		if (m->since == w->since && strcmp(m->spec, spec) == 0)
+		if (m->since == w->since && strcmp(m->spec, w->spec) == 0)
 			return m;
 	}
 	return NULL;
@@ -223,7 +223,7 @@ making_done(struct making *making)
 }
 
 static void
-batch_keep(const struct watch *w, const char *spec, uint64_t generation, struct shared *shared)
+batch_keep(const struct watch *w, uint64_t generation, struct shared *shared)
 {
 	struct batch *b;
 	size_t len = 0;
@@ -236,26 +236,26 @@ batch_keep(const struct watch *w, const char *spec, uint64_t generation, struct 
 	b = &batches[next_batch++ % BATCHES_KEPT];
 	free(b->spec);
 	shared_unref(b->shared);
-	*b = (struct batch){ smd_strdup(spec), w->since, generation,
+	*b = (struct batch){ smd_strdup(w->spec), w->since, generation,
 			     shared ? shared_ref(shared) : NULL };
 }
 
 static int
-batch_make(struct call *call, json *events, uint64_t generation, struct shared **ret,
+batch_make(const struct watch *w, json *events, uint64_t generation, struct shared **ret,
 	   struct smd_error *err)
 {
 	CLEANUP_JSON json *batch = json_object_new_object();
 	CLEANUP_FREE char *token = token_make(generation);
 	json *counts = NULL;
 
-	if (db_counts(call->daemon->db, &counts, err) != 0)
+	if (db_counts(w->daemon->db, &counts, err) != 0)
 		return -1;
 	smd_json_set(batch, "events", json_object_get(events));
 	smd_json_set(batch, "valid_ref_counts", counts);
 	smd_json_set_str(batch, "token", token);
-	if (api_value_check(call->message->result, batch, call->message->name, err) != 0)
+	if (api_value_check(w->message->result, batch, w->message->name, err) != 0)
 		return -1;
-	*ret = shared_new(call->message->result, TAKE_PTR(batch));
+	*ret = shared_new(w->message->result, TAKE_PTR(batch));
 	return 0;
 }
 
@@ -335,20 +335,19 @@ cleanup_watch(struct watch **w)
 #define FOLLOW_MAX 3	/* times: they may have looked before something happened */
 
 static int
-look_up(struct call *call, struct watch *w, const char *spec, struct shared **ret,
-	struct smd_error *err)
+look_up(struct call *call, struct watch *w, struct shared **ret, struct smd_error *err)
 {
 	CLEANUP_JSON json *events = NULL;
 	uint64_t generation;
 	bool nothing;
 
-	if (collect(call, w, &events, &generation, err) != 0)
+	if (collect(w, &events, &generation, err) != 0)
 		return -1;
 	nothing = json_object_array_length(events) == 0;
 	if ((!nothing || must_answer(call, w)) &&
-	    batch_make(call, events, generation, ret, err) != 0)
+	    batch_make(w, events, generation, ret, err) != 0)
 		return -1;
-	batch_keep(w, spec, generation, nothing ? NULL : *ret);
+	batch_keep(w, generation, nothing ? NULL : *ret);
 	if (*ret)
 		return 0;
 	w->since = generation;
@@ -357,9 +356,9 @@ look_up(struct call *call, struct watch *w, const char *spec, struct shared **re
 
 /* What others know or are just looking up. Under batches_lock. */
 static int
-from_others(struct call *call, struct watch *w, const char *spec, struct shared **ret)
+from_others(struct call *call, struct watch *w, struct shared **ret)
 {
-	const struct batch *b = batch_find(w, spec);
+	const struct batch *b = batch_find(w);
 	struct making *m;
 
 	if (b && b->shared) {
@@ -370,7 +369,7 @@ from_others(struct call *call, struct watch *w, const char *spec, struct shared 
 		w->since = b->generation;
 		return FROM_NOTHING;
 	}
-	m = call->peer->park && w->n_followed < FOLLOW_MAX ? making_find(w, spec) : NULL;
+	m = call->peer->park && w->n_followed < FOLLOW_MAX ? making_find(w) : NULL;
 	if (!m)
 		return FROM_NOBODY;
 	w->n_followed++;
@@ -383,34 +382,70 @@ from_others(struct call *call, struct watch *w, const char *spec, struct shared 
 static int
 from_now(struct call *call, struct watch *w, struct shared **ret, struct smd_error *err)
 {
-	CLEANUP_FREE char *spec = interests_spec(w);
-	struct making making = { .spec = spec, .since = w->since };
+	struct making making = { .spec = w->spec, .since = w->since };
 	int rc;
 
 	{
 		LOCK_SCOPE(&batches_lock);
-		rc = from_others(call, w, spec, ret);
+		rc = from_others(call, w, ret);
 		if (rc != FROM_NOBODY)
 			return rc;
 		making.next = makings;
 		makings = &making;
 	}
-	rc = look_up(call, w, spec, ret, err);
+	rc = look_up(call, w, ret, err);
 	making_done(&making);
 	return rc;
+}
+
+/* For all that wait for the same. NULL: there is nothing, or it cannot be told: they are
+ * to ask themselves. */
+static struct shared *
+look_for_all(const struct watch *w)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *events = NULL;
+	struct shared *shared = NULL;
+	uint64_t generation;
+
+	{
+		LOCK_SCOPE(&batches_lock);
+		const struct batch *b = batch_find(w);
+
+		if (b)
+			return b->shared ? shared_ref(b->shared) : NULL;
+	}
+	if (collect(w, &events, &generation, &err) != 0 || json_object_array_length(events) == 0 ||
+	    batch_make(w, events, generation, &shared, &err) != 0)
+		return NULL;
+	batch_keep(w, generation, shared);
+	return shared;
+}
+
+static int
+from_watch_new(struct call *call, struct watch **ret, struct smd_error *err)
+{
+	uint64_t wait_ms = timeout_ms(json_object_get_double(call_arg(call, 2)));
+	struct watch *w;
+
+	if (watch_new(call, call_arg(call, 0), 0, wait_ms, ret, err) != 0)
+		return -1;
+	w = *ret;
+	w->spec = interests_spec(w);
+	w->look = look_for_all;
+	w->message = call->message;
+	return token_parse(call_str(call, 1), &w->since, err);
 }
 
 static int
 event_from(struct call *call, json **ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_watch) struct watch *w = watch_again(call);
-	double seconds = json_object_get_double(call_arg(call, 2));
 	bool again = w != NULL;
 	int rc = FROM_NOTHING;
 
 	(void)ret;
-	if (!again && (watch_new(call, call_arg(call, 0), 0, timeout_ms(seconds), &w, err) != 0 ||
-		       token_parse(call_str(call, 1), &w->since, err) != 0))
+	if (!again && from_watch_new(call, &w, err) != 0)
 		return -1;
 	if (again || must_answer(call, w) || !watch_must_pause(w->since))
 		rc = from_now(call, w, &call->shared, err);
@@ -519,7 +554,7 @@ event_next(struct call *call, json **ret, struct smd_error *err)
 
 	if (next_watch(call, &w, err) != 0)
 		return -1;
-	if (collect(call, w, &events, &generation, err) != 0)
+	if (collect(w, &events, &generation, err) != 0)
 		return next_lost(call, err);
 	if (session_set_events(call->daemon->sessions, call->session_ref, NULL, generation, err) != 0)
 		return -1;

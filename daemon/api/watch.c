@@ -55,6 +55,7 @@ watch_end(void *opaque)
 	for (size_t i = 0; i < w->n_interests; i++)
 		free((char *)w->interests[i].ref);
 	free(w->interests);
+	free(w->spec);
 	free(w->session_ref);
 	free(w);
 }
@@ -151,6 +152,39 @@ watch_unpark_all(struct watch *list)
 	}
 }
 
+/* A session that ended is told so by the call itself. */
+static bool
+can_be_told(const struct watch *w)
+{
+	return w->look && !__atomic_load_n(w->gone, __ATOMIC_ACQUIRE);
+}
+
+/* As watch_unpark_all, but what several of them wait for is looked up here, once. */
+static void
+tell_all(struct watch *list)
+{
+	CLEANUP_SHARED struct shared *shared = NULL;
+	CLEANUP_FREE char *spec = NULL;
+	uint64_t since = 0;
+
+	while (list) {
+		struct watch *w = list;
+
+		list = w->next;
+		if (can_be_told(w) && (!spec || since != w->since || strcmp(spec, w->spec) != 0)) {
+			shared_unref(shared);
+			shared = w->look(w);
+			free(spec);
+			spec = smd_strdup(w->spec);
+			since = w->since;
+		}
+		if (can_be_told(w) && shared)
+			w->park->answer(w->park, shared);	/* which ends it soon */
+		else
+			w->park->unpark(w->park);
+	}
+}
+
 /* ---- The keeper ---- */
 
 static uint64_t
@@ -229,7 +263,7 @@ keeper_main(void *opaque)
 		}
 		if (look)
 			look_ms = smd_now_ms() + LOOK_MS;
-		watch_unpark_all(due);
+		tell_all(due);
 		watch_unpark_all(left);
 	}
 	return NULL;

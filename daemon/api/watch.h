@@ -8,7 +8,8 @@
  * WATCH_PAUSE_MS + WATCH_PAUSE_US_EACH for each call answered in it after the round
  * before. So many clients that follow one busy object take a part of the machine and
  * not all of it, hear of its last state soon, and have nearly all asked again by the
- * next round: then they all ask for the same changes, which are looked up once.
+ * next round: then they all ask for the same changes, which the keeper looks up once and
+ * answers all of them with, before any of them is heard again.
  *
  * Threads: any.
  */
@@ -35,6 +36,12 @@ struct watch {
 	uint64_t needs;			/* and at least of all up to this: when it was asked or woken */
 	unsigned n_followed;		/* times that others looked for it, and maybe too early */
 	uint64_t deadline_ms;		/* of smd_now_ms */
+	/* Those with the same spec who wait since the same time are answered with one result:
+	 * what look, called by the keeper, gives for one of them, or NULL: each is made again.
+	 * look NULL: none of that. */
+	char *spec;
+	struct shared *(*look)(const struct watch *watch);
+	const struct api_message *message;	/* look's */
 	struct watch *next, **prev;	/* watch.c's; NULL: not in its list */
 };
 

@@ -31,11 +31,15 @@ struct peer {
 /* Waiting without a thread. A handler that has nothing to say yet puts its park where
  * whoever brings that about finds it, and returns CALL_PARKED. After unpark, which any
  * thread may call once (also before the handler is back), the same call is made again
- * from its beginning, on any thread, and finds state as it left it. */
+ * from its beginning, on any thread, and finds state as it left it. Who has the result
+ * may call answer instead, which keeps no reference: then it is only made
+ * again where its handler is not back yet. */
 struct call_park {
 	void *state;
 	void (*drop)(void *state);	/* at the end of the request; NULL: nothing to free */
 	void (*unpark)(struct call_park *park);
+	void (*answer)(struct call_park *park, struct shared *shared);
+	struct shared_frame frame;	/* the wire's, of a call that was parked */
 };
 #define CALL_PARKED 1
 

@@ -20,6 +20,7 @@
 #include "common/mem.h"
 #include "daemon/config.h"
 #include "daemon/rpc/pool.h"
+#include "daemon/rpc/record.h"
 #include "daemon/rpc/session.h"
 #include "daemon/rpc/tls.h"
 
@@ -182,6 +183,7 @@ request_free(struct http_request *request)
 	free(request->block);
 	free(request->text);
 	free(request->own_session);
+	shared_frame_done(&request->park.frame);
 	pthread_mutex_destroy(&request->lock);
 	free(request);
 }
@@ -328,20 +330,31 @@ call(void *opaque)
 	http_step_done(request);
 }
 
+static struct http_request *
+request_of(struct call_park *park)
+{
+	return (void *)((char *)park - offsetof(struct http_request, park));
+}
+
+/* False: its handler is not back yet, and it will be made again as soon as it is. */
+static bool
+take_parked(struct http_request *request)
+{
+	LOCK_SCOPE(&request->lock);
+	bool parked = request->parked;
+
+	request->unparked = !parked;
+	request->parked = false;
+	request->working = true;
+	return parked;
+}
+
 static void
 unpark(struct call_park *park)
 {
-	struct http_request *request = (void *)((char *)park - offsetof(struct http_request, park));
-	bool again;
+	struct http_request *request = request_of(park);
 
-	{
-		LOCK_SCOPE(&request->lock);
-		again = request->parked;
-		request->unparked = !again;
-		request->parked = false;
-		request->working = true;
-	}
-	if (again)
+	if (take_parked(request))
 		pool_run(call, request);
 }
 
@@ -358,6 +371,23 @@ one_line(char *text)
 	return text;
 }
 
+static void
+answer(struct call_park *park, struct shared *shared)
+{
+	struct http_request *request = request_of(park);
+	const struct shared_frame *frame = &park->frame;
+	bool is_json = frame->wire == WIRE_JSON;
+
+	if (!take_parked(request))
+		return;
+	request->status = MHD_HTTP_OK;
+	request->reply = shared_reply(frame, shared, &request->n_reply);
+	request->reply_type = is_json ? "application/json" : "text/xml";
+	record_call(request->http->daemon, is_json ? "json" : "xml", frame->method, NULL,
+		    request->reply, request->n_reply);
+	http_step_done(request);
+}
+
 static enum MHD_Result
 rpc_end(struct http_request *request)
 {
@@ -369,6 +399,7 @@ rpc_end(struct http_request *request)
 	request->begun = true;
 	request->body[request->n_body] = '\0';
 	request->park.unpark = unpark;
+	request->park.answer = answer;
 	set_due(request->http, request->at, 0);
 	http_hand_over(request, call);
 	return MHD_YES;

@@ -119,6 +119,20 @@ reply_failure(const struct request *request, const struct smd_error *err)
 	return reply;
 }
 
+/* What reply_success prints but for the result. */
+static struct shared_frame
+success_frame(const struct request *request)
+{
+	CLEANUP_FREE char *id = smd_json_print(request->id);
+
+	return (struct shared_frame){
+		.wire = WIRE_JSON, .method = smd_strdup(request->method),
+		.before = smd_strdup(request->v2 ? "{\"jsonrpc\":\"2.0\",\"result\":" :
+				     "{\"result\":"),
+		.after = smd_asprintf(request->v2 ? ",\"id\":%s}" : ",\"error\":null,\"id\":%s}", id),
+	};
+}
+
 static void
 print_json(FILE *out, json *value)
 {
@@ -132,11 +146,12 @@ static int
 print_rows(FILE *out, const struct request *request, struct call_result *result,
 	   struct smd_error *err)
 {
+	CLEANUP(shared_frame_done) struct shared_frame frame = success_frame(request);
 	const char *key, *comma = "";
 	json *record;
 	int rc;
 
-	fputs(request->v2 ? "{\"jsonrpc\":\"2.0\",\"result\":{" : "{\"result\":{", out);
+	fprintf(out, "%s{", frame.before);
 	while ((rc = call_result_next(result, &key, &record, err)) == 1) {
 		CLEANUP_JSON json *name = json_object_new_string(key);
 
@@ -147,9 +162,7 @@ print_rows(FILE *out, const struct request *request, struct call_result *result,
 		json_object_put(record);
 		comma = ",";
 	}
-	fputs(request->v2 ? "},\"id\":" : "},\"error\":null,\"id\":", out);
-	print_json(out, request->id);
-	putc('}', out);
+	fprintf(out, "}%s", frame.after);
 	return rc;
 }
 
@@ -208,8 +221,11 @@ rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_
 		r = wire_bad_utf8(params, &err);
 	else
 		r = call_dispatch(daemon, peer, request.method, params, &result, &err);
-	if (r == CALL_PARKED)
+	if (r == CALL_PARKED) {
+		if (!peer->park->frame.before)
+			peer->park->frame = success_frame(&request);
 		return 0;
+	}
 	if (r < 0 || !result.rows || reply_rows(&request, &result, ret_body, ret_len, &err) < 0)
 		reply_whole(&request, &result, &err, ret_body, ret_len);
 	if (err.code && err.message && *err.message)

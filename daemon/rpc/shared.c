@@ -57,3 +57,25 @@ shared_text(struct shared *shared, enum wire wire, size_t *ret_len)
 	*ret_len = strlen(shared->texts[wire]);
 	return shared->texts[wire];
 }
+
+void
+shared_frame_done(struct shared_frame *frame)
+{
+	free(frame->method);
+	free(frame->before);
+	free(frame->after);
+}
+
+char *
+shared_reply(const struct shared_frame *frame, struct shared *shared, size_t *ret_len)
+{
+	size_t before = strlen(frame->before), after = strlen(frame->after), len;
+	const char *text = shared_text(shared, frame->wire, &len);
+	char *reply = smd_malloc(before + len + after + 1);
+
+	memcpy(reply, frame->before, before);
+	memcpy(reply + before, text, len);
+	memcpy(reply + before + len, frame->after, after + 1);
+	*ret_len = before + len + after;
+	return reply;
+}

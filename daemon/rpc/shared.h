@@ -25,6 +25,15 @@ void shared_unref(struct shared *shared);	/* NULL is fine */
 /* The value as the wire has it (<value>…</value> in XML), as long as a reference is held. */
 const char *shared_text(struct shared *shared, enum wire wire, size_t *ret_len);
 
+/* A reply but for such a result: what a wire prints before and after it. */
+struct shared_frame {
+	enum wire wire;
+	char *method, *before, *after;	/* NULL: it is none yet */
+};
+void shared_frame_done(struct shared_frame *frame);
+/* The whole reply, which the caller frees. */
+char *shared_reply(const struct shared_frame *frame, struct shared *shared, size_t *ret_len);
+
 static inline void
 cleanup_shared(struct shared **shared)
 {

@@ -192,22 +192,31 @@ print_result(FILE *out, struct call_result *result, struct smd_error *err)
 	return 0;
 }
 
+/* What is around a success. */
+static struct shared_frame
+success_frame(const char *name)
+{
+	const struct api_message *message = api_message_find(name);
+	bool bare = message && message->flags & API_BARE_REPLY;
+
+	return (struct shared_frame){
+		.wire = WIRE_XML, .method = smd_strdup(name),
+		.before = smd_asprintf("%s%s", head, bare ? "" : "<value><struct><member>"
+				       "<name>Status</name><value>Success</value></member>"
+				       "<member><name>Value</name>"),
+		.after = smd_asprintf("%s%s", bare ? "" : "</member></struct></value>", foot),
+	};
+}
+
 static int
 print_success(FILE *out, const char *name, struct call_result *result, struct smd_error *err)
 {
-	const struct api_message *message = api_message_find(name);
+	CLEANUP(shared_frame_done) struct shared_frame frame = success_frame(name);
 	int rc;
 
-	fputs(head, out);
-	if (message && message->flags & API_BARE_REPLY) {
-		rc = print_result(out, result, err);
-	} else {
-		fputs("<value><struct><member><name>Status</name><value>Success</value></member>"
-		      "<member><name>Value</name>", out);
-		rc = print_result(out, result, err);
-		fputs("</member></struct></value>", out);
-	}
-	fputs(foot, out);
+	fputs(frame.before, out);
+	rc = print_result(out, result, err);
+	fputs(frame.after, out);
 	return rc;
 }
 
@@ -264,8 +273,11 @@ rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t
 		wire_bad_utf8(params, &err);
 	else
 		r = call_dispatch(daemon, peer, name, params, &result, &err);
-	if (r == CALL_PARKED)
+	if (r == CALL_PARKED) {
+		if (!peer->park->frame.before)
+			peer->park->frame = success_frame(name);
 		return 0;
+	}
 	print_reply(&text, name, &result, &err);
 	*ret_body = text.data;
 	*ret_len = text.len;
