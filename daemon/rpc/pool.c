@@ -35,6 +35,7 @@ static size_t n_waiting;		/* pieces of work */
 static struct worker *workers;
 static unsigned n_workers, n_idle;
 static bool keeper_runs, stopping;
+static bool waking;			/* an idle thread was called, and does not run yet */
 
 static bool
 start_thread(void *(*main)(void *), void *opaque)
@@ -52,6 +53,17 @@ start_thread(void *(*main)(void *), void *opaque)
 	return r == 0;
 }
 
+/* One thread is called at a time, and calls the next when it runs: one that works comes
+ * for more by itself, mostly before the one that was called. */
+static void
+wake_one(void)
+{
+	if (waking || n_idle == 0)
+		return;
+	waking = true;
+	pthread_cond_signal(&work_came);
+}
+
 static struct work
 take(void)
 {
@@ -60,6 +72,8 @@ take(void)
 	first = mine->next;
 	if (!first)
 		last = &first;
+	else
+		wake_one();
 	n_waiting--;
 	free(mine);
 	return work;
@@ -80,6 +94,7 @@ wait_for_work(void)
 			r = pthread_cond_timedwait(&work_came, &lock, &until);
 		else
 			pthread_cond_wait(&work_came, &lock);
+		waking = false;
 	}
 	n_idle--;
 	return first != NULL;
@@ -206,7 +221,7 @@ pool_run(void (*fn)(void *opaque), void *opaque)
 		add_worker();
 	else if (n_waiting > n_idle)
 		pthread_cond_signal(&keeper_wanted);
-	pthread_cond_signal(&work_came);
+	wake_one();
 }
 
 void
