@@ -29,7 +29,7 @@
 #define HTTP_REPLY_HEADERS_MAX 16
 #define HTTP_MESSAGE_HEADER "Smd-Message"
 #define HTTP_MESSAGE_MAX 2000u
-#define HTTP_CONNECTION_MEMORY (64 * 1024)	/* cleared after each request */
+#define HTTP_CONNECTION_MEMORY (32 * 1024)	/* cleared after each request */
 #define HTTP_UNKNOWN_LENGTH UINT64_MAX
 
 struct http_connection {
