@@ -34,9 +34,9 @@ class Watcher:
     """A raw connection that asks event.from again and again, and knows the last label it
     heard of. It takes replies apart no further, to be quick."""
 
-    LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
-    TOKEN = re.compile(rb'"token":"([^"]*)"')
-    LABEL = re.compile(rb'"name_label":"([^"]*)"')
+    LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+    TOKEN = b'"token":"'
+    LABEL = b'"name_label":"'
 
     def __init__(self, smd, cls, token):
         self.connection = smd.connect()
@@ -50,6 +50,11 @@ class Watcher:
         self.label, self.batches, self.buffer = None, 0, b""
         self.sock.sendall(self.request)
 
+    def last(self, key):
+        """The last text of that key in the reply; None: there is none."""
+        at = self.buffer.rfind(key) + len(key)
+        return self.buffer[at:self.buffer.index(b'"', at)] if at >= len(key) else None
+
     def hear(self):
         """Read what has come; when it is a whole reply, note it and ask again."""
         data = self.sock.recv(1 << 20)
@@ -58,12 +63,12 @@ class Watcher:
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0 or len(self.buffer) < end + 4 + int(self.LENGTH.search(self.buffer).group(1)):
             return False
-        token = self.TOKEN.search(self.buffer)
+        token = self.last(self.TOKEN)
         assert token, self.buffer[end:end + 500]
-        labels = self.LABEL.findall(self.buffer)
-        self.label = labels[-1].decode() if labels else self.label
-        self.request = self.request.replace(self.token, token.group(1))
-        self.token, self.buffer = token.group(1), b""
+        label = self.last(self.LABEL)
+        self.label = label.decode() if label else self.label
+        self.request = self.request.replace(self.token, token)
+        self.token, self.buffer = token, b""
         self.batches += 1
         self.sock.sendall(self.request)
         return True
@@ -94,14 +99,22 @@ def pump(watchers, until, heard=lambda watcher: None):
 
 
 def change(smd, path, rate, seconds):
-    """In a process of its own: label after label; when each was set goes into a file."""
+    """In a process of its own: label after label; when each was begun and done to be set goes
+    into a file."""
     pool = smd.call("pool.get_all")[0]
     first = time.monotonic()
     with open(path, "w") as f:
         for i in range(int(rate * seconds)):
-            f.write("%d %f\n" % (i, time.monotonic()))
+            begun = time.monotonic()
             smd.json_call("pool.set_name_label", pool, "label %d" % i)
+            f.write("%d %f %f\n" % (i, begun, time.monotonic()))
             time.sleep(max(0, first + (i + 1) / rate - time.monotonic()))
+
+
+def spread(seconds):
+    ms = sorted(1000 * s for s in seconds)
+    return "median %.0f ms, p90 %.0f ms, p99 %.0f ms, at most %.0f ms" % (
+        ms[len(ms) // 2], ms[len(ms) * 9 // 10], ms[len(ms) * 99 // 100], ms[-1])
 
 
 def main(n=1000, rate=100, seconds=5):
@@ -121,21 +134,25 @@ def main(n=1000, rate=100, seconds=5):
             change(smd, path, rate, seconds)
             os._exit(0)
         last = "label %d" % (int(rate * seconds) - 1)
-        begun = time.monotonic()
+        begun, own = time.monotonic(), time.process_time()
         pump(watchers, lambda: all(w.label == last for w in watchers),
              lambda w: heard.append((w.label, time.monotonic())))
-        wall = time.monotonic() - begun
+        wall, own = time.monotonic() - begun, time.process_time() - own
         assert os.waitpid(child, 0)[1] == 0
         with open(path) as f:
-            made = {"label " + i: float(t) for i, t in (line.split() for line in f)}
+            made = {"label " + i: (float(t), float(u)) for i, t, u in (line.split() for line in f)}
+        n_heard = len(heard)
         heard = [(label, t) for label, t in heard if t > begun + WARM_UP]
-        delays = sorted(t - made[label] for label, t in heard)
-        print("heard after: median %.0f ms, p99 %.0f ms, at most %.0f ms" % (
-            1000 * delays[len(delays) // 2], 1000 * delays[len(delays) * 99 // 100],
-            1000 * delays[-1]))
+        delays = [t - made[label][0] for label, t in heard]
+        print("a change takes:", spread([u - t for t, u in made.values()]))
+        print("heard after it was asked for:", spread(delays))
+        print("heard after it was done:", spread([max(0, t - made[label][1])
+                                                  for label, t in heard]))
         print("%.1f batches a second, %.0f answers a second, %.0f %% of a CPU, %d threads" % (
             len(delays) / n / (wall - WARM_UP), len(delays) / (wall - WARM_UP), 100 * (cpu_seconds(pid) - cpu) / wall,
             status(pid, "Threads")))
+        print("CPU of an answer: %.0f us the daemon's, %.0f us the watcher's" % (
+            1e6 * (cpu_seconds(pid) - cpu) / n_heard, 1e6 * own / n_heard))
 
 
 if __name__ == "__main__":
