@@ -18,7 +18,8 @@ struct wish {
 	LIST_ENTRY(wish) link;
 	char *task_ref;
 	bool paused, stopped;
-	uint64_t bytes_per_second;
+	bool has_speed;			/* in the place of what the job began with */
+	uint64_t bytes_per_second;	/* 0: any */
 };
 
 /* What an SR may bear, as it was read last. */
@@ -121,10 +122,9 @@ static uint64_t
 own_limit(const struct control *c)
 {
 	const struct wish *w = wish_find(c->task_ref);
-	uint64_t a = c->bytes_per_second ? c->bytes_per_second : UINT64_MAX;
-	uint64_t b = w && w->bytes_per_second ? w->bytes_per_second : UINT64_MAX;
+	uint64_t limit = w && w->has_speed ? w->bytes_per_second : c->bytes_per_second;
 
-	return smd_min_u64(a, b);
+	return limit ? limit : UINT64_MAX;
 }
 
 /* The equal part of what is left of an SR; UINT64_MAX: nothing divides it. */
@@ -255,6 +255,7 @@ control_set_speed(struct daemon *daemon, const char *task_ref, uint64_t bytes_pe
 {
 	(void)daemon;
 	LOCK_SCOPE(&lock);
+	wish_get(task_ref)->has_speed = true;
 	wish_get(task_ref)->bytes_per_second = bytes_per_second;
 	divide();
 }
