@@ -60,6 +60,7 @@ struct server {
 	char *state_dir;
 	int lock_fd;
 	int ready_fd;		/* background start: the waiting parent; -1: none */
+	char *status;		/* as the service manager knows it; NULL: not told */
 	atomic_bool scanning;	/* the round of scans before has not ended */
 };
 
@@ -413,6 +414,23 @@ start(struct server *s, struct smd_error *err)
 	return start_http(s, err);
 }
 
+/* What systemctl status shows. */
+static void
+say_status(struct server *s, const char *what)
+{
+	CLEANUP_FREE char *jobs = NULL, *status = NULL;
+
+	if (!getenv("NOTIFY_SOCKET"))
+		return;
+	jobs = tasks_status(s->daemon.tasks);
+	status = *jobs ? smd_asprintf("%s %s", what, jobs) : smd_strdup(what);
+	if (s->status && strcmp(status, s->status) == 0)
+		return;
+	sd_notifyf(0, "STATUS=%s", status);
+	free(s->status);
+	s->status = TAKE_PTR(status);
+}
+
 /* Half-started is fine. */
 static void
 stop(struct server *s)
@@ -420,8 +438,8 @@ stop(struct server *s)
 	struct daemon *d = &s->daemon;
 
 	sd_notify(0, "STOPPING=1");
-	if (!d->db || !db_failure(d->db))
-		sd_notify(0, "STATUS=Ending jobs");
+	if (d->tasks && !db_failure(d->db))
+		say_status(s, "Ending");
 	if (d->tasks)
 		tasks_stop_all(d->tasks);
 	http_stop(s->http, STOP_GRACE_MS);
@@ -443,6 +461,7 @@ stop(struct server *s)
 	free(d->host_ref);
 	free(d->pool_ref);
 	free(s->state_dir);
+	free(s->status);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 }
@@ -503,6 +522,7 @@ tick(struct server *s, uint64_t second)
 
 	if (db_exists(d->db, "pool", d->pool_ref))
 		sd_notify(0, "WATCHDOG=1");
+	say_status(s, "Serving");
 	if (second % 10 == 0)
 		tasks_collect(d->tasks);
 	collect_tick(d);

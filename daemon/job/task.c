@@ -24,6 +24,7 @@
 #define OWN_PART "smd's own part of it: the database, and the driver of the SR"
 #define PROMISE_KEY "phase"		/* with this value, a pending task's result is sure */
 #define PROMISE_VALUE "clean-up"
+#define STATUS_MAX 5u			/* jobs that are named */
 #define OWNERS_MAX 2000			/* kept before those of gone tasks are looked for */
 
 /* What a pending task has beside its row. The row is never touched under the
@@ -793,6 +794,46 @@ tasks_stop_all(struct tasks *tasks)
 	while ((r = running_to_stop(tasks, true)))
 		run_hook(tasks, r);
 	wait_idle(tasks, KILL_WAIT_S);
+}
+
+/* Of those that work; a new reference each. */
+static json *
+working_refs(struct tasks *tasks)
+{
+	json *refs = json_object_new_array();
+
+	LOCK_SCOPE(&tasks->lock);
+	for (struct running *r = tasks->running; r; r = r->next) {
+		if (r->had_hook)
+			json_object_array_add(refs, json_object_new_string(r->ref));
+	}
+	return refs;
+}
+
+char *
+tasks_status(struct tasks *tasks)
+{
+	CLEANUP_JSON json *refs = working_refs(tasks);
+	size_t n = json_object_array_length(refs);
+	char *text = n ? smd_asprintf("%zu %s:", n, n == 1 ? "job" : "jobs") : smd_strdup("");
+
+	for (size_t i = 0; i < n && i < STATUS_MAX; i++) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));
+		CLEANUP_JSON json *record = NULL;
+		CLEANUP_FREE char *before = text;
+		const char *name;
+
+		if (db_get_record(tasks->daemon->db, "task", ref, &record, &err) != 0) {
+			text = smd_strdup(before);	/* it has just ended */
+			continue;
+		}
+		name = smd_json_str(record, "name_label", "");
+		text = smd_asprintf("%s%s %s %.0f%%", before, i ? "," : "",
+				    strncmp(name, "Async.", 6) == 0 ? name + 6 : name,
+				    100 * json_object_get_double(smd_json_member(record, "progress")));
+	}
+	return text;
 }
 
 void

@@ -96,6 +96,9 @@ void task_forget(struct tasks *tasks, const char *ref);
 /* Stop or cancel all and wait for their ends (at shutdown), five seconds at most. */
 void tasks_stop_all(struct tasks *tasks);
 
+/* The jobs that run, for a person: "2 jobs: VDI.copy 41%, …"; "": none. The caller frees. */
+char *tasks_status(struct tasks *tasks);
+
 /* Remove finished tasks past their age or number; called now and then. */
 void tasks_collect(struct tasks *tasks);
 
