@@ -40,14 +40,21 @@ def expect_growth(what, grown, most):
         assert grown <= most, what
 
 
+def reply_of_all(smd, wire):
+    """The daemon has work of its own, that takes memory now and then: one of these shows
+    what the reply takes."""
+    ask(smd, wire)      # a connection to the database, and what threads keep
+    for tries in range(5, 0, -1):
+        reply, grown = growth(smd.process.pid, lambda: ask(smd, wire))
+        most = 1.5 * len(reply) + 4 * MIB
+        if grown <= most or tries == 1:
+            expect_growth("%s, %.1f MB" % (wire, len(reply) / 1e6), grown, most)
+            return reply
+        time.sleep(1)
+
+
 def all_records(smd, names):
-    pid = smd.process.pid
-    for wire in "json", "xml":
-        ask(smd, wire)      # a connection to the database, and what threads keep
-    as_json, grown = growth(pid, lambda: ask(smd, "json"))
-    expect_growth("JSON, %.1f MB" % (len(as_json) / 1e6), grown, 1.5 * len(as_json) + 4 * MIB)
-    as_xml, grown = growth(pid, lambda: ask(smd, "xml"))
-    expect_growth("XML, %.1f MB" % (len(as_xml) / 1e6), grown, 1.5 * len(as_xml) + 4 * MIB)
+    as_json, as_xml = reply_of_all(smd, "json"), reply_of_all(smd, "xml")
     records = json.loads(as_json)["result"]
     expect_eq(sorted(r["location"] for r in records.values()), sorted(names), "locations")
     (reply,), _ = xmlrpc.client.loads(as_xml)

@@ -6,6 +6,7 @@
  * the rest. Nothing on the storage is changed.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -809,6 +810,7 @@ sr_scan(struct daemon *daemon, const char *ref, struct smd_error *err)
 	if (r == 0)
 		records_save(sr);
 	sr_release(sr);
+	malloc_trim(0);		/* thousands of rows were small pieces */
 	if (r < 0)
 		return -1;
 	collect_kick(daemon, ref);
