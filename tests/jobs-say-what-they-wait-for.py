@@ -23,7 +23,14 @@ def wait_says(smd, task, text, timeout=60):
     raise AssertionError("%r never showed: %r" % (text, other_config(smd, task)))
 
 
-def migrate(smd, vdi, sr, speed=4 * MIB):
+def wait_copies(smd, task):
+    deadline = time.monotonic() + 60
+    while "bytes_done" not in other_config(smd, task):
+        assert time.monotonic() < deadline, "it never began"
+        time.sleep(0.1)
+
+
+def migrate(smd, vdi, sr, speed):
     return smd.call("Async.VDI.pool_migrate", vdi, sr,
                     {"dest-img-format": "qcow2", "bytes-per-second": str(speed)})
 
@@ -44,10 +51,7 @@ with Smd(config="max_workers = 1\n") as smd:
     smd.call("SR.scan", srs[0])
 
     first = migrate(smd, vdis[0], srs[1], 256 * 1024)
-    deadline = time.monotonic() + 60
-    while "bytes_done" not in other_config(smd, first):
-        assert time.monotonic() < deadline, "it never began"
-        time.sleep(0.1)
+    wait_copies(smd, first)
     second = migrate(smd, vdis[1], srs[1], 0)
     wait_says(smd, second, "a worker")
     third = migrate(smd, vdis[2], srs[2], 0)
@@ -62,11 +66,9 @@ with Smd(config="max_workers = 1\n") as smd:
     end(smd, third)
 
     # A worker that stands: named, with what ails it.
-    task = migrate(smd, vdis[3], srs[1])
-    deadline = time.monotonic() + 60
-    while not (workers := smd.workers()):
-        assert time.monotonic() < deadline, "no worker runs"
-        time.sleep(0.01)
+    task = migrate(smd, vdis[3], srs[1], 2 * MIB)
+    wait_copies(smd, task)
+    workers = smd.workers()
     os.kill(workers[0], signal.SIGSTOP)
     config = wait_says(smd, task, "stopped by a signal")
     assert "smd-worker, process %d, at " % workers[0] in config["waits_for"], config
