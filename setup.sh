@@ -15,8 +15,9 @@ packages_build=(
 packages_run=(e2fsprogs openssl qemu-utils)
 # What the tests use besides. A test whose program is missing is skipped.
 packages_test=(
-	clang curl libcmocka-dev libclang-rt-dev libqcow-utils libvhdi-utils 'npm|nodejs' python3 python3-libqcow
-	python3-libvhdi python3-os-xenapi systemd valgrind xmlrpc-api-utils xz-utils zstd
+	btrfs-progs clang curl libcmocka-dev libclang-rt-dev libqcow-utils libvhdi-utils 'npm|nodejs'
+	python3 python3-libqcow python3-libvhdi python3-os-xenapi systemd valgrind xfsprogs
+	xmlrpc-api-utils xz-utils zstd
 )
 
 package_installed()
