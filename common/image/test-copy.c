@@ -59,8 +59,8 @@ static void
 copy_into(struct smd_io *dst_io, bool zero, bool verify)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
-	struct smd_chain *dst CLEANUP_CHAIN = model_open(&model_format, dst_io, SMD_CHAIN_WRITE);
+	struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
+	struct smd_chain *dst CLEANUP_CHAIN = open_format(&model_format, dst_io, SMD_CHAIN_WRITE);
 	struct model_steps steps = { 0 };
 	const struct smd_copy_options options = {
 		.n_threads = 3, .target_is_zero = zero, .verify = verify,
@@ -98,9 +98,9 @@ static void
 test_zero_units_take_no_place(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
+	struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
 	struct smd_io *io = model_new(SIZE - 512, 0, 2, 0);
-	struct smd_chain *dst CLEANUP_CHAIN = model_open(&model_format, io, SMD_CHAIN_WRITE);
+	struct smd_chain *dst CLEANUP_CHAIN = open_format(&model_format, io, SMD_CHAIN_WRITE);
 	const struct smd_copy_options options = { .target_is_zero = true };
 	uint8_t b;
 
@@ -116,8 +116,8 @@ static void
 copy_compressed(struct smd_io *io, bool zero)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
-	struct smd_chain *dst CLEANUP_CHAIN = model_open(&model_format, io, SMD_CHAIN_WRITE);
+	struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
+	struct smd_chain *dst CLEANUP_CHAIN = open_format(&model_format, io, SMD_CHAIN_WRITE);
 	const struct smd_copy_options options = {
 		.n_threads = 3, .target_is_zero = zero, .verify = true, .compress = true,
 	};
@@ -138,9 +138,9 @@ static void
 test_compress(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
+	struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
 	struct smd_chain *flat CLEANUP_CHAIN =
-		model_open(&flat_format, smd_io_memory(NULL, SIZE, "flat", SMD_IO_WRITABLE),
+		open_format(&flat_format, smd_io_memory(NULL, SIZE, "flat", SMD_IO_WRITABLE),
 			 SMD_CHAIN_WRITE);
 	struct smd_io *old = model_new(SIZE - 512, 0, 2, 0);
 
@@ -159,9 +159,9 @@ static void
 test_smaller_destination_is_refused(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
+	struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
 	struct smd_chain *dst CLEANUP_CHAIN =
-		model_open(&model_format, model_new(U, 0, 2, 0), SMD_CHAIN_WRITE);
+		open_format(&model_format, model_new(U, 0, 2, 0), SMD_CHAIN_WRITE);
 
 	(void)state;
 	assert_int_equal(smd_copy(src, dst, &(struct smd_copy_options){ 0 }, NULL, &err), -1);
@@ -174,9 +174,9 @@ test_cancel(void **state)
 	(void)state;
 	for (size_t at = 1; at < 3; at++) {
 		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-		struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
+		struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
 		struct smd_chain *dst CLEANUP_CHAIN =
-			model_open(&model_format, model_new(SIZE, 0, 2, 0), SMD_CHAIN_WRITE);
+			open_format(&model_format, model_new(SIZE, 0, 2, 0), SMD_CHAIN_WRITE);
 		struct model_steps steps = { .stop_at = at };
 		const struct smd_copy_options options = { .progress = model_step, .opaque = &steps };
 
@@ -194,8 +194,8 @@ test_failures_are_reported(void **state)
 		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 		struct smd_io *memory CLEANUP_IO = model_new(SIZE, 0, 2, 0);
 		struct smd_io *io = smd_io_test(memory);
-		struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
-		struct smd_chain *dst CLEANUP_CHAIN = model_open(&model_format, io, SMD_CHAIN_WRITE);
+		struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
+		struct smd_chain *dst CLEANUP_CHAIN = open_format(&model_format, io, SMD_CHAIN_WRITE);
 		const struct smd_copy_options options = { .n_threads = 3, .target_is_zero = true };
 		const struct smd_test_plan plan = {
 			.fail_at = n, .ops = SMD_TEST_CHANGES, .sticky = n & 1, .errnum = ENOSPC,
@@ -226,11 +226,11 @@ static void
 test_verify_finds_a_lie(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_chain *src CLEANUP_CHAIN = model_open(&model_format, source_io(), 0);
+	struct smd_chain *src CLEANUP_CHAIN = open_format(&model_format, source_io(), 0);
 	struct smd_io *io = smd_io_memory(NULL, SIZE, "liar", SMD_IO_WRITABLE);
 	const struct smd_io_ops honest = *io->ops;
 	struct smd_io_ops ops = honest;
-	struct smd_chain *dst CLEANUP_CHAIN = model_open(&flat_format, io, SMD_CHAIN_WRITE);
+	struct smd_chain *dst CLEANUP_CHAIN = open_format(&flat_format, io, SMD_CHAIN_WRITE);
 	const struct smd_copy_options options = { .verify = true };
 
 	(void)state;
@@ -247,10 +247,10 @@ test_compare_finds_the_first_byte(void **state)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_chain *a CLEANUP_CHAIN =
-		model_open(&flat_format, smd_io_memory(NULL, 1000003, "a", SMD_IO_WRITABLE),
+		open_format(&flat_format, smd_io_memory(NULL, 1000003, "a", SMD_IO_WRITABLE),
 			 SMD_CHAIN_WRITE);
 	struct smd_chain *b CLEANUP_CHAIN =
-		model_open(&flat_format, smd_io_memory(NULL, 2000001, "b", SMD_IO_WRITABLE),
+		open_format(&flat_format, smd_io_memory(NULL, 2000001, "b", SMD_IO_WRITABLE),
 			 SMD_CHAIN_WRITE);
 	const struct smd_copy_options options = { .n_threads = 2 };
 	uint64_t offset;
@@ -280,7 +280,7 @@ test_count_data(void **state)
 	model_put(io, 3, 1);
 	model_put(io, 4, 1);
 	model_set(io, 90, MODEL_FILL(9));
-	chain = model_open(&model_format, io, 0);
+	chain = open_format(&model_format, io, 0);
 	assert_int_equal(smd_count_data(chain, &bytes, &runs, &err), 0);
 	assert_int_equal(bytes, 3 * U);
 	assert_int_equal(runs, 2);

@@ -26,7 +26,7 @@ static struct smd_chain *
 source(void)
 {
 	struct smd_io *io = smd_io_memory(NULL, SIZE, "source", SMD_IO_WRITABLE);
-	struct smd_chain *chain = model_open(&flat_format, io, SMD_CHAIN_WRITE);
+	struct smd_chain *chain = open_format(&flat_format, io, SMD_CHAIN_WRITE);
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
 	for (uint64_t at = 0; at < SIZE; at += U) {
@@ -42,7 +42,7 @@ source(void)
 static struct smd_chain *
 empty_model(void)
 {
-	return model_open(&model_format, model_new(SIZE, 0, 2, 0), SMD_CHAIN_WRITE);
+	return open_format(&model_format, model_new(SIZE, 0, 2, 0), SMD_CHAIN_WRITE);
 }
 
 static void
@@ -273,7 +273,7 @@ test_wrong_bits_are_found(void **state)
 		struct smd_io *memory CLEANUP_IO =
 			smd_io_memory(NULL, SIZE, "wrong", SMD_IO_WRITABLE);
 		struct smd_io *io = smd_io_test(memory);
-		struct smd_chain *dst CLEANUP_CHAIN = model_open(&flat_format, io, SMD_CHAIN_WRITE);
+		struct smd_chain *dst CLEANUP_CHAIN = open_format(&flat_format, io, SMD_CHAIN_WRITE);
 		struct smd_copy_options options = { .n_threads = 2, .verify = n % 2 };
 		const struct smd_test_plan plan = {
 			.fail_at = n, .ops = SMD_TEST_OP(PWRITE), .how = SMD_TEST_FLIP,

@@ -447,7 +447,7 @@ model_step(void *steps, uint64_t done, uint64_t total)
 }
 
 struct smd_chain *
-model_open(const struct smd_format *format, struct smd_io *io, uint32_t flags)
+open_format(const struct smd_format *format, struct smd_io *io, uint32_t flags)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_chain *chain = NULL;

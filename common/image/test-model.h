@@ -34,7 +34,7 @@ uint64_t model_get(struct smd_io *io, uint64_t unit);
 void model_put(struct smd_io *io, uint64_t unit, uint8_t byte);
 
 /* A chain of one layer; the test fails where it does not open. */
-struct smd_chain *model_open(const struct smd_format *format, struct smd_io *io, uint32_t flags);
+struct smd_chain *open_format(const struct smd_format *format, struct smd_io *io, uint32_t flags);
 
 /* What progress must look like (its opaque); it stops the work at its stop_at-th call. */
 struct model_steps {
