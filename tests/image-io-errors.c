@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * image-io-errors [--parent] FAIL|SHORT|LATE LAYER...
+ * image-io-errors [--parent] [--every N] FAIL|SHORT|LATE LAYER...
  *
  * The n-th call of the leaf's store, or with --parent of the one below, fails,
- * for every n: the operation says IMAGE_IO and the errno, the ones after it work,
+ * for every n, or every N-th: the operation says IMAGE_IO and the errno, the ones after it work,
  * and in the end the image is good and holds what succeeded; what failed may have
  * left old or new. An image that will not go on has to be opened again: what was
  * not flushed then is old or new, too.
  */
 #include <errno.h>
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/checked.h"
@@ -362,15 +363,28 @@ main(int argc, char **argv)
 {
 	static const char *const hows[] = { "FAIL", "SHORT", "LATE" };
 	static const enum smd_test_how how[] = { SMD_TEST_FAIL, SMD_TEST_SHORT, SMD_TEST_LATE };
-	struct run r = { .n = 1, .at_parent = argc > 1 && strcmp(argv[1], "--parent") == 0 };
+	static const struct option options[] = {
+		{ "every", required_argument, NULL, 'e' },
+		{ "parent", no_argument, NULL, 'p' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct run r = { .n = 1 };
+	uint64_t every = 1;
 	size_t kind = 0;
+	int c;
 
 	image_modules();
-	argv += 1 + r.at_parent;
-	argc -= 1 + r.at_parent;
+	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1)
+		switch (c) {
+		case 'e': every = strtoull(optarg, NULL, 10); break;
+		case 'p': r.at_parent = true; break;
+		default: image_die(NULL, "usage: see image-io-errors.c");
+		}
+	argv += optind;
+	argc -= optind;
 	while (argc > 1 && kind < 3 && strcmp(argv[0], hows[kind]) != 0)
 		kind++;
-	if (argc < 2 || argc - 1 > IMAGE_LAYERS_MAX || kind == 3)
+	if (argc < 2 || argc - 1 > IMAGE_LAYERS_MAX || kind == 3 || every == 0)
 		image_die(NULL, "usage: see image-io-errors.c");
 	for (int i = 1; i < argc; i++)
 		image_spec_parse(argv[i], &r.specs[r.n_layers++]);
@@ -378,7 +392,7 @@ main(int argc, char **argv)
 	r.tags = smd_malloc(r.room);
 	r.old = smd_calloc(r.room, sizeof *r.old);
 	while (fail_nth(&r, how[kind]))
-		r.n++;
+		r.n += every;
 	if (r.n < (r.at_parent ? 2u : 5u))
 		image_die(NULL, "only %zu calls", (size_t)r.n);
 	for (size_t i = 0; i < r.n_layers; i++)

@@ -11,7 +11,8 @@ errors()
 
 	for how in FAIL SHORT LATE; do
 		# shellcheck disable=SC2086 # SMD_VALGRIND is words
-		${SMD_VALGRIND:-} "$SMD_BUILD/tests/image-io-errors" $option $how "$@" ||
+		${SMD_VALGRIND:-} "$SMD_BUILD/tests/image-io-errors" $option \
+			--every "${SMD_ERRORS_EVERY:-1}" $how "$@" ||
 			failed="$failed [$option $how $*]"
 	done
 }
