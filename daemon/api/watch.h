@@ -21,7 +21,7 @@
 
 #define WATCH_GATHER_MS 10
 #define WATCH_PAUSE_MS 20
-#define WATCH_PAUSE_US_EACH 100
+#define WATCH_PAUSE_US_EACH 70
 
 /* Kept in call_park.state from one time the call is made to the next. */
 struct watch {

@@ -7,9 +7,8 @@ the daemon's CPU.
 usage: ./run python3 tests/bench/watchers.py [WATCHERS [CHANGES-A-SECOND [SECONDS]]]
 """
 import os
-import re
 import resource
-import selectors
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -30,72 +29,31 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Watcher:
-    """A raw connection that asks event.from again and again, and knows the last label it
-    heard of. It takes replies apart no further, to be quick."""
-
-    LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
-    TOKEN = b'"token":"'
-    LABEL = b'"name_label":"'
-
-    def __init__(self, smd, cls, token):
-        self.connection = smd.connect()
-        self.connection.connect()
-        self.sock = self.connection.sock
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "event.from",
-                           "params": [smd.session, [cls], token, 60.0]}).encode()
-        self.request = b"POST /jsonrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
-            len(body), body)
-        self.token = token.encode()
-        self.label, self.batches, self.buffer = None, 0, b""
-        self.sock.sendall(self.request)
-
-    def last(self, key):
-        """The last text of that key in the reply; None: there is none."""
-        at = self.buffer.rfind(key) + len(key)
-        return self.buffer[at:self.buffer.index(b'"', at)] if at >= len(key) else None
-
-    def hear(self):
-        """Read what has come; when it is a whole reply, note it and ask again."""
-        data = self.sock.recv(1 << 20)
-        assert data, "the daemon hung up on a watcher"
-        self.buffer += data
-        end = self.buffer.find(b"\r\n\r\n")
-        if end < 0 or len(self.buffer) < end + 4 + int(self.LENGTH.search(self.buffer).group(1)):
-            return False
-        token = self.last(self.TOKEN)
-        assert token, self.buffer[end:end + 500]
-        label = self.last(self.LABEL)
-        self.label = label.decode() if label else self.label
-        self.request = self.request.replace(self.token, token)
-        self.token, self.buffer = token, b""
-        self.batches += 1
-        self.sock.sendall(self.request)
-        return True
-
-
 def raise_limits(n):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * n + 200)), hard))
 
 
-def watch(smd, n, cls):
-    """n watchers of a class, all waiting."""
-    token = smd.json_call("event.from", [], "", 0.0)["token"]
-    return [Watcher(smd, cls, token) for _ in range(n)]
+class Watchers:
+    """n watchers of a class, all waiting: event-watchers, until all have heard of last."""
 
+    def __init__(self, smd, n, cls, last):
+        token = smd.json_call("event.from", [], "", 0.0)["token"]
+        self.path = os.path.join(smd.dir, "heard")
+        with open(self.path, "wb") as f:
+            self.process = subprocess.Popen(
+                [os.path.join(BUILD, "tests", "event-watchers"), smd.socket, str(n),
+                 smd.session, cls, token, last], stdout=f)
+        while os.path.getsize(self.path) == 0:
+            assert self.process.poll() is None, "the watchers ended"
+            time.sleep(0.01)
 
-def pump(watchers, until, heard=lambda watcher: None):
-    """Let watchers hear until a condition holds."""
-    with selectors.DefaultSelector() as selector:
-        for w in watchers:
-            selector.register(w.sock, selectors.EVENT_READ, w)
-        while not until():
-            ready = selector.select(60)
-            assert ready, "a watcher heard nothing for a minute"
-            for key, _ in ready:
-                if key.data.hear():
-                    heard(key.data)
+    def heard(self):
+        """(label, when) of each answer, once all have heard of the last label."""
+        assert self.process.wait(300) == 0
+        with open(self.path) as f:
+            assert f.readline() == "waiting\n"
+            return [(label, float(t)) for label, t in (line.split("\t") for line in f)]
 
 
 def change(smd, path, rate, seconds):
@@ -120,10 +78,10 @@ def spread(seconds):
 def main(n=1000, rate=100, seconds=5):
     raise_limits(n)
     with Smd(config="max_connections = %d\n" % (2 * n + 100)) as smd:
-        pid, heard = smd.process.pid, []
+        pid = smd.process.pid
         assert smd.login()
         before = status(pid, "VmRSS"), status(pid, "Threads")
-        watchers = watch(smd, n, "pool")
+        watchers = Watchers(smd, n, "pool", "label %d" % (int(rate * seconds) - 1))
         time.sleep(1)
         after = status(pid, "VmRSS"), status(pid, "Threads")
         print("%d watchers: %.1f KiB and %.2f threads each" % (
@@ -133,11 +91,12 @@ def main(n=1000, rate=100, seconds=5):
         if child == 0:
             change(smd, path, rate, seconds)
             os._exit(0)
-        last = "label %d" % (int(rate * seconds) - 1)
-        begun, own = time.monotonic(), time.process_time()
-        pump(watchers, lambda: all(w.label == last for w in watchers),
-             lambda w: heard.append((w.label, time.monotonic())))
-        wall, own = time.monotonic() - begun, time.process_time() - own
+        begun = time.monotonic()
+        own = resource.getrusage(resource.RUSAGE_CHILDREN)
+        heard = watchers.heard()
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        own = now.ru_utime + now.ru_stime - own.ru_utime - own.ru_stime
+        wall = time.monotonic() - begun
         assert os.waitpid(child, 0)[1] == 0
         with open(path) as f:
             made = {"label " + i: (float(t), float(u)) for i, t, u in (line.split() for line in f)}
@@ -149,8 +108,8 @@ def main(n=1000, rate=100, seconds=5):
         print("heard after it was done:", spread([max(0, t - made[label][1])
                                                   for label, t in heard]))
         print("%.1f batches a second, %.0f answers a second, %.0f %% of a CPU, %d threads" % (
-            len(delays) / n / (wall - WARM_UP), len(delays) / (wall - WARM_UP), 100 * (cpu_seconds(pid) - cpu) / wall,
-            status(pid, "Threads")))
+            len(delays) / n / (wall - WARM_UP), len(delays) / (wall - WARM_UP),
+            100 * (cpu_seconds(pid) - cpu) / wall, status(pid, "Threads")))
         print("CPU of an answer: %.0f us the daemon's, %.0f us the watcher's" % (
             1e6 * (cpu_seconds(pid) - cpu) / n_heard, 1e6 * own / n_heard))
 
