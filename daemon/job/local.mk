@@ -40,11 +40,14 @@ libjob_la_SOURCES = \
 libjob_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 
 if HAVE_CMOCKA
-check_PROGRAMS += job/test-job job/test-worker
-TESTS += job/test-job job/test-worker
+check_PROGRAMS += job/test-job job/test-task job/test-worker
+TESTS += job/test-job job/test-task job/test-worker
 job_test_job_SOURCES = job/test-job.c job/job.c
 job_test_job_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
 job_test_job_LDADD = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
+job_test_task_SOURCES = job/test-task.c job/task.c
+job_test_task_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
+job_test_task_LDADD = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
 job_test_worker_SOURCES = job/test-worker.c job/control.c job/process.c job/queue.c job/worker.c
 job_test_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
 job_test_worker_LDADD = $(top_builddir)/common/libcommon.la $(JSON_C_LIBS) $(CMOCKA_LIBS)

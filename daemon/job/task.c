@@ -87,12 +87,10 @@ running_remove(struct tasks *tasks, const char *ref, bool *ret_destroy)
 	*ret_destroy = false;
 	LOCK_SCOPE(&tasks->lock);
 	stall_forget(ref);
-	for (p = &tasks->running; (r = *p) && strcmp(r->ref, ref) != 0; p = &r->next)
-		;
+	while ((r = running_find(tasks, ref)) && r->in_hook)
+		pthread_cond_wait(&tasks->changed, &tasks->lock);
 	if (!r)
 		return;
-	while (r->in_hook)
-		pthread_cond_wait(&tasks->changed, &tasks->lock);
 	for (p = &tasks->running; *p != r; p = &(*p)->next)
 		;
 	*p = r->next;
@@ -638,12 +636,16 @@ run_stop(struct tasks *tasks, struct running *r)
 	run_hook(tasks, r);
 }
 
-/* With the lock: until nobody is in a hook. */
-static void
-wait_hook(struct tasks *tasks, struct running *r)
+/* With the lock: once nobody is in a hook of it, who may end it meanwhile. */
+static struct running *
+find_at_rest(struct tasks *tasks, const char *ref)
 {
-	while (r->in_hook && !pthread_equal(r->hook_thread, pthread_self()))
+	struct running *r;
+
+	while ((r = running_find(tasks, ref)) && r->in_hook &&
+	       !pthread_equal(r->hook_thread, pthread_self()))
 		pthread_cond_wait(&tasks->changed, &tasks->lock);
+	return r;
 }
 
 void
@@ -655,10 +657,9 @@ task_set_stop(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque)
 
 	{
 		LOCK_SCOPE(&tasks->lock);
-		r = running_find(tasks, ref);
+		r = find_at_rest(tasks, ref);
 		if (!r)
 			return;
-		wait_hook(tasks, r);
 		r->cancel = cancel;
 		r->stop = stop;
 		r->opaque = opaque;
@@ -709,7 +710,7 @@ task_cancel(struct tasks *tasks, const char *ref, struct smd_error *err)
 		return 0;	/* it has ended: nothing is left to cancel */
 	row_operations(tasks, ref, NULL, "cancel");
 	LOCK_SCOPE(&tasks->lock);
-	r = running_find(tasks, ref);
+	r = find_at_rest(tasks, ref);
 	if (r) {
 		r->cancelled = true;
 		run_hook(tasks, r);
@@ -855,10 +856,9 @@ task_set_pause(struct tasks *tasks, const char *ref, void (*pause)(void *opaque,
 
 	{
 		LOCK_SCOPE(&tasks->lock);
-		r = running_find(tasks, ref);
+		r = find_at_rest(tasks, ref);
 		if (!r)
 			return;
-		wait_hook(tasks, r);
 		changed = (r->pause != NULL) != (pause != NULL);
 		r->pause = pause;
 		r->pause_opaque = opaque;
