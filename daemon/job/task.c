@@ -727,7 +727,7 @@ task_destroy(struct tasks *tasks, const char *ref, struct smd_error *err)
 	{
 		LOCK_SCOPE(&tasks->lock);
 		r = running_find(tasks, ref);
-		if (r && r->had_hook)
+		if (r && (r->taken || r->had_hook))
 			r->destroy = pending = true;
 	}
 	if (pending) {
@@ -933,6 +933,17 @@ collect_row(struct tasks *tasks, const char *ref)
 		log_trouble(ref, &err);
 }
 
+/* Work for it waits, perhaps, and ends it. */
+static bool
+is_taken(struct tasks *tasks, const char *ref)
+{
+	const struct running *r;
+
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	return r && r->taken;
+}
+
 static void
 collect_records(struct tasks *tasks, json *records)
 {
@@ -948,7 +959,8 @@ collect_records(struct tasks *tasks, json *records)
 
 		if (strcmp(smd_json_str(record, "status", ""), "pending") == 0) {
 			if (strcmp(smd_json_str(record, "created", ""), stale) < 0 &&
-			    json_object_get_double(smd_json_member(record, "progress")) == 0)
+			    json_object_get_double(smd_json_member(record, "progress")) == 0 &&
+			    !is_taken(tasks, ref))
 				collect_row(tasks, ref);
 			continue;
 		}

@@ -199,12 +199,51 @@ test_ended_twice_while_it_pauses(void **state)
 		pthread_join(ends[i], NULL);
 }
 
+/* What smd works for is ended by that work, however long it waits before it begins. */
+static void
+test_collected(void **state)
+{
+	CLEANUP_FREE char *queued = task_new(true), *left = task_new(false);
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db *db = daemon_.db;
+
+	(void)state;
+	assert_ok(db_set_str(db, "task", queued, "created", "20010101T00:00:00Z", &err), &err);
+	assert_ok(db_set_str(db, "task", left, "created", "20010101T00:00:00Z", &err), &err);
+	tasks_collect(daemon_.tasks);
+	assert_false(db_exists(db, "task", left));
+	assert_true(db_exists(db, "task", queued));
+	assert_ok(task_cancel(daemon_.tasks, queued, &err), &err);
+	assert_true(task_cancelled(daemon_.tasks, queued));
+}
+
+/* One that works and has nothing to be stopped by yet goes when it ends. */
+static void
+test_destroyed_early(void **state)
+{
+	CLEANUP_FREE char *ref = task_new(true);
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct slow slow = { .n_cancelled = 0 };
+
+	(void)state;
+	assert_ok(task_destroy(daemon_.tasks, ref, &err), &err);
+	assert_true(db_exists(daemon_.db, "task", ref));
+	task_set_cancel(daemon_.tasks, ref, count_cancel, &slow);
+	assert_ok(task_cancel(daemon_.tasks, ref, &err), &err);
+	assert_int_equal(slow.n_cancelled, 1);
+	task_set_cancel(daemon_.tasks, ref, NULL, NULL);
+	task_succeed(daemon_.tasks, ref, "");
+	assert_false(db_exists(daemon_.db, "task", ref));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_cancel_while_it_pauses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ended_twice_while_it_pauses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_collected, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_destroyed_early, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
