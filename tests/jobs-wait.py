@@ -70,11 +70,13 @@ def resumed(smd, vdi, sr, digest):
     return vdi
 
 
-def detached(smd, vdi, sr, digest):
-    """The job's SR is not there when the daemon starts."""
+def detached(smd, vdi, sr, digest, paused=False):
+    """The job's SR is not there when the daemon starts; one that was paused stays so after."""
     task = begin(smd, vdi, sr)
+    if paused:
+        smd.call("task.pause", task)
+    path = smd.sr_path(sr)
     smd.kill()
-    path = os.path.join(smd.dir, "two")
     os.rename(path, path + ".away")
     smd.start()
     record = wait_for(smd, task, state="paused", error="SR_NOT_ATTACHED")
@@ -87,6 +89,11 @@ def detached(smd, vdi, sr, digest):
                   ["OTHER_OPERATION_IN_PROGRESS", "VDI", vdi, "mirror", task], "error")
     os.rename(path + ".away", path)
     smd.call("PBD.plug", smd.call("SR.get_PBDs", sr)[0])
+    if paused:
+        record = wait_for(smd, task, state="paused", error=None)
+        assert "task.resume" in record["other_config"]["waits_for"], record
+        expect_eq(record["allowed_operations"], ["cancel", "resume"], "allowed once it is there")
+        smd.call("task.resume", task)
     return result(smd, task, digest)
 
 
@@ -146,6 +153,7 @@ with Smd() as smd:
     vdi = resumed(smd, vdi, two, digest)
     vdi = resumed(smd, vdi, one, digest)
     vdi = detached(smd, vdi, two, digest)
+    vdi = detached(smd, vdi, one, digest, paused=True)
     small = mount(smd, "small")
     if small:
         try:

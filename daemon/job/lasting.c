@@ -111,6 +111,19 @@ wait_for_change(struct lasting *l, const unsigned *kicks_seen)
 	return true;
 }
 
+/* What it waited for has come; where somebody paused it meanwhile, it waits for that. */
+static void
+show_going_on(struct lasting *l)
+{
+	if (control_paused(l->task_ref)) {
+		task_note(l->daemon->tasks, l->task_ref,
+			  SMD_PARAMS("waits_for", "task.resume", "error", "", "error_message", ""));
+		return;
+	}
+	task_show_paused(l->daemon->tasks, l->task_ref, false);
+	show_running(l);
+}
+
 /* *err: why it waits, which goes where the job goes on. kicks_seen: an SR that is attached may
  * be what it waits for; NULL: it cannot. */
 static int
@@ -136,8 +149,7 @@ wait_paused(struct lasting *l, const char *waits_for, const unsigned *kicks_seen
 		return smd_fail_TASK_CANCELLED(err, l->task_ref, "the task was cancelled");
 	if (l->stopped)
 		return smd_fail_JOB_STOPPED(err, "%s was stopped, to go on later", l->kind->name);
-	task_show_paused(tasks, l->task_ref, false);
-	show_running(l);
+	show_going_on(l);
 	return 0;
 }
 
