@@ -41,13 +41,18 @@ print(result["data"], result["shared"])')
 		fail "$fs: $2 to $4: other content"
 }
 
-for fs in xfs btrfs; do
-	command -v mkfs.$fs >/dev/null || continue
+make_fs()	# FS [OPTIONS]
+{
+	command -v mkfs.$1 >/dev/null || return
 	rm -f fs.img
 	truncate -s 400M fs.img
-	mkfs.$fs -q fs.img >/dev/null 2>&1 || continue
+	mkfs.$1 -q "${@:2}" fs.img >/dev/null 2>&1 || return
 	mkdir -p mnt
-	mount -o loop fs.img mnt 2>/dev/null || continue
+	mount -o loop fs.img mnt 2>/dev/null
+}
+
+for fs in xfs btrfs; do
+	make_fs $fs || continue
 	cd mnt
 	head -c 24M /dev/urandom >disk.raw
 	truncate -s 40M disk.raw
@@ -65,6 +70,31 @@ for fs in xfs btrfs; do
 	convert qcow2 one.qcow2 qcow2 three.qcow2 cluster_size=256k
 	convert qcow2 one.qcow2 qcow2 four.qcow2 extended_l2=on,cluster_size=128k
 	convert vhd fixed.vhd qcow2 five.qcow2 cluster_size=4k
+
+	# Verified, what is shared is read through both images, and has a digest.
+	smd-img convert --json --verify -f raw -O vhd disk.raw four.vhd | python3 -c '
+import json, sys
+result = json.load(sys.stdin)
+assert result["shared"] >= result["data"] * 0.99, result
+print(result["digest"] + "  four.vhd")' >told
+	smd-img checksum -f vhd four.vhd | cmp - told || fail "$fs: --verify: another digest"
+
+	# Pages that alternate with holes; and a cluster that is zero, where its old data lie
+	# between those of its neighbours.
+	truncate -s 8M comb.raw
+	for ((i = 0; i < 96; i++)); do
+		dd if=disk.raw of=comb.raw bs=4k count=1 skip=$i seek=$((2 * i)) conv=notrunc status=none
+	done
+	qemu-img convert -f raw -O qcow2 disk.raw zero.qcow2
+	qemu-io -f qcow2 -c 'write -q -z 1M 64k' -c 'write -q -z 2M 192k' zero.qcow2
+	for to in raw vhd qcow2; do
+		smd-img convert -f raw -O $to comb.raw comb.$to.copy
+		qemu-img compare -q -f raw -F ${to/vhd/vpc} comb.raw comb.$to.copy ||
+			fail "$fs: pages and holes to $to: other content"
+		smd-img convert -f qcow2 -O $to zero.qcow2 zero.$to.copy
+		qemu-img compare -q -f qcow2 -F ${to/vhd/vpc} zero.qcow2 zero.$to.copy ||
+			fail "$fs: zeroes over data to $to: other content"
+	done
 
 	# A chain, image by image: what the overlay holds is shared, too.
 	qemu-img create -q -f qcow2 -b two.qcow2 -F qcow2 over.qcow2
@@ -96,4 +126,20 @@ for fs in xfs btrfs; do
 	done="$done $fs"
 done
 echo "shared on:$done"
+
+# An xfs that was made without: a copy like any other.
+if make_fs xfs -m reflink=0; then
+	cd mnt
+	head -c 4M /dev/urandom >disk.raw
+	truncate -s 12M disk.raw
+	fallocate -l 8M disk.raw
+	dd if=/dev/zero of=disk.raw bs=1M seek=4 count=2 conv=notrunc status=none
+	smd-img convert --json -f raw -O qcow2 disk.raw copy.qcow2 | python3 -c '
+import json, sys
+result = json.load(sys.stdin)
+assert result["shared"] == 0 and "digest" in result, result
+assert result["written"] < 5 << 20, result'
+	cd "$t"
+	umount mnt
+fi
 [ -n "$done" ] || { echo "skipped: neither xfs nor btrfs can be made and mounted here"; exit 77; }

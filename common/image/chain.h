@@ -61,6 +61,9 @@ struct smd_run {
 	size_t layer;			/* 0: the leaf */
 	struct smd_io *io;		/* DATA: where; borrowed */
 	uint64_t host_offset;
+	/* The copier's: from the run of data before it this one is parted by holes of the
+	 * store alone, if by anything. */
+	bool past_hole;
 };
 typedef int smd_run_fn(void *opaque, const struct smd_run *run, struct smd_error *err);
 int smd_chain_extents(struct smd_chain *chain, uint64_t offset, uint64_t count,

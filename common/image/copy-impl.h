@@ -63,6 +63,7 @@ struct plan {
 	bool full;
 	struct smd_run *runs;
 	size_t n_runs, at;
+	bool only_holes;		/* since the last run of data, where there was one */
 	uint64_t last_end;
 	uint64_t seq;
 

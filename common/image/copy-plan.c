@@ -93,11 +93,20 @@ plan_split_holes(struct holes *holes, const struct smd_run *from, smd_run_fn *ad
 	return run.count ? add(opaque, &run, err) : 0;
 }
 
-/* All of a disk: what is zero is nothing to copy. */
+/* All of a disk: what is zero is nothing to copy. Holes are zeroes that are somewhere. */
 static int
 plan_add_part(void *opaque, const struct smd_run *run, struct smd_error *err)
 {
-	return run->kind == SMD_EXTENT_ZERO ? 0 : plan_keep(opaque, run, err);
+	struct plan *plan = opaque;
+	struct smd_run kept = *run;
+
+	if (run->kind == SMD_EXTENT_ZERO) {
+		plan->only_holes = plan->only_holes && run->io;
+		return 0;
+	}
+	kept.past_hole = plan->only_holes;
+	plan->only_holes = true;
+	return plan_keep(plan, &kept, err);
 }
 
 static int
@@ -118,6 +127,7 @@ plan_fill(struct plan *plan, struct smd_error *err)
 	plan->n_runs = 0;
 	plan->at = 0;
 	plan->full = false;
+	plan->only_holes = false;
 	plan->next = size;
 	r = plan_is_delta(plan) ? delta_fill(plan, from, err) :
 	    smd_chain_extents(plan->chain, from, size - from, plan_add, plan, err);

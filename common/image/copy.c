@@ -502,29 +502,76 @@ share_by_copy(struct worker *w, const struct smd_place *p, uint64_t from, uint64
 	return 0;
 }
 
-/* The part of a piece that lies in a place. What the block size does not allow
- * to be shared is copied. */
+/* Whether both lie in one store as far apart as on the disk, with holes between them. */
+static bool
+share_joins(const struct smd_run *a, const struct smd_run *b)
+{
+	return b->past_hole && a->kind == SMD_EXTENT_DATA && b->kind == SMD_EXTENT_DATA &&
+	       a->io == b->io && b->host_offset - a->host_offset == b->offset - a->offset;
+}
+
+/* An item's pieces from first to last: what is shared in one call, which costs as much as
+ * copying many pages does, with the holes between them. */
+struct share {
+	size_t first, last;
+	struct smd_run run;		/* all of it */
+};
+
+static struct share
+share_take(const struct worker *w, size_t first)
+{
+	const struct plan_item *item = &w->item;
+	struct share s = { first, first, item->pieces[first] };
+
+	while (!w->copy->delta && s.last + 1 < item->n_pieces &&
+	       share_joins(&s.run, &item->pieces[s.last + 1])) {
+		const struct smd_run *next = &item->pieces[++s.last];
+
+		s.run.count = next->offset + next->count - s.run.offset;
+	}
+	return s;
+}
+
+/* What of [from, to) was shared is data, but for the holes. */
+static void
+share_count(struct worker *w, const struct share *s, uint64_t from, uint64_t to)
+{
+	uint64_t data = 0;
+
+	for (size_t i = s->first; i <= s->last; i++) {
+		const struct smd_run *piece = &w->item.pieces[i];
+		uint64_t start = smd_max_u64(piece->offset, from);
+		uint64_t end = smd_min_u64(piece->offset + piece->count, to);
+
+		data += start < end ? end - start : 0;
+	}
+	atomic_fetch_add_explicit(&w->copy->shared, data, memory_order_relaxed);
+}
+
+/* The part of it that lies in a place. What the block size does not allow to be shared is
+ * copied. */
 static int
-share_piece(struct worker *w, const struct smd_place *p, const struct smd_run *piece,
-	    struct smd_error *err)
+share_part(struct worker *w, const struct smd_place *p, const struct share *s,
+	   struct smd_error *err)
 {
 	struct copy *c = w->copy;
-	uint64_t from = smd_max_u64(p->offset, piece->offset);
-	uint64_t to = smd_min_u64(p->offset + p->count, piece->offset + piece->count);
-	uint64_t src = piece->host_offset + (from - piece->offset);
+	const struct smd_run *run = &s->run;
+	uint64_t from = smd_max_u64(p->offset, run->offset);
+	uint64_t to = smd_min_u64(p->offset + p->count, run->offset + run->count);
+	uint64_t src = run->host_offset + (from - run->offset);
 	uint64_t dst = p->host_offset + (from - p->offset);
 	uint64_t head = -src & (c->share_block - 1);
 	uint64_t middle;
 
 	if (from >= to)
 		return 0;
-	if (piece->kind != SMD_EXTENT_DATA || ((src ^ dst) & (c->share_block - 1)) ||
+	if (run->kind != SMD_EXTENT_DATA || ((src ^ dst) & (c->share_block - 1)) ||
 	    to - from < head + c->share_block)
 		return share_by_copy(w, p, from, to, err);
 	middle = smd_round_down_u64(to - from - head, c->share_block);
-	if (smd_io_share(chain_leaf(c->dst)->io, dst + head, piece->io, src + head, middle) != 0)
+	if (smd_io_share(chain_leaf(c->dst)->io, dst + head, run->io, src + head, middle) != 0)
 		return share_by_copy(w, p, from, to, err);
-	atomic_fetch_add_explicit(&c->shared, middle, memory_order_relaxed);
+	share_count(w, s, from + head, from + head + middle);
 	if (share_by_copy(w, p, from, from + head, err) < 0)
 		return -1;
 	return share_by_copy(w, p, from + head + middle, to, err);
@@ -540,26 +587,49 @@ share_place(struct worker *w, const struct smd_place *p, struct smd_error *err)
 
 	for (size_t i = 0; i <= w->item.n_pieces; i++) {
 		bool last = i == w->item.n_pieces;
-		const struct smd_run *piece = last ? NULL : &w->item.pieces[i];
-		uint64_t to = last ? end : smd_min_u64(end, piece->offset);
+		uint64_t to = last ? end : smd_min_u64(end, w->item.pieces[i].offset);
+		struct share s;
 
 		if (at < to && (w->copy->delta || !place_is_zero(w->copy, p)) &&
 		    share_by_copy(w, p, at, to, err) < 0)
 			return -1;
 		if (last)
 			break;
-		if (share_piece(w, p, piece, err) < 0)
+		s = share_take(w, i);
+		if (share_part(w, p, &s, err) < 0)
 			return -1;
-		at = smd_max_u64(at, piece->offset + piece->count);
+		at = smd_max_u64(at, s.run.offset + s.run.count);
+		i = s.last;
 	}
 	return 0;
 }
 
+/* For its hash alone. */
+static int
+item_hash(struct worker *w, struct smd_error *err)
+{
+	uint64_t end = w->item.offset + w->item.count;
+
+	for (uint64_t at = w->item.offset; at < end && !w->item.zero;) {
+		uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, w->copy->window) +
+						 w->copy->window);
+
+		if (copy_read_item(&w->copy->plan, &w->item, w->buf, at, stop - at, err) < 0)
+			return -1;
+		hash_window(w, at, stop);
+		at = stop;
+	}
+	return 0;
+}
+
+/* The data do not pass by: only to verify them are they read. */
 static int
 copy_sharing(struct worker *w, struct smd_error *err)
 {
-	int r = turn_take(w, err);
+	int r = w->copy->options->verify ? item_hash(w, err) : 0;
 
+	if (r == 0)
+		r = turn_take(w, err);
 	if (r == 0)
 		r = segment_reserve(w, w->item.offset, w->item.count, err);
 	if (r == 0)
@@ -600,32 +670,15 @@ item_zero(struct worker *w, struct smd_error *err)
 	return 0;
 }
 
-/* One that an earlier run has copied, and whose hash is not known. */
-static int
-item_reread(struct worker *w, struct smd_error *err)
-{
-	uint64_t end = w->item.offset + w->item.count;
-
-	for (uint64_t at = w->item.offset; at < end && !w->item.zero;) {
-		uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, w->copy->window) +
-						 w->copy->window);
-
-		if (copy_read_item(&w->copy->plan, &w->item, w->buf, at, stop - at, err) < 0)
-			return -1;
-		hash_window(w, at, stop);
-		at = stop;
-	}
-	return 0;
-}
-
 static int
 item_move(struct worker *w, struct smd_error *err)
 {
 	struct copy *c = w->copy;
 	uint64_t gap = w->item.offset - w->item.gap_start;
 
+	/* An earlier run has copied it, and its hash is not known. */
 	if (w->item.offset + w->item.count <= c->reread)
-		return item_reread(w, err);
+		return item_hash(w, err);
 	if (w->item.zero)
 		return item_zero(w, err);
 	if (gap > 0 && !c->delta && copy_zero(c, w->item.gap_start, gap, err) < 0)
@@ -716,7 +769,7 @@ copy_share_block(struct smd_io *from, struct smd_io *to)
 	if (to_fd < 0 || from_fd < 0 || fstat(to_fd, &a) < 0 || fstat(from_fd, &b) < 0 ||
 	    a.st_dev != b.st_dev || !S_ISREG(a.st_mode) || fstatfs(to_fd, &fs) < 0)
 		return 0;
-	if (fs.f_type != MAGIC_XFS && fs.f_type != MAGIC_BTRFS)
+	if ((fs.f_type != MAGIC_XFS && fs.f_type != MAGIC_BTRFS) || !smd_io_can_share(to))
 		return 0;
 	return smd_is_pow2_u64((uint64_t)fs.f_bsize) ? (uint64_t)fs.f_bsize : 0;
 }
@@ -888,9 +941,9 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 		return -1;
 	if (options->compress)
 		c.window = smd_max_u64(c.window, chain_leaf(dst)->info.alloc_unit);
-	if (!options->verify && !options->compress && !options->base)
+	if (!options->compress && !options->base)
 		c.share_block = copy_share_block(chain_leaf(src)->io, chain_leaf(dst)->io);
-	c.digest = !c.delta && !c.share_block;
+	c.digest = !c.delta && (!c.share_block || options->verify);
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)

@@ -52,8 +52,8 @@ struct smd_copy_stats {
 	uint64_t bytes_shared;		/* by reflink */
 	uint64_t bytes_zero;		/* found to be zeroes while reading */
 	uint64_t resumed_at;		/* of the disk: what lies before it an earlier run copied */
-	/* Of src's content as it was read; not of a delta, nor where extents were shared:
-	 * then the disk has not passed by. */
+	/* Of src's content as it was read; not of a delta, nor where extents were shared
+	 * and not verified: then the disk has not passed by. */
 	struct smd_digest digest;
 	bool has_digest;
 };

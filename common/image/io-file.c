@@ -280,6 +280,16 @@ smd_io_share(struct smd_io *dst, uint64_t dst_offset, struct smd_io *src, uint64
 	return 0;
 }
 
+/* All of a file over itself is refused as an overlap, or there is nothing in it. */
+bool
+smd_io_can_share(struct smd_io *io)
+{
+	struct file_clone_range range = { .src_fd = smd_io_fd(io) };
+
+	return smd_io_fd(io) >= 0 &&
+	       (ioctl(smd_io_fd(io), FICLONERANGE, &range) == 0 || errno == EINVAL);
+}
+
 void
 smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count)
 {

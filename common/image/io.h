@@ -40,6 +40,9 @@ int smd_io_next_data(struct smd_io *io, uint64_t offset, uint64_t count,
 int smd_io_share(struct smd_io *dst, uint64_t dst_offset, struct smd_io *src,
 		 uint64_t src_offset, uint64_t count);
 
+/* Whether its file system lets files share extents: xfs may be made without. */
+bool smd_io_can_share(struct smd_io *io);
+
 /* Begin to write a range back, so that a later flush has less to wait for. */
 void smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count);
 

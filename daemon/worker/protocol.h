@@ -68,7 +68,8 @@
  *	 "digest":"xxh3-pages:…", "source_digest":…, "started_over":"…"}: resumed_at is
  *	where on the disk this run began, 0: at its start. digest is the target disk's
  *	content, the same as smd-img checksum's; source_digest is another one only where the disks
- *	have different sizes. Both are absent for a delta, and where extents were shared.
+ *	have different sizes. Both are absent for a delta, and where extents were shared and
+ *	not verified.
  *	Verified with verify: VDI_COPY_FAILED, whose message names the first byte that differs
  *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows
  *				what base shows, is to show what source shows
