@@ -40,9 +40,50 @@ class Data:
     def __init__(self, directory, scale):
         self.dir = directory
         self.scale = scale      # 1.0: the sizes the bars were set with
+        self.mounted = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for mount in self.mounted:
+            run("umount", mount)
+            os.rmdir(mount)
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    # -- file systems that share extents --
+
+    def mount(self, fs):
+        """The directory where a file system of its own is mounted: kept in a file, with
+        the images that were put into it. Raises OSError where there can be none."""
+        mount = self.path(fs)
+        if mount in self.mounted:
+            return mount
+        image = self.path(fs + ".img")
+        if not os.path.exists(image):
+            run("truncate", "-s", str(16 * GIB), image + ".part")
+            run("mkfs." + fs, "-q", image + ".part")
+            os.rename(image + ".part", image)
+        os.makedirs(mount, exist_ok=True)
+        if not os.path.ismount(mount):
+            done = subprocess.run(["mount", "-o", "loop", image, mount],
+                                  stderr=subprocess.PIPE, text=True, check=False)
+            if done.returncode != 0:
+                os.rmdir(mount)
+                raise OSError(done.stderr.strip())
+        self.mounted.append(mount)
+        return mount
+
+    def get_on(self, fs, name):
+        """The path of an image on such a file system, which shares with none there, with
+        the holes that it has (xfs fills some that cp makes with zeroes)."""
+        path = os.path.join(self.mount(fs), name)
+        if not os.path.exists(path):
+            run("qemu-img", "convert", "-f", "raw", "-O", "raw", self.get(name), path + ".part")
+            os.rename(path + ".part", path)
+        return path
 
     def get(self, name):
         """The path of an image; made if it is not there yet."""

@@ -25,6 +25,14 @@ class Row:
     def before(self, command):
         """What a command needs afresh each time, not measured."""
 
+    def room(self, data):
+        """Where the results go."""
+        return data.dir
+
+    def others(self, data, scratch):
+        """The peer's other ways to do the same: it is measured by the quickest."""
+        return []
+
 
 class Convert(Row):
     """One image into another. format of a source: its suffix."""
@@ -36,7 +44,7 @@ class Convert(Row):
         self.peer_options, self.our_options = peer_options, our_options
 
     def commands(self, data, scratch):
-        source = data.get(self.source)
+        source = self.sources(data)[0]
         src = self.source.rsplit(".", 1)[1]
         outs = [os.path.join(scratch, who + "." + self.fmt) for who in ("peer", "ours")]
         cache = ["-t", "writeback"] if self.durable else []
@@ -56,8 +64,43 @@ class Convert(Row):
         src = self.source.rsplit(".", 1)[1]
         for who in ("peer", "ours"):
             run("qemu-img", "compare", "-f", QEMU_NAME.get(src, src), "-F",
-                QEMU_NAME.get(self.fmt, self.fmt), data.get(self.source),
+                QEMU_NAME.get(self.fmt, self.fmt), self.sources(data)[0],
                 os.path.join(scratch, who + "." + self.fmt))
+
+
+class Reflink(Convert):
+    """One image into another on a file system where both can share extents; the peer's
+    way there is -C, which keeps it from working with eight requests at a time."""
+
+    def __init__(self, fs, name, bar, source, fmt):
+        super().__init__(fs + ": " + name, bar, source, fmt)
+        self.fs = fs
+
+    def room(self, data):
+        if os.getuid() != 0:
+            raise Missing("only root can mount")
+        if not shutil.which("mkfs." + self.fs):
+            raise Missing("mkfs.%s is not installed" % self.fs)
+        try:
+            return data.mount(self.fs)
+        except OSError as why:
+            raise Missing(why) from None
+
+    def sources(self, data):
+        return [data.get_on(self.fs, self.source)]
+
+    def others(self, data, scratch):
+        (peer, out), _ = self.commands(data, scratch)
+        at = peer.index("-m")
+        return [(peer[:at] + ["-C"] + peer[at + 3:], out)]
+
+    def check(self, data, scratch):
+        super().check(data, scratch)
+        ours = os.path.join(scratch, "ours." + self.fmt)
+        if self.fmt == "qcow2":
+            run("qemu-img", "check", "-q", ours)
+        elif self.fmt == "vhd" and shutil.which("vhd-util"):
+            run("vhd-util", "check", "-n", ours)
 
 
 class Compare(Row):
@@ -138,4 +181,12 @@ def rows():
         Compare("compare raw, qcow2", 0.12),
         Commit("commit of a qcow2 delta", 1.00, "qcow2"),
         Commit("VHD coalesce, durable", 0.70, "vhd"),
+        Reflink("btrfs", "raw -> qcow2", 0.06, "ext4.raw", "qcow2"),
+        Reflink("btrfs", "raw -> vhd", 0.06, "ext4.raw", "vhd"),
+        Reflink("btrfs", "qcow2 -> raw", 0.15, "ext4.qcow2", "raw"),
+        Reflink("btrfs", "vhd -> qcow2", 0.15, "ext4.vhd", "qcow2"),
+        Reflink("xfs", "raw -> qcow2", 0.45, "ext4.raw", "qcow2"),
+        Reflink("xfs", "raw -> vhd", 0.25, "ext4.raw", "vhd"),
+        Reflink("xfs", "qcow2 -> raw", 0.35, "ext4.qcow2", "raw"),
+        Reflink("xfs", "vhd -> qcow2", 0.25, "ext4.vhd", "qcow2"),
     ]

@@ -81,18 +81,26 @@ def allocated(path):
     return os.stat(path).st_blocks * 512
 
 
+def run_once(row, command, out, settled):
+    if out:
+        remove(out)
+    row.before(command)
+    if settled:
+        settle()
+    return measure(command, row.cwd)
+
+
+def quickest(row, commands, settled):
+    """Of the commands for the same work the one that took the least time, once."""
+    if len(commands) == 1:
+        return commands[0]
+    return min(commands, key=lambda c: run_once(row, *c, settled).wall)
+
+
 def measure_pairs(row, peer, ours, n, settled):
     """Run row's commands n times in turn. peer, ours: (command, output or None)."""
     pairs = []
     for _ in range(n):
-        samples = []
-        for command, out in (peer, ours):
-            if out:
-                remove(out)
-            row.before(command)
-            if settled:
-                settle()
-            samples.append(measure(command, row.cwd))
-        pairs.append(samples)
+        pairs.append([run_once(row, *command, settled) for command in (peer, ours)])
     sizes = [allocated(out) for _, out in (peer, ours)] if peer[1] and ours[1] else None
     return Result(pairs, sizes)
