@@ -111,6 +111,8 @@ typedef int smd_sr_found_fn(void *opaque, const char *uuid, const struct smd_sr_
 
 #define SMD_SR_STAMP_MAX 128u	/* bytes of a volume_stamp, with its NUL */
 
+#define SMD_SR_SHARES_MAX 64u	/* bytes of a shares, with its NUL */
+
 #define SMD_SR_CAN_GROW 0x1u	/* volumes grow as they are written: thin */
 
 #define SMD_SR_OPEN_WRITE 0x1u
@@ -182,6 +184,11 @@ struct smd_sr_driver {
 	 * so lately that another change would not show). NULL: no volume does. */
 	int (*volume_stamp)(void *sr, const char *name, char ret[SMD_SR_STAMP_MAX],
 			    struct smd_error *err);
+
+	/* With which other SRs of the driver's the volumes of this one can share extents
+	 * (FICLONERANGE): with those that give the same text, itself among them; "": none.
+	 * NULL: no SR does. The host then asks for no room for what a copy shares. */
+	int (*shares)(void *sr, char ret[SMD_SR_SHARES_MAX], struct smd_error *err);
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

@@ -13,6 +13,7 @@ struct tally {
 	const struct smd_measure_options *options;
 	struct smd_usage usage;
 	uint64_t next_page, next_unit, next_table;	/* the first not counted yet */
+	uint64_t own, next_own;		/* pages that can share no extent */
 	struct holes holes;
 	uint64_t done;			/* bytes of data read */
 	uint8_t *buf, *base_buf;	/* exact: a window, and base's; else NULL */
@@ -65,6 +66,56 @@ count_zeroes(struct tally *t, uint64_t offset, uint64_t end)
 		return;
 	count_units(t, offset, end);
 	count_pages(t, offset, end);
+}
+
+/* ---- What can be shared: whole pages that lie in a store as they do on the disk ---- */
+
+static void
+count_own(struct tally *t, uint64_t offset, uint64_t end)
+{
+	count_parts(SMD_PAGE, offset, end, &t->next_own, &t->own);
+}
+
+static void
+piece_own(struct tally *t, const struct smd_run *piece)
+{
+	uint64_t start = piece->offset, end = start + piece->count;
+
+	if (piece->kind != SMD_EXTENT_DATA || (piece->host_offset - start) % SMD_PAGE) {
+		count_own(t, start, end);
+		return;
+	}
+	if (start % SMD_PAGE)
+		count_own(t, start, start + 1);
+	if (end % SMD_PAGE)
+		count_own(t, end - 1, end);
+}
+
+/* Of a delta what lies between the pieces is copied. */
+static void
+item_own(struct tally *t, const struct plan_item *item)
+{
+	uint64_t at = item->offset;
+
+	for (size_t i = 0; i < item->n_pieces; i++) {
+		const struct smd_run *piece = &item->pieces[i];
+
+		if (plan_is_delta(&t->plan))
+			count_own(t, at, piece->offset);
+		piece_own(t, piece);
+		at = piece->offset + piece->count;
+	}
+	if (plan_is_delta(&t->plan))
+		count_own(t, at, item->offset + item->count);
+}
+
+/* A base is compared with, and small units lie anywhere. */
+static uint64_t
+shareable(const struct tally *t)
+{
+	if (t->plan.base || t->usage.alloc_unit % SMD_PAGE || t->own > t->usage.pages)
+		return 0;
+	return (t->usage.pages - t->own) * SMD_PAGE;
 }
 
 /* ---- By the extents ---- */
@@ -229,6 +280,8 @@ tally_run(struct tally *t, struct smd_error *err)
 			count_zeroes(t, item.offset, item.offset + item.count);
 		else if ((t->buf ? item_by_bytes : item_by_extents)(t, &item, err) < 0)
 			return -1;
+		if (!item.zero || t->usage.zero_takes_unit)
+			item_own(t, &item);
 	}
 	return r;
 }
@@ -284,5 +337,6 @@ smd_measure(struct smd_chain *src, const struct smd_format *format,
 		return -1;
 	ret->size = taken.size;
 	ret->allocated = taken.allocated;
+	ret->shareable = shareable(&t);
 	return 0;
 }

@@ -25,6 +25,8 @@ struct smd_measured {
 	uint64_t data;			/* bytes that a copy moves, by the extents */
 	uint64_t size;			/* of the file, in bytes; a bound where the format says no more */
 	uint64_t allocated;		/* what its pages take */
+	uint64_t shareable;		/* of that, what needs no room where the file can share
+					 * extents with those of src */
 	uint64_t fully_allocated;	/* the file with every byte written */
 };
 

@@ -315,6 +315,7 @@ measure_result(const struct smd_measured *m, uint64_t virtual_size)
 	smd_json_set_int(o, "required", (int64_t)m->size);
 	smd_json_set_int(o, "fully-allocated", (int64_t)m->fully_allocated);
 	smd_json_set_int(o, "allocated", (int64_t)m->allocated);
+	smd_json_set_int(o, "shareable", (int64_t)m->shareable);
 	smd_json_set_int(o, "virtual-size", (int64_t)virtual_size);
 	smd_json_set_int(o, "data", (int64_t)m->data);
 	return o;

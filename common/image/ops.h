@@ -109,6 +109,7 @@ int smd_op_check(int fd, const char *name, const char *format, uint32_t repair,
 		 json **ret, int *ret_exit, struct smd_error *err);
 int smd_op_map(struct smd_source *source, json **ret, struct smd_error *err);
 /* {"required": bytes of the file, "fully-allocated", "allocated": what its pages take,
+ * "shareable": of that, what needs no room beside the source where both share extents,
  * "virtual-size": the source's, as the format rounds it, "data"}. The image is as large,
  * and at least as the target says. source NULL: an empty disk of this size. options: exact and
  * progress; the rest is the target's. */

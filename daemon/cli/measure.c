@@ -83,8 +83,8 @@ static bool
 is_size(const char *key)
 {
 	static const char *const sizes[] = {
-		"virtual-size", "data-bytes", "bytes-required", "peak-destination", "peak-source",
-		"free-destination", "free-source", "bytes-per-second",
+		"virtual-size", "data-bytes", "bytes-required", "bytes-shared", "peak-destination",
+		"peak-source", "free-destination", "free-source", "bytes-per-second",
 	};
 
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

@@ -373,7 +373,9 @@ carry_open(struct carry *c, struct smd_error *err)
 int
 carry_needs(struct carry *c, const char *asked, struct plan *ret, struct smd_error *err)
 {
-	*ret = (struct plan){ .daemon = c->daemon, .to = c->to, .exact = c->exact };
+	*ret = (struct plan){
+		.daemon = c->daemon, .from = c->from, .to = c->to, .exact = c->exact,
+	};
 	if (choose_formats(c, asked, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->n; i++) {

@@ -140,17 +140,20 @@ static void
 put_chosen(struct answer *a, const char *format, bool same_sr)
 {
 	json *entry = format_entry(a, format), *reason;
-	uint64_t required;
+	uint64_t required, shared, peak;
 
 	smd_json_set_str(a->map, "format", format);
 	if (!entry)
 		return;
 	if (smd_json_member(entry, "bytes-required")) {
 		required = (uint64_t)smd_json_int(entry, "bytes-required", 0);
+		shared = (uint64_t)smd_json_int(entry, "bytes-shared", 0);
+		peak = (uint64_t)smd_json_int(entry, "peak", (int64_t)required);
 		put_number(a, "bytes-required", required);
-		put_number(a, "peak-destination",
-			   (uint64_t)smd_json_int(entry, "peak", (int64_t)required));
-		put_number(a, "peak-source", same_sr ? required : 0);
+		if (shared > 0)
+			put_number(a, "bytes-shared", shared);
+		put_number(a, "peak-destination", peak);
+		put_number(a, "peak-source", same_sr ? peak : 0);
 	}
 	if (smd_json_bool(entry, "fits", false))
 		return;
@@ -189,7 +192,9 @@ plan_copy(struct move_of *m, const char *format, struct plan *plan, struct smd_e
 	const struct carry *c = &m->carry;
 	CLEANUP_FREE char *chosen = NULL;
 
-	*plan = (struct plan){ .daemon = c->daemon, .to = c->to, .exact = c->exact };
+	*plan = (struct plan){
+		.daemon = c->daemon, .from = c->from, .to = c->to, .exact = c->exact,
+	};
 	if (*m->into_ref && strcmp(format, m->into.format) != 0)
 		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(m->into_ref, format),
 						      "VDI %s stays %s, whatever is copied into it",
@@ -215,6 +220,10 @@ try_move(void *opaque, const char *format, json *entry, struct smd_error *err)
 		return -1;
 	m->plan = plan;
 	smd_json_set_int(entry, "bytes-required", (int64_t)plan.required);
+	if (plan.shared > 0) {
+		smd_json_set_int(entry, "bytes-shared", (int64_t)plan.shared);
+		smd_json_set_int(entry, "peak", (int64_t)plan_needs(&plan));
+	}
 	return plan_room(&plan, err);
 }
 

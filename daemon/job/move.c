@@ -75,7 +75,9 @@ move_plan(const struct move *move, struct plan *plan, struct smd_error *err)
 int
 move_check(const struct move *move, struct smd_error *err)
 {
-	struct plan plan = { .daemon = move->daemon, .to = move->sr };
+	struct plan plan = {
+		.daemon = move->daemon, .from = move->source->sr, .to = move->sr,
+	};
 
 	if (move_plan(move, &plan, err) < 0)
 		return -1;

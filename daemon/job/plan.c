@@ -41,6 +41,8 @@ plan_image(struct plan *plan, struct worker_job *job, const struct disk *source,
 		return -1;
 	plan->n++;
 	plan->required += (uint64_t)smd_json_int(result, "allocated", 0);
+	if (plan->from && sr_shares(plan->from, plan->to))
+		plan->shared += (uint64_t)smd_json_int(result, "shareable", 0);
 	plan->data += (uint64_t)smd_json_int(result, "data", 0);
 	if (ret_data)
 		*ret_data = (uint64_t)smd_json_int(result, "data", 0);
@@ -50,7 +52,7 @@ plan_image(struct plan *plan, struct worker_job *job, const struct disk *source,
 int
 plan_room(const struct plan *plan, struct smd_error *err)
 {
-	return sr_check_room(plan->to, plan->required, err);
+	return sr_check_room(plan->to, plan_needs(plan), err);
 }
 
 /* ---- The rate ---- */

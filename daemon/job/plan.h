@@ -14,10 +14,11 @@
 
 struct plan {
 	struct daemon *daemon;
-	struct sr *to;			/* borrowed */
+	struct sr *from, *to;		/* borrowed; from NULL: from elsewhere */
 	bool exact;			/* read all data to find what is zeroes */
 	size_t n;			/* images */
 	uint64_t required;		/* bytes in the SR */
+	uint64_t shared;		/* of those, what needs no room: both SRs share extents */
 	uint64_t data;			/* bytes to move */
 };
 
@@ -27,6 +28,12 @@ struct plan {
  * node has grown; NULL both: an image not known yet. *ret_data may be NULL. */
 int plan_image(struct plan *plan, struct worker_job *job, const struct disk *source,
 	       uint64_t *size, uint64_t *ret_data, struct smd_error *err);
+/* The room that is needed. */
+static inline uint64_t
+plan_needs(const struct plan *plan)
+{
+	return plan->required - plan->shared;
+}
 /* SR_FULL [requested, maximum]. */
 int plan_room(const struct plan *plan, struct smd_error *err);
 

@@ -60,6 +60,8 @@ int sr_choose_overlay_format(struct daemon *daemon, const char *sr_ref, const ch
 			     struct smd_error *err);
 /* What the SR has free is less than bytes: SR_FULL [requested, maximum]. */
 int sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err);
+/* Whether volumes of both can share extents; a may be b. */
+bool sr_shares(struct sr *a, struct sr *b);
 
 /* Operations in progress (current_operations of VDI and SR), xapi's order of
  * checks: OTHER_OPERATION_IN_PROGRESS names who. key: the task, or a ref made for

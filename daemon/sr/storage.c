@@ -101,6 +101,18 @@ sr_check_room(struct sr *sr, uint64_t bytes, struct smd_error *err)
 	return 0;
 }
 
+bool
+sr_shares(struct sr *a, struct sr *b)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	char in_a[SMD_SR_SHARES_MAX] = "", in_b[SMD_SR_SHARES_MAX] = "";
+
+	return a->driver == b->driver && a->driver->shares &&
+	       a->driver->shares(a->handle, in_a, &err) == 0 &&
+	       a->driver->shares(b->handle, in_b, &err) == 0 &&
+	       *in_a && strcmp(in_a, in_b) == 0;
+}
+
 int
 sr_update_stats(struct daemon *daemon, const char *ref, struct smd_error *err)
 {

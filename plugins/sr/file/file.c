@@ -359,5 +359,6 @@ static const struct smd_sr_driver file_driver = {
 	.records_load = file_records_load,
 	.records_save = file_records_save,
 	.volume_stamp = file_volume_stamp,
+	.shares = file_shares,
 };
 SMD_REGISTER_SR(file_driver)

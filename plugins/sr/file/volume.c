@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -224,6 +226,22 @@ file_volume_stamp(void *opaque, const char *name, char ret[SMD_SR_STAMP_MAX],
 		snprintf(ret, SMD_SR_STAMP_MAX, "%jx %jx %jx.%lx %jx.%lx", (uintmax_t)st.st_ino,
 			 (uintmax_t)st.st_size, (uintmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
 			 (uintmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+	return 0;
+}
+
+/* A file without a name says what its file system can: there is nothing in it to share. */
+int
+file_shares(void *opaque, char ret[SMD_SR_SHARES_MAX], struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+	CLEANUP_CLOSE int fd = openat(sr->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	struct file_clone_range range = { .src_fd = fd };
+	struct stat st;
+
+	(void)err;
+	ret[0] = '\0';
+	if (fd >= 0 && fstat(fd, &st) == 0 && ioctl(fd, FICLONERANGE, &range) == 0)
+		snprintf(ret, SMD_SR_SHARES_MAX, "%jx", (uintmax_t)st.st_dev);
 	return 0;
 }
 
