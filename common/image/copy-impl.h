@@ -57,6 +57,7 @@ struct plan {
 	uint64_t limit;			/* items end here at the latest */
 	uint64_t total, n_total;	/* bytes and runs of data on the whole disk */
 	uint64_t zeroes;		/* bytes of a delta's runs of zeroes, not in total */
+	uint64_t in_place;		/* of total: those that lie in whole pages of their store */
 
 	uint64_t next;			/* where the extents go on once runs are used up */
 	bool counting;			/* the first pass sees the whole disk */

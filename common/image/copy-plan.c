@@ -13,6 +13,8 @@ int
 plan_keep(struct plan *plan, const struct smd_run *run, struct smd_error *err)
 {
 	if (plan->counting) {
+		if (run->kind == SMD_EXTENT_DATA && (run->host_offset - run->offset) % COPY_PAGE == 0)
+			plan->in_place += run->count;
 		*(run->kind == SMD_EXTENT_ZERO && !plan->base ? &plan->zeroes : &plan->total) +=
 			run->count;
 		plan->n_total++;

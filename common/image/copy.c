@@ -774,11 +774,23 @@ copy_share_block(struct smd_io *from, struct smd_io *to)
 	return smd_is_pow2_u64((uint64_t)fs.f_bsize) ? (uint64_t)fs.f_bsize : 0;
 }
 
+/* Of an item, which is the work of one thread at a time. */
+static uint64_t
+copy_chunk(const struct copy *c, uint64_t unit)
+{
+	uint64_t chunk = smd_max_u64(unit, c->window);
+
+	if (c->share_block)
+		chunk = smd_max_u64(chunk, SHARE_CHUNK);
+	while (c->options->verify && chunk < smd_chain_size(c->src) / HASHES_MAX)
+		chunk *= 2;
+	return chunk;
+}
+
 static int
 copy_plan(struct copy *c, struct smd_error *err)
 {
 	uint64_t unit = smd_max_u64(chain_leaf(c->dst)->info.alloc_unit, c->dst->unit);
-	uint64_t chunk;
 
 	/* What a delta does not hold stays the parent's, as far as a write may leave
 	 * it there; units are compared whole. */
@@ -791,15 +803,18 @@ copy_plan(struct copy *c, struct smd_error *err)
 	/* Pages are digested whole. */
 	if (!c->delta)
 		unit = smd_max_u64(unit, SMD_DIGEST_PAGE);
-	chunk = smd_max_u64(unit, c->window);
-
-	if (c->share_block)
-		chunk = smd_max_u64(chunk, SHARE_CHUNK);
-	while (c->options->verify && chunk < smd_chain_size(c->src) / HASHES_MAX)
-		chunk *= 2;
 	c->plan.upper = c->options->upper;
 	c->plan.base = c->options->base;
-	return plan_init_delta(&c->plan, c->src, unit, chunk, smd_chain_size(c->dst), err);
+	if (plan_init_delta(&c->plan, c->src, unit, copy_chunk(c, unit), smd_chain_size(c->dst),
+			    err) < 0)
+		return -1;
+	/* An image whose data lies across pages, as others' VHDs do, is copied. */
+	if (c->plan.in_place < c->plan.total / 2) {
+		c->share_block = 0;
+		c->plan.chunk = copy_chunk(c, unit);
+	}
+	c->digest = !c->delta && (!c->share_block || c->options->verify);
+	return 0;
 }
 
 /* Go on from the last mark of an earlier run. */
@@ -829,8 +844,12 @@ static int
 copy_items(struct copy *c, struct smd_error *err)
 {
 	uint64_t end = smd_chain_size(c->dst), last;
+	unsigned n = crew_size(c->options, c->plan.total);
 
-	if (crew_run(&c->crew, crew_size(c->options, c->plan.total), err) < 0)
+	/* The file system shares one extent at a time: more threads would wait for it. */
+	if (c->share_block && !c->options->verify && c->options->n_threads == 0)
+		n = 1;
+	if (crew_run(&c->crew, n, err) < 0)
 		return -1;
 	last = c->plan.last_end;
 	if (!c->delta && last < end && copy_zero(c, last, end - last, err) < 0)
@@ -943,7 +962,6 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 		c.window = smd_max_u64(c.window, chain_leaf(dst)->info.alloc_unit);
 	if (!options->compress && !options->base)
 		c.share_block = copy_share_block(chain_leaf(src)->io, chain_leaf(dst)->io);
-	c.digest = !c.delta && (!c.share_block || options->verify);
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)
