@@ -106,6 +106,21 @@ with open("disk.raw", "rb") as whole, open("comb.raw", "r+b") as comb:
 			fail "$fs: zeroes over data to $to: other content"
 	done
 
+	# Holes that are of another store, or elsewhere in it: what lies between the data on
+	# either side is not the disk's.
+	smd-img convert -f raw -O raw disk.raw below.raw
+	qemu-img create -q -f qcow2 -b below.raw -F raw dug.qcow2
+	qemu-io -f qcow2 -c 'write -q -P 0 1M 64k' -c 'write -q -P 0 2M 192k' dug.qcow2
+	qemu-img create -q -f qcow2 order.qcow2 8M
+	qemu-io -f qcow2 -c 'write -q -P 1 0 64k' -c 'write -q -P 2 4M 64k' \
+		-c 'write -q -P 1 128k 64k' -c 'write -q -P 0 64k 64k' order.qcow2
+	for image in dug order; do
+		fallocate --dig-holes $image.qcow2
+		smd-img convert --chain -f qcow2 -O vhd $image.qcow2 $image.vhd
+		qemu-img compare -q -f qcow2 -F vpc $image.qcow2 $image.vhd ||
+			fail "$fs: $image.qcow2, which has holes of its own, to vhd: other content"
+	done
+
 	# A chain, image by image: what the overlay holds is shared, too.
 	qemu-img create -q -f qcow2 -b two.qcow2 -F qcow2 over.qcow2
 	qemu-io -f qcow2 -c 'write -q -P 3 4M 8M' -c 'write -q -z 20M 1M' -c 'write -q -P 4 100 30k' \

@@ -64,7 +64,10 @@ struct plan {
 	bool full;
 	struct smd_run *runs;
 	size_t n_runs, at;
-	bool only_holes;		/* since the last run of data, where there was one */
+	/* Since the last run of data, where there was one: whether there were only holes of its
+	 * store, as far from where they are on the disk as it is. */
+	bool only_holes;
+	struct smd_run last_data;
 	uint64_t last_end;
 	uint64_t seq;
 

@@ -95,6 +95,17 @@ plan_split_holes(struct holes *holes, const struct smd_run *from, smd_run_fn *ad
 	return run.count ? add(opaque, &run, err) : 0;
 }
 
+/* Whether it lies in the store of the last run of data, and as far from it as on the disk:
+ * else something of somebody's may lie between the two. */
+static bool
+follows_data(const struct plan *plan, const struct smd_run *run)
+{
+	const struct smd_run *data = &plan->last_data;
+
+	return run->io == data->io &&
+	       run->host_offset - data->host_offset == run->offset - data->offset;
+}
+
 /* All of a disk: what is zero is nothing to copy. Holes are zeroes that are somewhere. */
 static int
 plan_add_part(void *opaque, const struct smd_run *run, struct smd_error *err)
@@ -103,11 +114,12 @@ plan_add_part(void *opaque, const struct smd_run *run, struct smd_error *err)
 	struct smd_run kept = *run;
 
 	if (run->kind == SMD_EXTENT_ZERO) {
-		plan->only_holes = plan->only_holes && run->io;
+		plan->only_holes = plan->only_holes && follows_data(plan, run);
 		return 0;
 	}
 	kept.past_hole = plan->only_holes;
-	plan->only_holes = true;
+	plan->only_holes = run->kind == SMD_EXTENT_DATA;
+	plan->last_data = *run;
 	return plan_keep(plan, &kept, err);
 }
 
