@@ -33,7 +33,7 @@ refused "Required parameter not found: uuid" vdi-destroy
 refused "Unknown parameter: typo" vdi-destroy uuid="$vdi" typo=1
 refused "sharable: \"maybe\" is neither true nor false" vdi-create sr-uuid="$sr" virtual-size=1MiB sharable=maybe
 refused "\"extra\" is no WORD=VALUE" vdi-destroy extra uuid="$vdi"
-refused "$t/none: Couldn't connect to server" --socket "$t/none" vdi-list
+refused "$t/none: Couldn't connect to server: No such file or directory" --socket "$t/none" vdi-list
 refused "$t/none: No such file or directory" vdi-import uuid="$vdi" filename="$t/none"
 expect_fail smctl vdi-export uuid="$vdi" filename="$t/out" format=zip
 [ ! -e "$t/out" ] || fail "an export that failed left a file"

@@ -182,11 +182,16 @@ static int
 http_perform(struct http_client *c, struct smd_error *err)
 {
 	CURLcode rc;
+	long errnum = 0;
 
 	c->curl_error[0] = '\0';
 	rc = curl_easy_perform(c->curl);
 	if (rc == CURLE_OK)
 		return 0;
+	curl_easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &errnum);
+	if (c->over_socket && rc == CURLE_COULDNT_CONNECT && errnum)
+		return smd_fail_INTERNAL_ERROR(err, "", "%s: %s: %s", c->label,
+					       curl_easy_strerror(rc), strerror((int)errnum));
 	/* over the socket, curl's own words are of a host and a port that are none */
 	return smd_fail_INTERNAL_ERROR(err, "", "%s: %s", c->label,
 				       c->curl_error[0] && !c->over_socket ?
