@@ -8,6 +8,7 @@
  */
 #include "common/image/copy-impl.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 #include "common/mem.h"
@@ -163,4 +164,69 @@ delta_fill(struct plan *plan, uint64_t from, struct smd_error *err)
 		return smd_chain_extents(plan->chain, from, count, base_run, plan, err);
 	return chain_extents_of(plan->chain, 0, plan->upper, from, from + count, upper_run, plan,
 				err);
+}
+
+/* ---- Its digest ---- */
+
+struct below {
+	struct smd_chain *chain;
+	uint8_t *buf;
+	uint64_t offset;
+};
+
+static int
+below_run(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	const struct below *b = opaque;
+
+	return chain_read_run(b->chain, run, b->buf + (run->offset - b->offset), err);
+}
+
+int
+copy_read_below(struct smd_chain *chain, size_t first, uint8_t *buf, uint64_t offset,
+		uint64_t count, struct smd_error *err)
+{
+	struct below b = { chain, buf, offset };
+
+	if (first == chain->n) {
+		memset(buf, 0, count);
+		return 0;
+	}
+	return chain_extents_of(chain, first, chain->n - first, offset, offset + count, below_run,
+				&b, err);
+}
+
+static uint64_t
+page_up(uint64_t offset)
+{
+	return smd_round_down_u64(offset + SMD_DIGEST_PAGE - 1, SMD_DIGEST_PAGE);
+}
+
+int
+delta_digest(const struct plan *plan, const struct plan_item *item, uint8_t *buf,
+	     uint64_t window, struct smd_digest *digest, struct smd_error *err)
+{
+	uint64_t start = smd_max_u64(smd_round_down_u64(item->offset, SMD_DIGEST_PAGE),
+				     page_up(item->gap_start));
+	uint64_t end = page_up(item->offset + item->count);
+	bool whole = start == item->offset && end == item->offset + item->count;
+	struct smd_digest below = { 0, 0 };
+
+	if (!whole)
+		*digest = below;
+	for (uint64_t at = start; at < end;) {
+		uint64_t n = smd_min_u64(window, end - at);
+
+		if (!whole) {
+			if (copy_read_padded(plan->chain, buf, at, n, err) < 0)
+				return -1;
+			smd_digest_add(digest, buf, n, at);
+		}
+		if (copy_read_below(plan->chain, plan->upper, buf, at, n, err) < 0)
+			return -1;
+		smd_digest_add(&below, buf, n, at);
+		at += n;
+	}
+	smd_digest_take(digest, &below);
+	return 0;
 }

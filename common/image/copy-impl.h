@@ -101,6 +101,15 @@ int plan_split_holes(struct holes *holes, const struct smd_run *run, smd_run_fn 
 int delta_fill(struct plan *plan, uint64_t from, struct smd_error *err);
 void delta_init(struct plan *plan);
 
+/* The view of a chain's layers from first on, zeroes past its end. */
+int copy_read_below(struct smd_chain *chain, size_t first, uint8_t *buf, uint64_t offset,
+		    uint64_t count, struct smd_error *err);
+/* What an item of the upper layers changes of the disk's digest: its pages, less what the
+ * layers below show there. A page that two items have a part of is the first one's. *digest:
+ * of the item's bytes. buf is scratch of so many bytes, whole pages. */
+int delta_digest(const struct plan *plan, const struct plan_item *item, uint8_t *buf,
+		 uint64_t window, struct smd_digest *digest, struct smd_error *err);
+
 /* ---- crew ---- */
 
 struct crew {
@@ -180,10 +189,12 @@ struct copy_marks {
 	struct smd_mark resumed;	/* where this run began; position 0: at the start */
 	uint64_t written_before;
 	uint64_t step;			/* bytes done between marks, at most */
-	_Atomic int64_t due_ns;
+	struct crew *crew;		/* whose threads make marks */
+	_Atomic int64_t due_ns, limit_ns;	/* limit: nobody goes on without one */
 	_Atomic uint64_t due_done;
 
 	pthread_mutex_t lock;		/* guards these */
+	pthread_cond_t advanced;
 	struct smd_mark at;		/* all before it is done */
 	struct track_item *ring;	/* items from the first not done on, by seq */
 	size_t room;
@@ -206,9 +217,11 @@ void copy_marks_item(struct copy_marks *m, const struct plan_item *item,
 		     const struct smd_digest *digest);
 /* All are, and what follows the last; durable on return. */
 int copy_marks_end(struct copy_marks *m, uint64_t size, struct smd_error *err);
-/* Make a mark, now; or when it is time for one, unless another thread is at it. */
+/* Make a mark, now; or when it is time for one. Where another thread is at it, or of the
+ * first n items one is under way, that is waited for only when what a mark would save took a
+ * second. */
 int copy_mark(struct copy_marks *m, struct smd_error *err);
-int copy_mark_if_due(struct copy_marks *m, struct smd_error *err);
+int copy_mark_if_due(struct copy_marks *m, uint64_t n, struct smd_error *err);
 /* What earlier runs copied. */
 void copy_marks_hashes(const struct copy_marks *m, struct copy_hashes *into);
 

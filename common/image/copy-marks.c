@@ -3,7 +3,8 @@
  * How far a copy is. Items end in any order; what lies before the first that has
  * not ended is done. Now and then that position is made a mark: the destination
  * is flushed, its file first while the threads go on, then the module's tables; then the
- * mark is written. A run that begins with marks opens what is there and goes on
+ * mark is written. Where that takes long they wait for it, as soon as what they have copied
+ * since the mark before took a second: no more than that is ever copied again. A run that begins with marks opens what is there and goes on
  * from the last: whatever lies past it, of an earlier run, is written again or
  * made zeroes where it is not.
  */
@@ -17,7 +18,9 @@
 #include "common/image/io.h"
 #include "common/mem.h"
 
-#define FIRST_MARK_NS INT64_C(1000000000)
+#define COPIED_AGAIN_NS INT64_C(1000000000)
+#define MARK_EARLY_NS (COPIED_AGAIN_NS / 4)	/* so that nobody has to wait for it */
+#define NAP_NS (COPIED_AGAIN_NS / 10)
 #define MARKS_A_COPY 64u		/* so many, where a second would be more */
 #define MARK_STEP_MIN (64u << 20)
 #define RING_MIN 16u
@@ -109,6 +112,7 @@ copy_marks_item(struct copy_marks *m, const struct plan_item *item, const struct
 		smd_digest_sum(&m->at.digest, &t->digest);
 		t->done = false;
 	}
+	pthread_cond_broadcast(&m->advanced);
 }
 
 int
@@ -135,16 +139,28 @@ now_ns(void)
 }
 
 static void
-set_due(struct copy_marks *m, const struct smd_mark *mark)
+set_due(struct copy_marks *m, int64_t limit_ns, uint64_t due_done)
 {
-	atomic_store(&m->due_ns, now_ns() + FIRST_MARK_NS);
-	atomic_store(&m->due_done, mark->done + m->step);
+	atomic_store(&m->limit_ns, limit_ns);
+	atomic_store(&m->due_ns, limit_ns - MARK_EARLY_NS);
+	atomic_store(&m->due_done, due_done);
+}
+
+/* A mark of what was done at began_ns. What was copied since then counts for the next. */
+static void
+set_next(struct copy_marks *m, const struct smd_mark *mark, int64_t began_ns)
+{
+	int64_t now = now_ns(), limit = atomic_load(&m->limit_ns);
+	int64_t copied = (now < limit ? now : limit) - began_ns;
+
+	set_due(m, now + COPIED_AGAIN_NS - (copied > 0 ? copied : 0), mark->done + m->step);
 }
 
 static int
 mark_locked(struct copy_marks *m, struct smd_error *err)
 {
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+	int64_t began_ns = now_ns();
 	struct smd_mark mark;
 
 	pthread_mutex_lock(&m->lock);
@@ -157,7 +173,7 @@ mark_locked(struct copy_marks *m, struct smd_error *err)
 		m->broken = true;
 		return -1;
 	}
-	set_due(m, &mark);
+	set_next(m, &mark, began_ns);
 	/* A copy goes on without marks: one that cannot be made costs time, later. */
 	if (smd_marks_add(m->options->marks, m->identity, &mark, &ignored) < 0)
 		return 0;
@@ -180,20 +196,43 @@ copy_mark(struct copy_marks *m, struct smd_error *err)
 	return r;
 }
 
-int
-copy_mark_if_due(struct copy_marks *m, struct smd_error *err)
+static bool
+is_due(struct copy_marks *m)
 {
-	bool due;
-	int r;
+	LOCK_SCOPE(&m->lock);
+	return now_ns() >= atomic_load(&m->due_ns) || m->at.done >= atomic_load(&m->due_done);
+}
 
-	if (!m->options->marks)
+/* Until the first n items have ended, so that a mark says so. Those who are at them do not
+ * wait for us. */
+static void
+wait_for_items(struct copy_marks *m, uint64_t n)
+{
+	LOCK_SCOPE(&m->lock);
+	while (m->first < n && !atomic_load(&m->crew->stop) && !crew_is_paused(m->crew)) {
+		struct timespec until = smd_copy_control_until(NAP_NS);
+
+		pthread_cond_timedwait(&m->advanced, &m->lock, &until);
+	}
+}
+
+int
+copy_mark_if_due(struct copy_marks *m, uint64_t n, struct smd_error *err)
+{
+	bool late;
+	int r = 0;
+
+	if (!m->options->marks || !is_due(m))
 		return 0;
-	pthread_mutex_lock(&m->lock);
-	due = now_ns() >= atomic_load(&m->due_ns) || m->at.done >= atomic_load(&m->due_done);
-	pthread_mutex_unlock(&m->lock);
-	if (!due || pthread_mutex_trylock(&m->marking) != 0)
+	late = now_ns() >= atomic_load(&m->limit_ns);
+	if (late) {
+		wait_for_items(m, n);
+		pthread_mutex_lock(&m->marking);
+	} else if (pthread_mutex_trylock(&m->marking) != 0) {
 		return 0;
-	r = mark_locked(m, err);
+	}
+	if (is_due(m))	/* somebody else's may have come before */
+		r = mark_locked(m, err);
 	pthread_mutex_unlock(&m->marking);
 	return r;
 }
@@ -219,10 +258,16 @@ copy_marks_init(struct copy_marks *m, struct smd_chain *src, struct smd_chain *d
 		const struct smd_copy_options *options, _Atomic uint64_t *written,
 		struct smd_error *err)
 {
+	pthread_condattr_t attr;
+
 	m->dst = dst;
 	m->options = options;
 	m->written = written;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&m->advanced, &attr);
+	pthread_condattr_destroy(&attr);
 	pthread_mutex_init(&m->marking, NULL);
 	ring_grow(m);
 	if (!options->marks)
@@ -239,14 +284,15 @@ copy_marks_begin(struct copy_marks *m, uint64_t total)
 {
 	m->step = m->options->mark_bytes ? m->options->mark_bytes :
 		  smd_max_u64(total / MARKS_A_COPY, MARK_STEP_MIN);
-	atomic_store(&m->due_ns, now_ns() + FIRST_MARK_NS);
-	atomic_store(&m->due_done, m->options->mark_bytes ? m->at.done + m->step : UINT64_MAX);
+	set_due(m, now_ns() + COPIED_AGAIN_NS,
+		m->options->mark_bytes ? m->at.done + m->step : UINT64_MAX);
 }
 
 void
 copy_marks_done(struct copy_marks *m)
 {
 	free(m->ring);
+	pthread_cond_destroy(&m->advanced);
 	pthread_mutex_destroy(&m->lock);
 	pthread_mutex_destroy(&m->marking);
 }
@@ -287,7 +333,7 @@ smd_copy_resumable(struct smd_chain *src, struct smd_chain *dst,
 	n = smd_marks_of(options->marks, identity, &list);
 	if (n == 0 || list[n - 1].position > smd_chain_size(dst))
 		return 0;
-	if (!list[n - 1].has_digest)
+	if (!list[n - 1].has_digest || list[n - 1].is_change)
 		return 1;
 	expected = list[n - 1].digest;
 	from = n > 1 ? list[n - 2].position : 0;

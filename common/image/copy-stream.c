@@ -25,7 +25,7 @@ struct stream {
 	size_t n, room;
 	uint64_t unit;			/* gaps smaller than this are data too */
 	struct smd_digest digest;
-	bool has_digest;
+	bool has_digest, is_change;
 	uint64_t written;
 };
 
@@ -171,6 +171,22 @@ stream_zeroes(struct stream *s, uint64_t count, struct smd_error *err)
 	return 0;
 }
 
+/* Of an overlay what it changes: less what lies below. */
+static int
+stream_digest(struct stream *s, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	struct smd_digest below = { 0, 0 };
+
+	smd_digest_add(&s->digest, s->buf, count, offset);
+	if (!s->is_change)
+		return 0;
+	if (copy_read_below(s->src, 1, s->buf, offset, count, err) < 0)
+		return -1;
+	smd_digest_add(&below, s->buf, count, offset);
+	smd_digest_take(&s->digest, &below);
+	return 0;
+}
+
 static int
 stream_guest(struct stream *s, uint64_t offset, uint64_t count, struct smd_error *err)
 {
@@ -186,8 +202,8 @@ stream_guest(struct stream *s, uint64_t offset, uint64_t count, struct smd_error
 		if (copy_read_padded(s->src, s->buf, offset, n, err) < 0 ||
 		    stream_write(s, s->buf, n, err) < 0 || crew_done(&s->crew, n, err) < 0)
 			return -1;
-		if (s->has_digest)
-			smd_digest_add(&s->digest, s->buf, n, offset);
+		if (s->has_digest && stream_digest(s, offset, n, err) < 0)
+			return -1;
 		offset += n;
 		count -= n;
 	}
@@ -258,7 +274,8 @@ smd_stream_to(struct smd_chain *src, const struct smd_format *format,
 {
 	CLEANUP(cleanup_stream) struct stream s = {
 		.crew = { .options = options }, .src = src, .sink = sink,
-		.sink_opaque = sink_opaque, .has_digest = !params->parent_name,
+		.sink_opaque = sink_opaque, .has_digest = !options->base,
+		.is_change = params->parent_name,
 	};
 
 	if (stream_begin(&s, format, params, err) < 0)
@@ -272,7 +289,7 @@ smd_stream_to(struct smd_chain *src, const struct smd_format *format,
 	if (ret_stats)
 		*ret_stats = (struct smd_copy_stats){
 			.bytes_data = s.crew.total, .bytes_written = s.written,
-			.digest = s.digest, .has_digest = s.has_digest,
+			.digest = s.digest, .has_digest = s.has_digest, .is_change = s.is_change,
 		};
 	return 0;
 }

@@ -8,6 +8,7 @@
  */
 #include "common/image/copy-impl.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -26,7 +27,8 @@ struct copy {
 	const struct smd_copy_options *options;
 	bool target_is_zero;
 	bool delta;			/* between the items dst stays as it is */
-	bool digest;			/* what is read is the whole disk's content */
+	bool digest;			/* what is read is the whole disk's content, or of upper
+					 * layers what they change of it */
 	bool resumed;			/* what is past the mark may hold anything */
 	uint64_t reread;		/* items before it are there: only their hash is wanted */
 	uint64_t unit;			/* the destination's */
@@ -702,10 +704,13 @@ item_copy(struct worker *w, struct smd_error *err)
 		copy_hashes_add(&c->hashes, &(struct copy_hash){
 				.offset = c->delta ? w->item.offset : w->item.gap_start,
 				.end = w->item.offset + w->item.count, .sum = w->digest });
+	if (c->delta && c->digest &&
+	    delta_digest(&c->plan, &w->item, w->buf, c->window, &w->digest, err) < 0)
+		return -1;
 	copy_marks_item(&c->marks, &w->item, &w->digest);
 	if (w->item.data > 0 && crew_done(&c->crew, w->item.data, err) < 0)
 		return -1;
-	return copy_mark_if_due(&c->marks, err);
+	return copy_mark_if_due(&c->marks, w->item.seq + 1, err);
 }
 
 static int
@@ -813,7 +818,7 @@ copy_plan(struct copy *c, struct smd_error *err)
 		c->share_block = 0;
 		c->plan.chunk = copy_chunk(c, unit);
 	}
-	c->digest = !c->delta && (!c->share_block || c->options->verify);
+	c->digest = !c->options->base && (!c->share_block || c->options->verify);
 	return 0;
 }
 
@@ -827,12 +832,13 @@ copy_resume(struct copy *c)
 		return;
 	c->resumed = true;
 	c->target_is_zero = false;
-	c->digest = c->digest && mark->has_digest;
-	if (c->options->verify && !mark->has_digest) {
+	if (c->options->verify && (!mark->has_digest || mark->is_change)) {
 		c->reread = mark->position;
-		c->marks.at = (struct smd_mark){ 0 };
+		c->marks.at = (struct smd_mark){ .has_digest = c->digest, .is_change = c->delta };
 		return;
 	}
+	c->digest = c->digest && mark->has_digest;
+	c->marks.at.has_digest = c->digest;
 	plan_seek(&c->plan, mark->position);
 	c->crew.done = smd_min_u64(mark->done, c->plan.total);
 	if (c->options->verify)
@@ -865,8 +871,10 @@ copy_read_back(struct copy *c, struct smd_error *err)
 {
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if ((c->marks.last > 0 ? copy_mark(&c->marks, err) : copy_mark_if_due(&c->marks, err)) < 0)
+	if ((c->marks.last > 0 ? copy_mark(&c->marks, err) : copy_mark_if_due(&c->marks, 0, err)) < 0)
 		return -1;
+	if (c->options->verifies)
+		c->options->verifies(c->options->opaque);
 	if (copy_verify(c->src, c->dst, &c->hashes, c->options, c->plan.total, c->crew.total,
 			err) == 0)
 		return 0;
@@ -887,6 +895,8 @@ copy_run(struct copy *c, struct smd_error *err)
 	c->crew.work = copy_work;
 	c->crew.opaque = c;
 	c->marks.at.has_digest = c->digest;
+	c->marks.at.is_change = c->delta;
+	c->marks.crew = &c->crew;
 	copy_resume(c);
 	copy_marks_begin(&c->marks, c->plan.total);
 	if (c->options->progress &&
@@ -923,8 +933,9 @@ copy_check(const struct copy *c, struct smd_error *err)
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, leaf->io->name,
 				      "%s images cannot be compressed", leaf->format->name);
 	if (smd_chain_size(c->dst) < smd_chain_size(c->src))
-		return smd_fail_VDI_TOO_SMALL(err, leaf->io->name,
-				SMD_U64(smd_chain_size(c->src)), "the destination is smaller");
+		return smd_fail_VDI_TOO_SMALL(err, leaf->io->name, SMD_U64(smd_chain_size(c->src)),
+				"%s: its disk has %" PRIu64 " bytes, and %" PRIu64 " are to be copied",
+				leaf->io->name, smd_chain_size(c->dst), smd_chain_size(c->src));
 	return 0;
 }
 
@@ -935,7 +946,7 @@ copy_stats(const struct copy *c, struct smd_copy_stats *ret)
 		.bytes_data = c->plan.total, .bytes_written = c->written,
 		.bytes_shared = c->shared, .bytes_zero = c->zero,
 		.resumed_at = c->marks.resumed.position,
-		.digest = c->marks.at.digest, .has_digest = c->digest,
+		.digest = c->marks.at.digest, .has_digest = c->digest, .is_change = c->delta,
 	};
 }
 

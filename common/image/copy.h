@@ -36,7 +36,8 @@ struct smd_copy_options {
 	smd_progress_fn *progress;	/* NULL: none */
 	void *opaque;
 	struct smd_copy_control *control;	/* NULL: none; its rate counts, not the one above */
-	/* smd_copy only. Marks are made about once a second, none in the first. Where
+	/* smd_copy only. Marks are made about once a second, none before that is nearly
+	 * over; what is copied after the last took at most a second to copy. Where
 	 * there are marks of this very copy it goes on from the last: dst is then what
 	 * the earlier run left, and target_is_zero does not count. */
 	struct smd_marks *marks;	/* NULL: none */
@@ -44,6 +45,8 @@ struct smd_copy_options {
 	uint64_t mark_bytes;		/* tests: a mark after so many bytes done. 0: by time */
 	/* After each mark: the bytes done that need not be done again. */
 	void (*marked)(void *opaque, uint64_t done);
+	/* All is copied; what dst has is read back from now on. NULL: not wanted. */
+	void (*verifies)(void *opaque);
 };
 
 struct smd_copy_stats {
@@ -52,10 +55,11 @@ struct smd_copy_stats {
 	uint64_t bytes_shared;		/* by reflink */
 	uint64_t bytes_zero;		/* found to be zeroes while reading */
 	uint64_t resumed_at;		/* of the disk: what lies before it an earlier run copied */
-	/* Of src's content as it was read; not of a delta, nor where extents were shared
-	 * and not verified: then the disk has not passed by. */
+	/* Of src's content as it was read. Of a delta of upper layers what they change: to
+	 * be added to the digest of what lies below them. Not of a difference to base, nor
+	 * where extents were shared and not verified: then the disk has not passed by. */
 	struct smd_digest digest;
-	bool has_digest;
+	bool has_digest, is_change;
 };
 
 /* What a copy's marks are told by: the sizes and files of both disks, dst's format,
@@ -79,7 +83,7 @@ int smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy
  * needs none. Where params names a parent, only what the leaf has of its own is
  * written, or with options->base what differs from that one by the extents. *ret_size
  * of begin(): the bytes it is in all, told before the first goes to sink. ret_stats (NULL:
- * none) has the data, written, and the digest of a whole disk. */
+ * none) has the data, written, and the digest, of an overlay what it changes. */
 typedef int smd_begin_fn(void *opaque, uint64_t size, struct smd_error *err);
 typedef int smd_sink_fn(void *opaque, const void *buf, size_t count, struct smd_error *err);
 int smd_stream_to(struct smd_chain *src, const struct smd_format *format,

@@ -88,3 +88,29 @@ smd_digest_text(const struct smd_digest *d, uint64_t size, char ret[SMD_DIGEST_T
 	for (size_t i = 0; i < sizeof hash; i++)
 		n += snprintf(ret + n, SMD_DIGEST_TEXT_MAX - (size_t)n, "%02x", hash[i]);
 }
+
+void
+smd_digest_sum_text(const struct smd_digest *d, char ret[SMD_DIGEST_SUM_MAX])
+{
+	snprintf(ret, SMD_DIGEST_SUM_MAX, "%016" PRIx64 "%016" PRIx64, d->high, d->low);
+}
+
+bool
+smd_digest_sum_parse(const char *text, struct smd_digest *ret)
+{
+	struct smd_digest d = { 0, 0 };
+
+	if (strlen(text) != SMD_DIGEST_SUM_MAX - 1)
+		return false;
+	for (const char *p = text; *p; p++) {
+		int digit = *p >= '0' && *p <= '9' ? *p - '0' :
+			    *p >= 'a' && *p <= 'f' ? *p - 'a' + 10 : -1;
+
+		if (digit < 0)
+			return false;
+		d.high = d.high << 4 | d.low >> 60;
+		d.low = d.low << 4 | (uint64_t)digit;
+	}
+	*ret = d;
+	return true;
+}

@@ -11,6 +11,7 @@
 #ifndef SMD_COMMON_IMAGE_DIGEST_H
 #define SMD_COMMON_IMAGE_DIGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,11 @@ void smd_digest_take(struct smd_digest *d, const struct smd_digest *other);
 /* A disk of so many bytes that has these pages, as text: the XXH3-128 of the sum (high,
  * low) and the size, big-endian. */
 void smd_digest_text(const struct smd_digest *d, uint64_t size, char ret[SMD_DIGEST_TEXT_MAX]);
+
+/* The sum itself, from which that of a disk that lies on this one is found; false: text is none. */
+#define SMD_DIGEST_SUM_MAX 33		/* 32 hexadecimal digits and a NUL */
+void smd_digest_sum_text(const struct smd_digest *d, char ret[SMD_DIGEST_SUM_MAX]);
+bool smd_digest_sum_parse(const char *text, struct smd_digest *ret);
 
 /* XXH3-128 of some bytes. */
 void smd_digest_bytes(const void *bytes, size_t count, uint8_t ret[16]);

@@ -27,6 +27,7 @@ enum {
 	MARK_SIZE = 128,
 };
 #define FLAG_DIGEST 1u
+#define FLAG_CHANGE 2u
 
 struct smd_marks {
 	struct smd_io *io;
@@ -68,6 +69,7 @@ decode(const struct smd_marks *m, const uint8_t r[MARK_SIZE], struct smd_mark *r
 		.digest.high = smd_load_be64(r + MARK_DIGEST_HIGH),
 		.digest.low = smd_load_be64(r + MARK_DIGEST_LOW),
 		.has_digest = smd_load_be64(r + MARK_FLAGS) & FLAG_DIGEST,
+		.is_change = smd_load_be64(r + MARK_FLAGS) & FLAG_CHANGE,
 	};
 	return m->n == 0 || ret->position >= m->list[m->n - 1].position;
 }
@@ -86,7 +88,8 @@ encode(const struct smd_marks *m, const uint8_t identity[16], const struct smd_m
 	smd_store_be64(r + MARK_WRITTEN, mark->written);
 	smd_store_be64(r + MARK_DIGEST_HIGH, mark->digest.high);
 	smd_store_be64(r + MARK_DIGEST_LOW, mark->digest.low);
-	smd_store_be64(r + MARK_FLAGS, mark->has_digest ? FLAG_DIGEST : 0);
+	smd_store_be64(r + MARK_FLAGS, (mark->has_digest ? FLAG_DIGEST : 0) |
+					(mark->is_change ? FLAG_CHANGE : 0));
 	smd_digest_bytes(r, MARK_CHECKSUM, r + MARK_CHECKSUM);
 }
 

@@ -13,7 +13,7 @@
  *
  * Layout, big-endian, 128 bytes each: checksum of the record before 16 | identity
  * 16 | "smdmark1" | number, position, done, written, digest high, low, flags (1: with a
- * digest) u64 each | zeroes | from 112: XXH3-128 of the 112 bytes before.
+ * digest, 2: which is a change) u64 each | zeroes | from 112: XXH3-128 of the 112 bytes before.
  *
  * Threads: one at a time.
  */
@@ -28,6 +28,7 @@ struct smd_mark {
 	uint64_t written;		/* bytes written so far, in all runs */
 	struct smd_digest digest;	/* of what lies before it */
 	bool has_digest;
+	bool is_change;			/* digest is of what the upper layers change: of a delta */
 };
 
 struct smd_marks;

@@ -39,19 +39,46 @@ seconds_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+#define DIGEST_OF_A_PART "what was copied is a part of the disk, and the rest was not read"
+
+/* Why the disk's digest is not known; NULL: it is. */
+static const char *
+digest_absent(const struct smd_chain *to, const struct smd_target *target,
+	      const struct smd_copy_stats *stats)
+{
+	if (!stats->has_digest)
+		return target->parents && target->upper == 0 ? DIGEST_OF_A_PART :
+		       "extents are shared with the source, and were not read: verify=true reads them";
+	if (!stats->is_change)
+		return NULL;
+	if (!target->has_below)
+		return "that of what it lies on is not known";
+	if (smd_chain_info(to, 1)->virtual_size > smd_chain_size(to))
+		return "what it lies on is larger";
+	return NULL;
+}
+
 /* The digest is the new disk's. One that its format made larger has another than the
  * source: both are told. */
 static void
-result_digest(json *result, const struct smd_chain *from, uint64_t size,
-	      const struct smd_copy_stats *stats)
+result_digest(json *result, const struct smd_chain *from, const struct smd_chain *to,
+	      const struct smd_target *target, const struct smd_copy_stats *stats)
 {
-	char text[SMD_DIGEST_TEXT_MAX];
+	const char *why = digest_absent(to, target, stats);
+	struct smd_digest sum = stats->digest;
+	char text[SMD_DIGEST_TEXT_MAX], sum_text[SMD_DIGEST_SUM_MAX];
 
-	if (!stats->has_digest)
+	if (why) {
+		smd_json_set_str(result, "digest_absent", why);
 		return;
-	smd_digest_text(&stats->digest, size, text);
+	}
+	if (stats->is_change)
+		smd_digest_sum(&sum, &target->below);
+	smd_digest_text(&sum, smd_chain_size(to), text);
 	smd_json_set_str(result, "digest", text);
-	smd_digest_text(&stats->digest, smd_chain_size(from), text);
+	smd_digest_sum_text(&sum, sum_text);
+	smd_json_set_str(result, "digest_sum", sum_text);
+	smd_digest_text(&sum, smd_chain_size(from), text);
 	smd_json_set_str(result, "source_digest", text);
 }
 
@@ -253,7 +280,7 @@ smd_op_convert(struct smd_source *source, struct smd_target *target,
 	smd_json_set_int(*ret, "resumed_at", (int64_t)stats.resumed_at);
 	if (c.started_over)
 		smd_json_set_str(*ret, "started_over", c.started_over);
-	result_digest(*ret, c.from, smd_chain_size(c.to), &stats);
+	result_digest(*ret, c.from, c.to, target, &stats);
 	return 0;
 }
 
@@ -277,5 +304,6 @@ smd_op_update(struct smd_source *source, struct smd_source *base_source, struct 
 	if (smd_copy(from, to, &delta, &stats, err) != 0)
 		return -1;
 	*ret = copy_result(smd_chain_size(to), &stats, seconds_now() - started);
+	smd_json_set_str(*ret, "digest_absent", DIGEST_OF_A_PART);
 	return 0;
 }

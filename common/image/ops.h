@@ -73,6 +73,10 @@ struct smd_target {
 	 * comparing. Measure goes by upper, or counts what differs by the extents. */
 	struct smd_source *parents;
 	size_t upper;
+	/* The sum of the digest of what parents shows, from which that of the new disk is
+	 * found; has_below false: not known. */
+	struct smd_digest below;
+	bool has_below;
 	bool no_flush;		/* rather fast than safe: see smd_io_set_no_flush */
 };
 /* The format's callbacks' view of a target: now, and with a new uuid. */

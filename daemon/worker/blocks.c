@@ -105,11 +105,13 @@ blocks_sink(void *opaque, const void *buf, size_t count, struct smd_error *err)
 }
 
 static int
-blocks_stream(json *request, struct smd_chain *chain, struct out *o, struct smd_error *err)
+blocks_stream(json *request, struct smd_chain *chain, struct out *o, json *result,
+	      struct smd_error *err)
 {
 	struct smd_create params = { .virtual_size = smd_chain_size(chain) };
 	const struct smd_format *format;
 	struct smd_copy_options options;
+	struct smd_copy_stats stats;
 
 	o->size = params.virtual_size;
 	o->now = (uint32_t)time(NULL);
@@ -117,9 +119,10 @@ blocks_stream(json *request, struct smd_chain *chain, struct out *o, struct smd_
 	parse_copy_options(request, &options);
 	/* The format that is the disk's bytes and nothing else. */
 	if (smd_format_get(smd_json_str(request, "format", ""), &format, err) != 0 ||
-	    smd_stream_to(chain, format, &params, blocks_sink, o, print_begin, &options, NULL,
+	    smd_stream_to(chain, format, &params, blocks_sink, o, print_begin, &options, &stats,
 			  err) != 0)
 		return -1;
+	set_digest(result, &stats.digest, stats.has_digest, o->size);
 	return archive_writer_finish(o->w, err);
 }
 
@@ -133,7 +136,6 @@ run_export_blocks(json *request, json **ret, struct smd_error *err)
 	enum coding coding;
 	int fd = -1, rc;
 
-	(void)ret;
 	if (parse_source(smd_json_member(request, "source"), &source, err) != 0 ||
 	    parse_fd(request, &fd, err) != 0 || coding_parse(request, &coding, err) != 0 ||
 	    smd_source_open(&source, &chain, err) != 0)
@@ -141,7 +143,8 @@ run_export_blocks(json *request, json **ret, struct smd_error *err)
 	to = encoder_new(fd, coding);
 	if (archive_writer_open(to, &o->w, err) != 0)
 		return -1;
-	rc = blocks_stream(request, chain, o, err);
+	*ret = json_object_new_object();
+	rc = blocks_stream(request, chain, o, *ret, err);
 	archive_writer_close(o->w);
 	return rc == 0 ? encoder_finish(to, err) : -1;
 }
@@ -226,6 +229,7 @@ block_data(struct in *in, const struct archive_member *m, struct smd_error *err)
 		XXH64_update(in->xxh64, data, len);
 		if (import_piece(in->u->chain, data, len, in->offset + done, err) != 0)
 			return -1;
+		upload_digest(in->u, data, len, in->offset + done);
 		done += len;
 	}
 	return rc == 0 && done < m->size ?

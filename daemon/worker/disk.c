@@ -57,11 +57,15 @@ export_range(struct smd_chain *chain, struct encoder *to, uint64_t offset, uint6
 	return 0;
 }
 
-static void
-set_digest(json *result, const struct smd_digest *digest, uint64_t size)
+void
+set_digest(json *result, const struct smd_digest *digest, bool known, uint64_t size)
 {
 	char text[SMD_DIGEST_TEXT_MAX];
 
+	if (!known) {
+		smd_json_set_str(result, "digest_absent", "only a part of the disk was read");
+		return;
+	}
 	smd_digest_text(digest, size, text);
 	smd_json_set_str(result, "digest", text);
 }
@@ -98,8 +102,8 @@ export_image(json *request, struct smd_chain *chain, struct encoder *to, json *r
 	if (smd_stream_to(chain, format, &params, encoder_write, to, print_begin, &options, &stats,
 			  err) != 0)
 		return -1;
-	if (stats.has_digest)
-		set_digest(result, &stats.digest, smd_chain_size(chain));
+	set_digest(result, &stats.digest, stats.has_digest && !stats.is_change,
+		   smd_chain_size(chain));
 	return 0;
 }
 
@@ -226,7 +230,43 @@ upload_check(const struct upload *u, uint64_t offset, uint64_t count, struct smd
 	if (!smd_add_u64(offset, count, &end))
 		end = UINT64_MAX;
 	return smd_fail_VDI_TOO_SMALL(err, u->name, SMD_U64(end),
-				      "the upload passes the disk's end, %" PRIu64, size);
+				      "the upload passes the disk's end, %" PRIu64 ": VDI.resize makes it "
+				      "larger", size);
+}
+
+static void
+digest_page(struct upload *u)
+{
+	if (u->has_page)
+		smd_digest_add(&u->digest, u->page, sizeof u->page, u->page_at);
+	u->has_page = false;
+	memset(u->page, 0, sizeof u->page);
+}
+
+void
+upload_digest(struct upload *u, const uint8_t *buf, size_t count, uint64_t offset)
+{
+	u->disorder |= offset < u->next;
+	u->next = offset + count;
+	while (count > 0 && !u->disorder) {
+		size_t start = offset % SMD_DIGEST_PAGE, n = smd_min_u64(count, SMD_DIGEST_PAGE - start);
+
+		if (start == 0)
+			digest_page(u);
+		if (start == 0 && count >= SMD_DIGEST_PAGE) {
+			n = count - count % SMD_DIGEST_PAGE;
+			smd_digest_add(&u->digest, buf, n, offset);
+		} else {
+			if (u->page_at != offset - start)
+				digest_page(u);
+			u->has_page = true;
+			u->page_at = offset - start;
+			memcpy(u->page + start, buf, n);
+		}
+		buf += n;
+		offset += n;
+		count -= n;
+	}
 }
 
 static json *
@@ -257,9 +297,8 @@ import_plain(struct upload *u, uint64_t *ret_bytes, struct smd_error *err)
 		if ((done == 0 && u->declared && refuse_head(&ends, u->declared, err) != 0) ||
 		    import_piece(u->chain, buf, n, done, err) != 0)
 			return -1;
-		smd_digest_add(&u->digest, buf, n, done);
+		upload_digest(u, buf, n, done);
 	}
-	u->in_order = true;
 	*ret_bytes = done;
 	return u->declared ? smd_detect_refuse_ends(&ends, UPLOAD_NAME, u->declared, err) : 0;
 }
@@ -300,6 +339,7 @@ import_frame(struct upload *u, uint8_t *buf, uint64_t offset, uint32_t count,
 			return fail_frames(err);
 		if (import_piece(u->chain, buf, n, offset, err) != 0)
 			return -1;
+		upload_digest(u, buf, n, offset);
 		offset += n;
 		count -= (uint32_t)n;
 	}
@@ -359,9 +399,12 @@ run_import_raw(json *request, json **ret, struct smd_error *err)
 		if (framings[i].import(&u, &bytes, err) != 0 || smd_chain_flush(u.chain, err) != 0)
 			return -1;
 		*ret = upload_answer(bytes);
-		/* What the upload leaves alone it does not tell. */
-		if (u.in_order && bytes == smd_chain_size(u.chain))
-			set_digest(*ret, &u.digest, bytes);
+		/* What the upload leaves alone is zeroes. */
+		digest_page(&u);
+		if (u.disorder)
+			smd_json_set_str(*ret, "digest_absent", "its parts did not come in order");
+		else
+			set_digest(*ret, &u.digest, true, smd_chain_size(u.chain));
 		return 0;
 	}
 	return bad_request(err, "framing");

@@ -30,6 +30,10 @@ struct export {
 	struct smd_copy_options options;
 	char name[MEMBER_NAME_SIZE];	/* of the member being written */
 	uint64_t done, data, total;	/* of members before it; of it; of all */
+	/* Of the leaf, which is what each member changes of those behind it. */
+	struct smd_digest digest;
+	bool has_digest;
+	uint64_t size;			/* the leaf's */
 };
 
 static void
@@ -100,6 +104,8 @@ member_measure(struct export *ex, size_t i, struct smd_error *err)
 	    smd_stream_measure(chain, ex->format, &params, &size, &data, err) != 0)
 		return -1;
 	ex->total += data;
+	if (i == 0)
+		ex->size = smd_chain_size(chain);
 	return 0;
 }
 
@@ -135,12 +141,16 @@ member_write(struct export *ex, size_t i, struct smd_error *err)
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
 	char parent_name[MEMBER_NAME_SIZE];
 	struct smd_create params;
+	struct smd_copy_stats stats;
 
 	if (open_from(ex, i, &chain, err) != 0 ||
 	    member_params(ex, i, chain, parent_name, &params, err) != 0 ||
-	    smd_stream_to(chain, ex->format, &params, sink, ex, begin, &ex->options, NULL,
+	    smd_stream_to(chain, ex->format, &params, sink, ex, begin, &ex->options, &stats,
 			  err) != 0)
 		return -1;
+	smd_digest_sum(&ex->digest, &stats.digest);
+	/* What a larger one has behind the end would be taken for the leaf's. */
+	ex->has_digest = ex->has_digest && stats.has_digest && smd_chain_size(chain) <= ex->size;
 	ex->done += ex->data;
 	return 0;
 }
@@ -159,6 +169,7 @@ parse_export(json *request, struct export *ex, int *ret_fd, struct smd_error *er
 	for (size_t i = 0; i < ex->n; i++)
 		smd_uuid_new_bytes(ex->uuids[i]);
 	parse_copy_options(request, &ex->options);
+	ex->has_digest = true;
 	ex->options.progress = progress;
 	ex->options.opaque = ex;
 	return 0;
@@ -188,6 +199,7 @@ run_export_image(json *request, json **ret, struct smd_error *err)
 	}
 	*ret = json_object_new_object();
 	smd_json_set_int(*ret, "images", (int64_t)ex.n);
+	set_digest(*ret, &ex.digest, ex.has_digest, ex.size);
 	if (archive_writer_finish(ex.w, err) != 0)
 		return -1;
 	return encoder_finish(ex.to, err);

@@ -18,6 +18,9 @@ void parse_copy_options(json *request, struct smd_copy_options *ret);
 int print_progress(void *opaque, uint64_t done, uint64_t total);
 int print_begin(void *opaque, uint64_t size, struct smd_error *err);
 
+/* disk.c. In a result: the digest of a disk of so many bytes, or that it is not known. */
+void set_digest(json *result, const struct smd_digest *digest, bool known, uint64_t size);
+
 /* blocks.c, disk.c, import.c and export.c. */
 int run_export(json *request, json **ret, struct smd_error *err);
 int run_export_blocks(json *request, json **ret, struct smd_error *err);
@@ -35,14 +38,20 @@ struct upload {
 	struct decoder *from;
 	const struct smd_format *declared;	/* NULL: it may look like anything */
 	uint64_t size;			/* of the body; 0: not known */
-	struct smd_digest digest;	/* of a disk whose bytes came in order */
-	bool in_order;
+	struct smd_digest digest;	/* of what came, while it comes in order */
+	uint64_t next;			/* where that ends */
+	bool disorder;			/* it did not */
+	bool has_page;			/* there is a page that more may come for */
+	uint64_t page_at;
+	uint8_t page[SMD_DIGEST_PAGE];
 };
 
 int parse_upload(json *request, struct upload *ret, struct smd_error *err);
 void upload_done(struct upload *u);
 /* That the disk has such a range: VDI_TOO_SMALL. */
 int upload_check(const struct upload *u, uint64_t offset, uint64_t count, struct smd_error *err);
+/* Bytes of the disk have come. */
+void upload_digest(struct upload *u, const uint8_t *buf, size_t count, uint64_t offset);
 bool is_zero(const uint8_t *p, size_t n);
 /* Write a piece, its zero granules as zeroes. */
 int import_piece(struct smd_chain *chain, const uint8_t *buf, size_t count, uint64_t offset,

@@ -11,6 +11,7 @@
  *
  *   {"progress":{"done":N,"total":N}}	ten a second, or one for each 2%
  *   {"begin":{"size":N}}		export only: the bytes that will come
+ *   {"verify":true}		all is written, and is read back from now on
  *   {"mark":{"done":N}}		convert with marks: so many of progress's bytes need
  *				not be done again, whatever happens
  *   {"result":{…}}			once, last
@@ -68,8 +69,10 @@
  *	 "digest":"xxh3-pages:…", "source_digest":…, "started_over":"…"}: resumed_at is
  *	where on the disk this run began, 0: at its start. digest is the target disk's
  *	content, the same as smd-img checksum's; source_digest is another one only where the disks
- *	have different sizes. Both are absent for a delta, and where extents were shared and
- *	not verified.
+ *	have different sizes. Of an overlay it is found by what the copy changed, and the
+ *	"digest_sum" of the disk that it lies on, which T's "below_sum" says. Without one
+ *	"digest_absent" says why; so it does where extents were shared
+ *	and not verified.
  *	Verified with verify: VDI_COPY_FAILED, whose message names the first byte that differs
  *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows
  *				what base shows, is to show what source shows
@@ -85,23 +88,24 @@
  *   {"op":"export",  "source":S, "format":F, "fd":N, "uuid":U, "base":S, "base_uuid":U,
  *    "coding":C}	to a pipe; U: of the image. With base an overlay that names
  *	<base_uuid>.F as its parent: what differs from base. With "offset" and "count" in
- *	the place of the rest, that part of the disk. {"digest":…}, but for ranges and overlays
+ *	the place of the rest, that part of the disk. {"digest":…} or, for ranges and overlays, "digest_absent"
  *   {"op":"export-blocks", "source":S, "format":F, "fd":N, "coding":C}	a tar of blocks
  *	(blocks.c), to a pipe; F: raw
  *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F, "coding":C,
  *    "framing":"|frames|blocks"}	from a pipe into S, which shows zeroes; F, where given,
  *	is what the bytes must not contradict; size is the body's, 0: not known. Frames are
- *	vhd-tool's (disk.c). {"bytes":N,"digest":…}
+ *	vhd-tool's (disk.c). {"bytes":N,"digest":…} or "digest_absent"
  *   {"op":"spool", "fd":N, "target":T, "size":N, "coding":C}	from a pipe into T, as it
  *	comes; T says which image of which size it may be
  *   {"op":"import-image", "fd":N, "filename":…, "format":F, "size":N, "room":N, "coding":C,
  *    "volumes":[{"fd":N,"stem":…}…]}	an archive or image, from a pipe: what came is
- *	in the volumes, leaf first; format is what a filename that does not say is
+ *	in the volumes, leaf first; format is what a filename that does not say is. With
+ *	"verify" the disk is read, and the answer has its "digest"
  *   {"op":"export-image", "source":S, "format":F, "depth":N, "fd":N}	an archive, to a pipe
  *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
  *   C = "gzip" or "zstd": of what goes through the pipe; absent: nothing
  *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value},
- *	  "parents":S, "parent_name":…, "upper":N}
+ *	  "parents":S, "parent_name":…, "upper":N, "below_sum":…}
  * With parents, create and convert make an overlay over them that names parent_name;
  * convert then copies what the source's upper layers hold (0: what differs from
  * parents); measure counts as much.

@@ -88,6 +88,7 @@ parse_parents(json *obj, struct smd_target *ret, struct smd_error *err)
 
 	ret->parent_name = smd_json_str(obj, "parent_name", NULL);
 	ret->upper = (size_t)smd_json_int(obj, "upper", 0);
+	ret->has_below = smd_digest_sum_parse(smd_json_str(obj, "below_sum", ""), &ret->below);
 	if (!parents)
 		return 0;
 	ret->parents = smd_calloc(1, sizeof *ret->parents);
@@ -144,6 +145,14 @@ print_mark(void *opaque, uint64_t done)
 	fflush(stdout);
 }
 
+static void
+print_verify(void *opaque)
+{
+	(void)opaque;
+	printf("{\"verify\":true}\n");
+	fflush(stdout);
+}
+
 void
 parse_copy_options(json *request, struct smd_copy_options *ret)
 {
@@ -154,6 +163,7 @@ parse_copy_options(json *request, struct smd_copy_options *ret)
 		.compress = smd_json_bool(request, "compress", false),
 		.progress = print_progress,
 		.marked = print_mark,
+		.verifies = print_verify,
 		.control = control_get(),
 	};
 }
