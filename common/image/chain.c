@@ -51,7 +51,7 @@ layer_open(struct chain_layer *l, const struct smd_layer *from, bool write, bool
 		return -1;
 	if (write && l->info.flags & SMD_INFO_READ_ONLY)
 		return smd_image_fail(err, SMD_REASON_NEEDS_REPAIR, l->io->name,
-				      "the image may only be read");
+				      "it is to be written, and may only be read as it is");
 	return info_check(l, err);
 }
 

@@ -305,7 +305,8 @@ copy_verify(struct smd_chain *src, struct smd_chain *dst, struct copy_hashes *ha
 	if (v.differs != UINT64_MAX)
 		return smd_fail_VDI_COPY_FAILED(err,
 				"%s: byte %" PRIu64 " of the disk reads back otherwise than it was "
-				"written", chain_leaf(dst)->io->name, (uint64_t)v.differs);
+				"written: its storage, or this host's memory, changes data; the "
+				"source is as it was", chain_leaf(dst)->io->name, (uint64_t)v.differs);
 	if (options->upper > 0 && dst->n > 1 && verify_gaps(&v, err) < 0)
 		return -1;
 	if (options->progress && options->progress(options->opaque, total, total))

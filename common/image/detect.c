@@ -26,7 +26,9 @@ mismatch(const char *name, const struct smd_format *declared, const char *found,
 	 struct smd_error *err)
 {
 	return smd_image_fail(err, SMD_REASON_FORMAT_MISMATCH, name,
-			      "%s is declared %s and looks like %s", name, declared->name, found);
+			      "it is declared %s and looks like %s: declare what it is%s",
+			      declared->name, found, declared->caps & SMD_CAP_PROBE ? "" :
+			      ", or that it may have any content where a guest wrote that");
 }
 
 static int

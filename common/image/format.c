@@ -57,19 +57,55 @@ reason_is_unsupported(enum smd_reason reason)
 	}
 }
 
+/* What to do about an image, where that follows from the reason alone; "": its text says. */
+static const char *
+reason_cure(enum smd_reason reason)
+{
+	switch (reason) {
+	case SMD_REASON_TRUNCATED:
+		return "; it is not whole: copy it once more from where it came";
+	case SMD_REASON_BAD_MAGIC:
+		return "; name the format that it has";
+	case SMD_REASON_BAD_VERSION:
+	case SMD_REASON_UNKNOWN_INCOMPAT:
+		return "; what made it can convert it to an older version or another format";
+	case SMD_REASON_CORRUPT_BIT:
+	case SMD_REASON_NEEDS_REPAIR:
+		return "; smd-img check -r all repairs it";
+	case SMD_REASON_TABLE_MISALIGNED:
+	case SMD_REASON_TABLE_BOUNDS:
+	case SMD_REASON_TABLE_OVERLAP:
+	case SMD_REASON_RESERVED_BITS:
+	case SMD_REASON_BAD_L2_ENTRY:
+	case SMD_REASON_DATA_MISALIGNED:
+	case SMD_REASON_DATA_BOUNDS:
+	case SMD_REASON_DATA_OVERLAP:
+	case SMD_REASON_DUP_REF:
+	case SMD_REASON_DECOMPRESS:
+	case SMD_REASON_REFCOUNT_LOW:
+	case SMD_REASON_COPIED_FLAG:
+	case SMD_REASON_BAD_COOKIE:
+	case SMD_REASON_BAD_CHECKSUM:
+		return "; smd-img check finds all that is wrong with it, and with -r all repairs what "
+		       "it can; else take another copy";
+	default:
+		return "";
+	}
+}
+
 static void SMD_PRINTF(4, 0)
 host_fail(struct smd_error *err, enum smd_reason reason, const char *image, const char *fmt,
 	  va_list ap)
 {
 	CLEANUP_FREE char *text = smd_vasprintf(fmt, ap);
-	const char *name = smd_reason_name(reason);
+	const char *name = smd_reason_name(reason), *cure = reason_cure(reason);
 
 	if (reason == SMD_REASON_IO)
 		smd_fail_IMAGE_IO(err, image, "%s: %s", image, text);
 	else if (reason_is_unsupported(reason))
-		smd_fail_IMAGE_UNSUPPORTED(err, image, name, "%s: %s", image, text);
+		smd_fail_IMAGE_UNSUPPORTED(err, image, name, "%s: %s%s", image, text, cure);
 	else
-		smd_fail_IMAGE_CORRUPT(err, image, name, "%s: %s", image, text);
+		smd_fail_IMAGE_CORRUPT(err, image, name, "%s: %s%s", image, text, cure);
 }
 
 static void SMD_PRINTF(1, 0)

@@ -44,7 +44,7 @@ ends_read(int fd, const char *path, struct ends *ret, struct smd_error *err)
 
 	if (size < 0)
 		return smd_image_fail(err, SMD_REASON_NOT_REGULAR, path,
-				      "%s is neither a file nor a block device", path);
+				      "it is neither a file nor a block device");
 	ret->size = (uint64_t)size;
 	n = pread(fd, ret->head, sizeof ret->head, 0);
 	ret->head_len = n > 0 ? (size_t)n : 0;
@@ -74,14 +74,14 @@ img_format(int fd, const char *path, const char *declared, const char **ret,
 			continue;
 		if (found)
 			return smd_image_fail(err, SMD_REASON_FORMAT_MISMATCH, path,
-					      "%s looks like %s and like %s: say -f", path,
+					      "it looks like %s and like %s: say -f",
 					      found->name, (*f)->name);
 		found = *f;
 	}
 	if (!found)
 		return smd_image_fail(err, SMD_REASON_BAD_MAGIC, path,
-				      "%s has no signature of a known format: say -f (raw is "
-				      "never guessed)", path);
+				      "it has no signature of a known format (raw is never "
+				      "guessed: -f raw)");
 	*ret = found->name;
 	return 0;
 }
@@ -133,8 +133,8 @@ parent_name_check(const char *child, const char *name, const char **ret, struct 
 	if (*plain == '\0' || strcmp(plain, ".") == 0 || strcmp(plain, "..") == 0 ||
 	    strpbrk(plain, "/\\:"))
 		return smd_image_fail(err, SMD_REASON_EXTERNAL_REF, child,
-				      "%s names a parent that is no plain file name in its "
-				      "directory", child);
+				      "it names a parent that is no plain file name in its "
+				      "directory");
 	*ret = plain;
 	return 0;
 }
@@ -152,13 +152,13 @@ parent_open(int dir, const char *child, const char *name, struct smd_error *err)
 
 	if (fd < 0 && (errno == ELOOP || errno == EXDEV))
 		return smd_image_fail(err, SMD_REASON_NOT_REGULAR, child,
-				      "the parent of %s is a symbolic link", child);
+				      "its parent, %s, is a symbolic link", name);
 	if (fd < 0)
 		return smd_image_fail(err, SMD_REASON_MISSING_PARENT, child,
-				      "the parent of %s: %s", child, strerror(errno));
+				      "its parent, %s: %s", name, strerror(errno));
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		return smd_image_fail(err, SMD_REASON_NOT_REGULAR, child,
-				      "the parent of %s is no regular file", child);
+				      "its parent, %s, is no regular file", name);
 	return TAKE_FD(fd);
 }
 
