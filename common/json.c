@@ -211,6 +211,14 @@ smd_json_str(json *obj, const char *key, const char *fallback)
 	return json_object_is_type(m, json_type_string) ? json_object_get_string(m) : fallback;
 }
 
+char *
+smd_json_dup(json *obj, const char *key)
+{
+	const char *text = smd_json_str(obj, key, NULL);
+
+	return text ? smd_strdup(text) : NULL;
+}
+
 int64_t
 smd_json_int(json *obj, const char *key, int64_t fallback)
 {

@@ -36,6 +36,7 @@ char *smd_json_print(json *j);
 /* Member of an object as the kind asked for, or the fallback when it is absent
  * or of another kind. Borrowed. */
 const char *smd_json_str(json *obj, const char *key, const char *fallback);
+char *smd_json_dup(json *obj, const char *key);	/* a string, the caller's; NULL: none */
 int64_t smd_json_int(json *obj, const char *key, int64_t fallback);
 bool smd_json_bool(json *obj, const char *key, bool fallback);
 json *smd_json_member(json *obj, const char *key);	/* NULL: absent */

@@ -44,7 +44,9 @@ const struct api_class api_class_task = {
 		{ "error_info", &api_string_set, API_DYNAMIC_RO,
 		  .doc = "error code and its parameters, when the task failed" },
 		{ "other_config", &api_string_map, API_DYNAMIC_RO,
-		  .doc = "free key/value pairs; smd adds bytes, rate and time left of transfers",
+		  .doc = "free key/value pairs; smd adds the phase a job is in, its phases with what "
+			 "percentage of progress each is, bytes, rate and time left of what moves, the "
+			 "digest of what was copied, and what it waits for",
 		  .flags = API_ALWAYS_RW_MAP },
 		{ "subtask_of", &api_ref_task, API_DYNAMIC_RO,
 		  .doc = "task this one is a part of" },

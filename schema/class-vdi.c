@@ -326,8 +326,9 @@ const struct api_class api_class_VDI = {
 		{ .name = "pool_migrate", .since = "0.1",
 		  .doc = "Move a disk to an SR, in the format asked for; its ref and uuid change. Its "
 			 "snapshots stay, as snapshots of the disk in another SR, or go along. The digest of "
-			 "the content that was copied, where it passed by, is in other_config: the task's "
-			 "digest, and the VDI's smd:digest with smd:digest_time.",
+			 "the content that was copied is in other_config: the task's digest, and the VDI's "
+			 "smd:digest with smd:digest_time; where it did not pass by, the task's "
+			 "digest_absent says why.",
 		  .params = API_LIST(struct api_param,
 			{ "vdi", &api_ref_VDI, .doc = "the VDI to move" },
 			{ "sr", &api_ref_SR, .doc = "where to; its own SR converts in place" },

@@ -15,6 +15,7 @@
 #include "daemon/api/transfer.h"
 #include "daemon/db/db.h"
 #include "daemon/job/land.h"
+#include "daemon/job/phase.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
@@ -92,15 +93,33 @@ import_sr(struct image *t, struct smd_error *err)
 	return sr_use(t->io.daemon, ref, &t->sr, err);
 }
 
+/* Whether what comes is to be something else; it may turn out to be that already. */
+static bool
+import_converts(const struct image *t)
+{
+	return *word(t, "format") || strcmp(word(t, "flatten"), "true") == 0;
+}
+
+static int
+import_take_task(struct image *t, struct smd_error *err)
+{
+	if (transfer_take_task(&t->io, "Importing an image", err) < 0)
+		return -1;
+	phase_begin(t->io.daemon, t->io.task_ref, import_converts(t));
+	return 0;
+}
+
 /* What can be known to be wrong before a byte comes. */
 static int
 import_check(struct image *t, struct smd_error *err)
 {
 	CLEANUP_FREE char *format = NULL;
-	bool flatten;
+	bool flatten, verify;
 
-	if (import_sr(t, err) < 0 || word_bool(t, "flatten", &flatten, err) < 0)
+	if (import_sr(t, err) < 0 || word_bool(t, "flatten", &flatten, err) < 0 ||
+	    word_bool(t, "verify", &verify, err) < 0)
 		return -1;
+	smd_json_set_bool(t->io.request, "verify", verify);
 	if (*word(t, "format") &&
 	    sr_choose_format(t->io.daemon, sr_ref(t->sr), word(t, "format"), 1, "", &format, err) < 0)
 		return -1;
@@ -137,12 +156,11 @@ import_request(struct image *t, struct smd_error *err)
 static int
 import_start(struct image *t, struct smd_error *err)
 {
-	bool convert = *word(t, "format") || strcmp(word(t, "flatten"), "true") == 0;
-
+	phase_enter(t->io.daemon, t->io.task_ref, PHASE_RESERVE);
 	if (staging_begin(t->io.daemon, "import_image", t->sr, STAGING_MAX, &t->staging, err) < 0 ||
 	    import_request(t, err) < 0)
 		return -1;
-	t->io.job.progress_to = convert ? PROGRESS_UPLOADED : TRANSFER_PROGRESS_TO;
+	t->io.job.progress_to = import_converts(t) ? PROGRESS_UPLOADED : PHASE_MOVES_TO;
 	return transfer_start(&t->io, false, err);
 }
 
@@ -156,7 +174,7 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 
 	if (status != 0)
 		return status;
-	if ((!probe && transfer_take_task(&t->io, "Importing an image", &err) < 0) ||
+	if ((!probe && import_take_task(t, &err) < 0) ||
 	    import_check(t, &err) < 0)
 		return transfer_answer_error(&t->io, &err, ret_text);
 	if (probe)
@@ -204,10 +222,13 @@ import_land(struct image *t, char **ret_ref, struct smd_error *err)
 				  default_name(t);
 	struct landing landing = {
 		.daemon = t->io.daemon, .task_ref = t->io.task_ref,
-		.progress_from = t->io.job.progress_to, .progress_to = TRANSFER_PROGRESS_TO,
+		.progress_from = t->io.job.progress_to, .progress_to = PHASE_MOVES_TO,
 		.staging = &t->staging, .images = smd_json_member(t->io.result, "images"),
 		.format = word(t, "format"), .flatten = strcmp(word(t, "flatten"), "true") == 0,
 		.name_label = name, .name_description = word(t, "name_description"),
+		.verify = smd_json_bool(t->io.request, "verify", false),
+		.digest = transfer_digest(&t->io),
+		.digest_absent = smd_json_str(t->io.result, "digest_absent", NULL),
 	};
 
 	return land_images(&landing, ret_ref, err);

@@ -14,7 +14,9 @@
 #include "daemon/api/handlers.h"
 #include "daemon/api/vdi.h"
 #include "daemon/db/db.h"
+#include "daemon/job/again.h"
 #include "daemon/job/move.h"
+#include "daemon/job/phase.h"
 #include "daemon/job/task.h"
 
 #define PROGRESS_SPOOLED 0.5	/* where an image is all there */
@@ -47,11 +49,12 @@ import_check(struct raw_vdi *t, struct smd_error *err)
 	if (raw_vdi_open(t, "blocked", true, err) < 0)
 		return -1;
 	if (smd_json_bool(t->io.disk.record, "read_only", false))
-		return smd_fail_VDI_READONLY(err, t->io.disk.vdi_ref, "VDI %s is read-only",
-					     t->io.disk.uuid);
+		return smd_fail_VDI_READONLY(err, t->io.disk.vdi_ref, "VDI %s is read-only: "
+					     "VDI.set_read_only changes that", t->io.disk.uuid);
 	if (is_bare(t) && transfer_size(&t->io) > t->io.disk.virtual_size)
 		return smd_fail_VDI_TOO_SMALL(err, t->io.disk.vdi_ref, SMD_U64(t->io.declared),
-					      "the upload has %" PRIu64 " bytes, VDI %s %" PRIu64,
+					      "the upload has %" PRIu64 " bytes, VDI %s %" PRIu64
+					      ": VDI.resize makes it larger",
 					      t->io.declared, t->io.disk.uuid, t->io.disk.virtual_size);
 	return 0;
 }
@@ -176,6 +179,15 @@ import_start(struct raw_vdi *t, struct smd_error *err)
 	return raw_vdi_is_plain(t) ? import_start_raw(t, err) : import_start_spool(t, err);
 }
 
+static int
+import_take_task(struct raw_vdi *t, struct smd_error *err)
+{
+	if (transfer_take_task(&t->io, "Importing raw VDI", err) < 0)
+		return -1;
+	phase_begin(t->io.daemon, t->io.task_ref, !raw_vdi_is_plain(t));
+	return 0;
+}
+
 static unsigned
 import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
@@ -190,12 +202,13 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 	if (status != 0)
 		return status;
 	t->any_content = any_content && strcmp(any_content, "true") == 0;
-	if ((!probe && transfer_take_task(&t->io, "Importing raw VDI", &err) < 0) ||
+	if ((!probe && import_take_task(t, &err) < 0) ||
 	    import_framing(t, &err) < 0 || transfer_check_upload(&t->io, &err) < 0 ||
 	    import_make_vdi(t, &err) < 0 || import_check(t, &err) < 0)
 		return import_fail(t, &err, ret_text);
 	if (probe)
 		return 200;
+	phase_enter(t->io.daemon, t->io.task_ref, PHASE_RESERVE);
 	if (import_start(t, &err) < 0)
 		return import_fail(t, &err, ret_text);
 	transfer_name_task(&t->io);
@@ -222,21 +235,33 @@ check_blocks(const struct raw_vdi *t, struct smd_error *err)
 				     "declared, ends before the disk");
 }
 
-/* What the image in the spool is; it came from outside. */
+/* The image in the spool, about which a worker is asked; it came from outside. */
 static int
-spool_info(struct raw_vdi *t, uint64_t *ret_size, struct smd_error *err)
+add_spool(struct raw_vdi *t, const char *op, struct worker_job *job, struct smd_error *err)
 {
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true,
-				  .seconds = WORKER_QUESTION_SECONDS };
-	CLEANUP_JSON json *result = NULL;
-	json *source = source_of_fd(t->spool.fd, "the upload", t->format, false, true, &job, err);
+	json *source = source_of_fd(t->spool.fd, "the upload", t->format, false, true, job, err);
 
 	if (!source)
 		return -1;
-	smd_json_set_str(request, "op", "info");
-	smd_json_set(request, "source", source);
-	if (worker_run(t->io.daemon, &job, &result, err) < 0)
+	smd_json_set_str(job->request, "op", op);
+	smd_json_set(job->request, "source", source);
+	return 0;
+}
+
+static int
+fill_info(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	job->urgent = true;
+	job->seconds = WORKER_QUESTION_SECONDS;
+	return add_spool(opaque, "info", job, err);
+}
+
+static int
+spool_info(struct raw_vdi *t, uint64_t *ret_size, struct smd_error *err)
+{
+	CLEANUP_JSON json *result = NULL;
+
+	if (again_run(t->io.daemon, fill_info, t, &result, err) < 0)
 		return -1;
 	*ret_size = (uint64_t)smd_json_int(result, "virtual-size", 0);
 	return 0;
@@ -257,24 +282,24 @@ fail_corrupt(json *findings, struct smd_error *err)
 	return smd_fail_IMAGE_CORRUPT(err, "the upload", "BAD_HEADER", "its check finds corruption");
 }
 
+static int
+fill_check(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	struct raw_vdi *t = opaque;
+
+	job->task_ref = t->io.task_ref;
+	job->progress_from = job->progress_to = PROGRESS_SPOOLED;
+	worker_loads(job, sr_ref(t->io.disk.sr));
+	return add_spool(t, "check", job, err);
+}
+
 /* Nothing of an image from outside is repaired, or half of it believed. */
 static int
 spool_check(struct raw_vdi *t, struct smd_error *err)
 {
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = {
-		.request = request, .task_ref = t->io.task_ref,
-		.progress_from = PROGRESS_SPOOLED, .progress_to = PROGRESS_SPOOLED,
-	};
 	CLEANUP_JSON json *result = NULL;
-	json *source = source_of_fd(t->spool.fd, "the upload", t->format, false, true, &job, err);
 
-	if (!source)
-		return -1;
-	smd_json_set_str(request, "op", "check");
-	smd_json_set(request, "source", source);
-	worker_loads(&job, sr_ref(t->io.disk.sr));
-	if (worker_run(t->io.daemon, &job, &result, err) < 0)
+	if (again_run(t->io.daemon, fill_check, t, &result, err) < 0)
 		return -1;
 	if (smd_json_int(result, "corruptions", 0) == 0)
 		return 0;
@@ -282,30 +307,35 @@ spool_check(struct raw_vdi *t, struct smd_error *err)
 }
 
 static int
-convert_spool(struct raw_vdi *t, struct smd_error *err)
+fill_convert(void *opaque, struct worker_job *job, struct smd_error *err)
 {
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = {
-		.request = request, .task_ref = t->io.task_ref,
-		.progress_from = PROGRESS_SPOOLED, .progress_to = TRANSFER_PROGRESS_TO,
-	};
-	CLEANUP_JSON json *result = NULL;
+	struct raw_vdi *t = opaque;
 	struct new_volume *v = &t->volume;
-	json *source = source_of_fd(t->spool.fd, "the upload", t->format, false, true, &job, err);
 	json *target;
 
-	if (!source)
+	job->task_ref = t->io.task_ref;
+	job->progress_from = PROGRESS_SPOOLED;
+	job->progress_to = PHASE_MOVES_TO;
+	worker_loads(job, sr_ref(t->io.disk.sr));
+	if (new_volume_empty(v, err) < 0 || add_spool(t, "convert", job, err) < 0)
 		return -1;
-	smd_json_set_str(request, "op", "convert");
-	smd_json_set(request, "source", source);
-	target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, &job, err);
-	if (!target) {
-		worker_job_done(&job);
+	target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, job, err);
+	smd_json_set(job->request, "target", target);
+	return target ? 0 : -1;
+}
+
+/* The upload is all there: a worker that dies has a successor. */
+static int
+convert_spool(struct raw_vdi *t, struct smd_error *err)
+{
+	CLEANUP_JSON json *result = NULL;
+
+	if (again_run(t->io.daemon, fill_convert, t, &result, err) < 0)
 		return -1;
-	}
-	smd_json_set(request, "target", target);
-	worker_loads(&job, sr_ref(t->io.disk.sr));
-	return worker_run(t->io.daemon, &job, &result, err);
+	/* What it says of the disk takes the place of what was said of the upload. */
+	json_object_put(t->io.result);
+	t->io.result = TAKE_PTR(result);
+	return 0;
 }
 
 static int
@@ -318,10 +348,18 @@ import_finish_image(struct raw_vdi *t, struct smd_error *err)
 	if (size > t->io.disk.virtual_size)
 		return smd_fail_VDI_TOO_SMALL(err, t->io.disk.vdi_ref, SMD_U64(size),
 					      "the image holds a disk of %" PRIu64 " bytes, VDI %s has "
-					      "%" PRIu64, size, t->io.disk.uuid, t->io.disk.virtual_size);
+					      "%" PRIu64 ": VDI.resize makes it larger", size, t->io.disk.uuid, t->io.disk.virtual_size);
+	phase_enter(t->io.daemon, t->io.task_ref, PHASE_VERIFY);
 	if (spool_check(t, err) < 0 || import_volume(t, err) < 0)
 		return -1;
 	return convert_spool(t, err);
+}
+
+static int
+import_publish(struct raw_vdi *t, struct smd_error *err)
+{
+	phase_enter(t->io.daemon, t->io.task_ref, PHASE_SWITCH);
+	return new_volume_publish(&t->volume, err);
 }
 
 static unsigned
@@ -335,9 +373,9 @@ import_end(void *state, bool complete, char **ret_text)
 	if (r == 0)
 		r = t->spool.fd >= 0 ? import_finish_image(t, &err) : check_blocks(t, &err);
 	if (r == 0)
-		r = new_volume_publish(&t->volume, &err);
+		r = import_publish(t, &err);
 	if (r == 0)
-		r = move_replace(&t->io.disk, &t->volume, &err);
+		r = move_replace(&t->io.disk, &t->volume, transfer_digest(&t->io), &err);
 	new_volume_done(&t->spool);
 	new_volume_done(&t->volume);
 	transfer_release(&t->io);
@@ -345,6 +383,7 @@ import_end(void *state, bool complete, char **ret_text)
 		volume_fail(t->io.disk.sr, &err);
 		return import_fail(t, &err, ret_text);
 	}
+	transfer_show_digest(&t->io);
 	sr_update_stats(t->io.daemon, sr_ref(t->io.disk.sr), &err);
 	result = smd_asprintf("<value>%s</value>", t->io.disk.vdi_ref);
 	task_succeed(t->io.daemon->tasks, t->io.task_ref, result);

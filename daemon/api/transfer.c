@@ -12,12 +12,17 @@
 #include "common/mem.h"
 #include "daemon/api/coding.h"
 #include "daemon/db/db.h"
+#include "daemon/job/digest.h"
+#include "daemon/job/phase.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
 #include "daemon/rpc/audit.h"
 #include "daemon/rpc/session.h"
 
-#define HEARING_MS 500	/* a client at work hears of the end before it is hung up on */
+/* A client at work hears of the end before it is hung up on: of one that somebody asked for,
+ * and of a worker's. */
+#define HEARING_MS 500
+#define HEARING_LOST_MS 10000
 
 void
 transfer_init(struct transfer *t, struct http_request *request)
@@ -244,14 +249,14 @@ transfer_answer_error(struct transfer *t, const struct smd_error *err, char **re
 
 /* A client that sends or reads finds out by itself, one that does neither would hold its VDI
  * for as long as it likes. */
-void
-transfer_hang_up(void *opaque)
+static void
+hang_up_after(struct transfer *t, long ms)
 {
-	struct transfer *t = opaque;
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += HEARING_MS * 1000000L;
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000L;
 	until.tv_sec += until.tv_nsec / 1000000000L;
 	until.tv_nsec %= 1000000000L;
 	LOCK_SCOPE(&t->lock);
@@ -259,6 +264,12 @@ transfer_hang_up(void *opaque)
 		;
 	if (!t->ending)
 		http_hang_up(t->client);
+}
+
+void
+transfer_hang_up(void *opaque)
+{
+	hang_up_after(opaque, HEARING_MS);
 }
 
 void
@@ -285,10 +296,11 @@ transfer_main(void *opaque)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct transfer *t = opaque;
-	bool cancelled;
+	bool failed, cancelled;
 
 	worker_run(t->daemon, &t->job, &t->result, &err);
 	cancelled = smd_error_is(&err, SMD_E_TASK_CANCELLED);
+	failed = err.code != NULL;
 	{
 		LOCK_SCOPE(&t->lock);
 		if (err.code)
@@ -296,8 +308,8 @@ transfer_main(void *opaque)
 		t->done = true;
 		pthread_cond_broadcast(&t->moved);
 	}
-	if (cancelled)
-		transfer_hang_up(t);
+	if (failed)
+		hang_up_after(t, cancelled ? HEARING_MS : HEARING_LOST_MS);
 	return NULL;
 }
 
@@ -318,9 +330,10 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	t->job.begin = transfer_begun;
 	t->job.streams = true;
 	t->job.urgent = true;	/* as fast as its client: it must not hold up the others */
-	t->job.progress_from = 0.01;
+	phase_enter(t->daemon, t->task_ref, PHASE_COPY);
+	t->job.progress_from = PHASE_MOVES_FROM;
 	if (t->job.progress_to <= t->job.progress_from)
-		t->job.progress_to = TRANSFER_PROGRESS_TO;
+		t->job.progress_to = PHASE_MOVES_TO;
 	if (pthread_create(&t->thread, NULL, transfer_main, t) != 0)
 		return smd_fail_INTERNAL_ERROR(err, "threads", "no thread left");
 	t->running = true;
@@ -373,7 +386,18 @@ fail_broken(const struct transfer *t, struct smd_error *err)
 				smd_asprintf(" of %" PRIu64, t->declared);
 
 	return smd_fail_VDI_IO_ERROR(err, "Device I/O errors", "the upload broke off after %" PRIu64
-				     "%s bytes; nothing is left of it", t->received, of);
+				     "%s bytes; nothing is left of it: send it again", t->received, of);
+}
+
+/* What it had read of the upload is nowhere else. */
+static int
+fail_lost(struct smd_error *err)
+{
+	struct smd_error was CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	smd_error_move(&was, err);
+	return smd_fail_JOB_WORKER_FAILED(err, was.params[0], was.params[1],
+					  "%s; nothing is left of the upload: send it again", was.message);
 }
 
 int
@@ -386,10 +410,25 @@ transfer_finish_upload(struct transfer *t, bool complete, struct smd_error *err)
 	t->pipe = -1;
 	if (transfer_join(t, err) == 0 && complete)
 		return 0;
+	if (smd_error_is(err, SMD_E_JOB_WORKER_FAILED))
+		return fail_lost(err);
 	if (err->code && (!broke_off || smd_error_is(err, SMD_E_TASK_CANCELLED)))
 		return -1;
 	smd_error_clear(err);
 	return fail_broken(t, err);
+}
+
+const char *
+transfer_digest(const struct transfer *t)
+{
+	return smd_json_str(t->result, "digest", NULL);
+}
+
+void
+transfer_show_digest(struct transfer *t)
+{
+	digest_show(t->daemon, t->task_ref, transfer_digest(t),
+		    smd_json_str(t->result, "digest_absent", "the transfer was of a part of the disk"));
 }
 
 /* ---- The bytes ---- */
@@ -435,6 +474,7 @@ transfer_read_end(struct transfer *t, bool complete)
 	if (!t->task_ref || t->failed_task)
 		return 200;
 	if (whole) {
+		transfer_show_digest(t);
 		task_succeed(t->daemon->tasks, t->task_ref, "");
 		return 200;
 	}

@@ -18,8 +18,6 @@
 /* What clients declare who do not know the length: 1 PiB; they hang up early. */
 #define TRANSFER_LENGTH_UNKNOWN (UINT64_C(1) << 50)
 
-#define TRANSFER_PROGRESS_TO 0.98	/* the worker's share of the task, from 0.01 */
-
 struct transfer {
 	struct daemon *daemon;
 	struct http_request *client;
@@ -85,7 +83,11 @@ int transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err
 int transfer_wait_begun(struct transfer *t, struct smd_error *err);
 /* Wait for the worker's end: 0, or its error. */
 int transfer_join(struct transfer *t, struct smd_error *err);
-/* The same after the last byte of an upload, and that it was whole: one that broke off
+/* Of the disk's content, by the worker's answer; NULL: none, and the answer says why. And its
+ * task shows it. */
+const char *transfer_digest(const struct transfer *t);
+void transfer_show_digest(struct transfer *t);
+/* As transfer_join, after the last byte of an upload, and that it was whole: one that broke off
  * is no body that its worker found wrong. */
 int transfer_finish_upload(struct transfer *t, bool complete, struct smd_error *err);
 /* The connection's thread is at the end of the stream. */

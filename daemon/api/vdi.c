@@ -11,6 +11,7 @@
 #include "daemon/job/carry.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/copy.h"
+#include "daemon/job/digest.h"
 #include "daemon/job/job.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
@@ -523,6 +524,7 @@ copy_difference(struct move *move, const char *ref, struct smd_error *err)
 	if (!target || move_difference(move, target, &job, err) < 0 ||
 	    new_volume_publish(&v, err) < 0)
 		return -1;
+	digest_set(smd_json_member(row, "other_config"), NULL);
 	set_volume(row, &v);
 	return commit_new(&v, ref, row, err);
 }
@@ -601,7 +603,7 @@ update_into(const struct move *move, struct disk *into, struct smd_error *err)
 	json *target;
 	int r;
 
-	if (move_check(move, err) < 0)
+	if (move_check(move, err) < 0 || digest_set_row(move->daemon, into->vdi_ref, NULL, err) < 0)
 		return -1;
 	target = disk_source(into, &job, true, err);
 	r = target ? move_difference(move, target, &job, err) : -1;

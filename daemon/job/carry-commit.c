@@ -3,6 +3,7 @@
 
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/digest.h"
 #include "daemon/job/job.h"
 #include "daemon/sr/cbt.h"
 #include "daemon/sr/tree.h"
@@ -54,7 +55,7 @@ insert_node(struct carry *c, struct carry_node *node, struct smd_error *err)
 		return -1;
 	row = node->moves ? moved_row(old) : base_row(old);
 	if (node->moves)
-		lasting_set_digest(smd_json_member(row, "other_config"), node->digest);
+		digest_set(smd_json_member(row, "other_config"), node->digest);
 	smd_json_set_str(row, "uuid", node->v.uuid.text);
 	smd_json_set_str(row, "SR", sr_ref(c->to));
 	smd_json_set_int(row, "virtual_size", (int64_t)node->v.virtual_size);

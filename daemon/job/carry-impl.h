@@ -19,6 +19,8 @@ struct carry_node {
 	bool gone;		/* at the commit: nobody needs the old volume */
 	char *log;		/* of its changed blocks, which is not needed any more; NULL: none */
 	char *digest;		/* of its content, as it was copied; NULL: not known */
+	char *digest_sum;	/* what that of a node that lies on it is found from */
+	char *digest_absent;	/* why there is none */
 	char *left;		/* or a hidden node's ref, under which it stays */
 };
 
@@ -31,6 +33,7 @@ int carry_work(struct carry *c, char **ret_ref, struct smd_error *err);
 
 /* carry-resume.c: let go of all but the operations on VDIs. */
 json *carry_journal(const struct carry *c);
+json *carry_digest_journal(const struct carry_node *node);
 void carry_close(struct carry *c);
 
 /* The one transaction: in it the new rows come and the old ones go. */

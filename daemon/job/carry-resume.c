@@ -25,6 +25,29 @@ node_journal(const struct carry_node *node)
 }
 
 json *
+carry_digest_journal(const struct carry_node *node)
+{
+	json *j = json_object_new_object();
+
+	if (node->digest)
+		smd_json_set_str(j, "digest", node->digest);
+	if (node->digest_sum)
+		smd_json_set_str(j, "sum", node->digest_sum);
+	if (node->digest_absent)
+		smd_json_set_str(j, "absent", node->digest_absent);
+	return j;
+}
+
+/* Of what an earlier run copied. */
+static void
+digest_load(struct carry_node *node, json *j)
+{
+	node->digest = smd_json_dup(j, "digest");
+	node->digest_sum = smd_json_dup(j, "sum");
+	node->digest_absent = smd_json_dup(j, "absent");
+}
+
+json *
 carry_journal(const struct carry *c)
 {
 	json *j = json_object_new_object(), *nodes = json_object_new_array();
@@ -109,7 +132,8 @@ check_unchanged(const struct carry *c, json *nodes, struct smd_error *err)
 	if (same)
 		return 0;
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(c->vdi_ref, CARRY_OPERATION),
-				   "VDI %s is not what it was when its move began", c->vdi_ref);
+				   "VDI %s is not what it was when its move began; what was copied "
+				   "is gone: ask for it again", c->vdi_ref);
 }
 
 static int
@@ -122,8 +146,12 @@ open_again(void *opaque, struct smd_error *err)
 	    carry_open_nodes(c, err) < 0 || check_unchanged(c, nodes, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->n; i++) {
+		json *digests = lasting_kept(c->lasting, "digests");
+
 		if (new_volume_find(&c->nodes[i].v, err) < 0)
 			return -1;
+		if (c->nodes[i].v.published)
+			digest_load(&c->nodes[i], digests ? json_object_array_get_idx(digests, i) : NULL);
 	}
 	return 0;
 }

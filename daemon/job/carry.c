@@ -8,16 +8,15 @@
 #include "common/checked.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/digest.h"
 #include "daemon/job/job.h"
+#include "daemon/job/phase.h"
 #include "daemon/job/task.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/cbt.h"
 #include "daemon/sr/link.h"
 #include "daemon/sr/tree.h"
 
-/* The task's share of the parts of a move: the plan, the copies, the commit. */
-#define PROGRESS_COPY_FROM 0.01
-#define PROGRESS_COPY_TO 0.98
 #define OPEN_TRIES 16	/* the collector takes one node a step */
 
 /* ---- What is asked ---- */
@@ -49,7 +48,8 @@ carry_options(struct carry *carry, json *options, struct smd_error *err)
 	carry->bytes_per_second = strtoull(limit, &end, 10);
 	if (errno || end == limit || *end || *limit == '-')
 		return smd_fail_INVALID_VALUE(err, "bytes-per-second", limit,
-					      "bytes-per-second is a number, not \"%s\"", limit);
+					      "bytes-per-second is a number of bytes, 0 for no limit, not \"%s\"",
+					      limit);
 	carry->asked = smd_json_str(options, "dest-img-format", "");
 	return 0;
 }
@@ -215,6 +215,8 @@ carry_nodes_free(struct carry *c)
 		free(node->left);
 		free(node->log);
 		free(node->digest);
+		free(node->digest_sum);
+		free(node->digest_absent);
 		free(node->ref);
 	}
 	free(c->nodes);
@@ -390,10 +392,10 @@ carry_plan(struct carry *c, struct smd_error *err)
 {
 	struct plan plan;
 
+	phase_begin(c->daemon, c->task_ref, c->verify);
 	if (carry_open(c, err) < 0 || carry_needs(c, c->asked, &plan, err) < 0)
 		return -1;
 	c->data = plan.data;
-	task_progress(c->daemon->tasks, c->task_ref, PROGRESS_COPY_FROM);
 	return plan_room(&plan, err);
 }
 
@@ -411,11 +413,45 @@ fill_copy(void *opaque, struct worker_job *job, struct smd_error *err)
 	const struct node_copy *copy = opaque;
 	struct carry *c = copy->c;
 
+	json *target;
+
 	smd_json_set_bool(job->request, "verify", c->verify);
 	smd_json_set_int(job->request, "bytes_per_second", (int64_t)c->bytes_per_second);
 	worker_loads(job, sr_ref(c->to));
 	worker_loads(job, sr_ref(c->from));
-	return add_sides(c, copy->node, job, err);
+	if (add_sides(c, copy->node, job, err) < 0)
+		return -1;
+	target = smd_json_member(job->request, "target");
+	if (copy->node->parent != CARRY_BASE && c->nodes[copy->node->parent].digest_sum)
+		smd_json_set_str(target, "below_sum", c->nodes[copy->node->parent].digest_sum);
+	return 0;
+}
+
+/* A later start has them of the images that are copied by then. */
+static int
+keep_digest(struct carry *c, struct carry_node *node, json *result, struct smd_error *err)
+{
+	json *all;
+
+	node->digest = smd_json_dup(result, "digest");
+	node->digest_sum = smd_json_dup(result, "digest_sum");
+	node->digest_absent = smd_json_dup(result, "digest_absent");
+	if (c->n == 1)
+		return 0;
+	all = json_object_new_array();
+	for (size_t i = 0; i < c->n; i++)
+		json_object_array_add(all, carry_digest_journal(&c->nodes[i]));
+	return lasting_keep(c->lasting, "digests", all, err);
+}
+
+/* Which one of several it is. */
+static void
+show_image(const struct carry *c, const struct carry_node *node)
+{
+	CLEANUP_FREE char *text = smd_asprintf("%zu of %zu", (size_t)(node - c->nodes) + 1, c->n);
+
+	if (c->n > 1)
+		task_note(c->daemon->tasks, c->task_ref, SMD_PARAMS("image", text));
 }
 
 /* done: bytes of the nodes before it. */
@@ -424,8 +460,6 @@ copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_er
 {
 	uint64_t times = c->verify ? 2 : 1;	/* the worker counts what it reads back, too */
 	struct worker_job job = {
-		.progress_from = PROGRESS_COPY_FROM,
-		.progress_to = PROGRESS_COPY_TO,
 		.bytes_before = times * done,
 		.bytes_after = times * (c->data - done - node->data),
 	};
@@ -435,14 +469,13 @@ copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_er
 		.opaque = &opaque,
 	};
 	CLEANUP_JSON json *result = NULL;
-	const char *digest;
 
+	show_image(c, node);
 	if (lasting_copy(c->lasting, &copy, &result, err) < 0)
 		return smd_error_prefix(err, "VDI %s", node->disk.uuid);
-	digest = smd_json_str(result, "digest", NULL);
-	node->digest = digest ? smd_strdup(digest) : NULL;
-	if (!c->bytes_per_second)
-		plan_rate_seen(c->daemon, sr_uuid(c->from), sr_ref(c->to), result, c->verify);
+	plan_rate_seen(c->daemon, sr_uuid(c->from), sr_ref(c->to), result, c->verify);
+	if (keep_digest(c, node, result, err) < 0)
+		return -1;
 	/* For XenServer's tools: nobody uses the image itself. */
 	if (!node->moves && volume_set_hidden(c->to, node->v.tmp, node->v.format, true, err) < 0)
 		return -1;
@@ -459,8 +492,7 @@ show_end(struct carry *c, const struct carry_node *node)
 		if (c->nodes[i].gone)
 			records_forget(c->from, c->nodes[i].disk.location);
 	}
-	if (node->digest)
-		task_note(c->daemon->tasks, c->task_ref, SMD_PARAMS("digest", node->digest));
+	digest_show(c->daemon, c->task_ref, node->digest, node->digest_absent);
 }
 
 int
@@ -469,16 +501,15 @@ carry_work(struct carry *c, char **ret_ref, struct smd_error *err)
 	const struct carry_node *node;
 	uint64_t done = 0;
 
-	lasting_phase(c->lasting, "copy");
 	for (size_t i = 0; i < c->n; i++) {
 		if (!c->nodes[i].v.published && copy_node(c, &c->nodes[i], done, err) < 0)
 			return -1;
 		done += c->nodes[i].data;
 	}
-	lasting_phase(c->lasting, "switch");
+	phase_enter(c->daemon, c->task_ref, PHASE_SWITCH);
 	if (carry_commit(c, err) < 0)
 		return -1;
-	lasting_phase(c->lasting, "clean-up");
+	phase_enter(c->daemon, c->task_ref, PHASE_CLEAN_UP);
 	node = &c->nodes[carry_node_find(c, c->vdi_ref)];
 	show_end(c, node);
 	*ret_ref = smd_strdup(node->ref);

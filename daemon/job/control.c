@@ -214,7 +214,9 @@ divide(void)
 	LIST_FOREACH(c, &running, link) {
 		CLEANUP_FREE char *line = NULL;
 		uint64_t speed = c->share == UINT64_MAX ? 0 : c->share;
+		const struct wish *w = wish_find(c->task_ref);
 
+		c->held_back |= speed > 0 || (w && w->paused);
 		if (speed == c->told)
 			continue;
 		c->told = speed;

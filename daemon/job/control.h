@@ -46,6 +46,7 @@ struct control {
 	int fd;				/* the socket that is its standard input */
 	LIST_ENTRY(control) link;
 	uint64_t told;			/* the speed it has */
+	bool held_back;			/* at some time there was one, or a pause */
 	uint64_t share;
 	bool settled;			/* while shares are worked out */
 };

@@ -6,12 +6,11 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
+#include "daemon/job/digest.h"
+#include "daemon/job/phase.h"
 #include "daemon/job/plan.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
-
-#define PROGRESS_COPY_FROM 0.01
-#define PROGRESS_COPY_TO 0.98
 
 /* ---- The commit ---- */
 
@@ -33,7 +32,7 @@ new_row(const struct copy *c, const char *digest)
 	smd_json_set_str(row, "location", c->v.name);
 	smd_json_set_int(row, "virtual_size", (int64_t)c->v.virtual_size);
 	smd_json_set_int(row, "physical_utilisation", (int64_t)volume_allocated(c->sr, c->v.name));
-	lasting_set_digest(smd_json_member(row, "other_config"), digest);
+	digest_set(smd_json_member(row, "other_config"), digest);
 	return row;
 }
 
@@ -43,12 +42,8 @@ replace_volume(struct copy *c, const char *digest, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
 	const char *ref = c->into.vdi_ref;
-	CLEANUP_JSON json *other = NULL;
 
-	if (db_get(db, "VDI", ref, "other_config", &other, err) < 0)
-		return -1;
-	lasting_set_digest(other, digest);
-	if (db_set(db, "VDI", ref, "other_config", other, err) < 0 ||
+	if (digest_set_row(c->daemon, ref, digest, err) < 0 ||
 	    new_volume_give(&c->v, ref, err) < 0)
 		return -1;
 	return tree_set_parent(db, ref, NULL, err);
@@ -110,20 +105,17 @@ fill(void *opaque, struct worker_job *job, struct smd_error *err)
 }
 
 static int
-copy_volume(struct copy *c, char **ret_digest, struct smd_error *err)
+copy_volume(struct copy *c, char **ret_digest, char **ret_absent, struct smd_error *err)
 {
-	struct worker_job job = {
-		.progress_from = PROGRESS_COPY_FROM, .progress_to = PROGRESS_COPY_TO,
-	};
+	struct worker_job job = { 0 };
 	const struct lasting_copy copy = { .v = &c->v, .job = &job, .fill = fill, .opaque = c };
 	CLEANUP_JSON json *result = NULL;
-	const char *digest;
 
 	if (lasting_copy(c->lasting, &copy, &result, err) < 0)
 		return smd_error_prefix(err, "VDI %s", c->source.uuid);
 	plan_rate_seen(c->daemon, sr_uuid(c->source.sr), sr_ref(c->sr), result, false);
-	digest = smd_json_str(result, "digest", NULL);
-	*ret_digest = digest ? smd_strdup(digest) : NULL;
+	*ret_digest = smd_json_dup(result, "digest");
+	*ret_absent = smd_json_dup(result, "digest_absent");
 	return new_volume_publish(&c->v, err);
 }
 
@@ -131,17 +123,16 @@ static int
 work(void *opaque, char **ret_ref, struct smd_error *err)
 {
 	struct copy *c = opaque;
-	CLEANUP_FREE char *digest = NULL;
+	CLEANUP_FREE char *digest = NULL, *absent = NULL;
 	CLEANUP_FREE char *ref = c->into.vdi_ref ? smd_strdup(c->into.vdi_ref) : db_new_ref();
 
-	lasting_phase(c->lasting, "copy");
-	if (!c->v.published && copy_volume(c, &digest, err) < 0)
+	if (!c->v.published && copy_volume(c, &digest, &absent, err) < 0)
 		return -1;
-	lasting_phase(c->lasting, "switch");
+	phase_enter(c->daemon, c->task_ref, PHASE_SWITCH);
 	if (commit(c, ref, digest, err) < 0)
 		return -1;
-	if (digest)
-		task_note(c->daemon->tasks, c->task_ref, SMD_PARAMS("digest", digest));
+	phase_enter(c->daemon, c->task_ref, PHASE_CLEAN_UP);
+	digest_show(c->daemon, c->task_ref, digest, absent);
 	op_refresh(c->daemon, "VDI", ref);
 	*ret_ref = TAKE_PTR(ref);
 	return 0;
@@ -213,7 +204,8 @@ open_disk(struct copy *c, json *j, bool write, struct disk *ret, struct smd_erro
 	    ret->virtual_size == (uint64_t)smd_json_int(j, "size", 0))
 		return 0;
 	return smd_fail_VDI_IN_USE(err, SMD_PARAMS(ref, "copy"),
-				   "VDI %s is not what it was when its copy began", ret->uuid);
+				   "VDI %s is not what it was when its copy began; what was copied "
+				   "is gone: ask for it again", ret->uuid);
 }
 
 static int

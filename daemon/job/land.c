@@ -5,6 +5,9 @@
 
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/again.h"
+#include "daemon/job/digest.h"
+#include "daemon/job/phase.h"
 #include "daemon/job/plan.h"
 #include "daemon/sr/tree.h"
 
@@ -17,6 +20,7 @@ struct landed {
 	uint64_t virtual_size;
 	bool writable;
 	struct new_volume volume;	/* converted */
+	char *digest_sum;		/* what that of the next is found from */
 	char *ref;
 };
 
@@ -26,6 +30,7 @@ struct land {
 	struct landed images[STAGING_MAX];
 	char *format;			/* of the result */
 	size_t n_converted;
+	char *digest, *digest_absent;	/* of the leaf */
 };
 
 static void
@@ -35,8 +40,11 @@ land_done(struct land *land)
 		new_volume_done(&land->images[i].volume);
 		free(land->images[i].found_format);
 		free(land->images[i].ref);
+		free(land->images[i].digest_sum);
 	}
 	free(land->format);
+	free(land->digest);
+	free(land->digest_absent);
 }
 
 /* The answer of a worker that has read hostile bytes. */
@@ -181,6 +189,8 @@ land_sides(const struct land *land, size_t i, struct worker_job *job, struct smd
 			goto fail;
 		smd_json_set(target, "parents", parents);
 		smd_json_set_str(target, "parent_name", land->images[i + 1].volume.name);
+		if (land->images[i + 1].digest_sum)
+			smd_json_set_str(target, "below_sum", land->images[i + 1].digest_sum);
 	}
 	worker_loads(job, sr_ref(land->l->staging->sr));
 	return 0;
@@ -205,6 +215,29 @@ land_plan(const struct land *land, struct smd_error *err)
 	return plan_room(&plan, err);
 }
 
+/* The i-th image's conversion, for every worker that is needed. */
+struct converting {
+	struct land *land;
+	size_t i;
+	double from, to;		/* of the task */
+};
+
+static int
+fill_convert(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	const struct converting *c = opaque;
+	const struct landing *l = c->land->l;
+
+	job->task_ref = l->task_ref;
+	job->progress_from = c->from;
+	job->progress_to = c->to;
+	smd_json_set_str(job->request, "op", "convert");
+	smd_json_set_bool(job->request, "verify", l->verify);
+	if (new_volume_empty(&c->land->images[c->i].volume, err) < 0)
+		return -1;
+	return land_sides(c->land, c->i, job, err);
+}
+
 /* From the base up, since each lies on the one before it. */
 static int
 land_convert(struct land *land, struct smd_error *err)
@@ -212,15 +245,13 @@ land_convert(struct land *land, struct smd_error *err)
 	const struct landing *l = land->l;
 	double share = (l->progress_to - l->progress_from) / (double)land->n_converted;
 
+	if (share > 0)
+		phase_enter(l->daemon, l->task_ref, PHASE_VERIFY);
 	if (land_plan(land, err) < 0)
 		return -1;
 	for (size_t i = land->n_converted; i-- > 0;) {
-		CLEANUP_JSON json *request = json_object_new_object();
 		double from = l->progress_from + share * (double)(land->n_converted - 1 - i);
-		struct worker_job job = {
-			.request = request, .task_ref = l->task_ref,
-			.progress_from = from, .progress_to = from + share,
-		};
+		struct converting converting = { land, i, from, from + share };
 		CLEANUP_JSON json *result = NULL;
 		struct landed *image = &land->images[i];
 		uint64_t size = format_round_size(l->daemon, land->format, image->virtual_size);
@@ -228,10 +259,13 @@ land_convert(struct land *land, struct smd_error *err)
 		if (new_volume_begin(l->daemon, "import_image", l->staging->sr, land->format, size,
 				     NULL, NULL, &image->volume, err) < 0)
 			return -1;
-		smd_json_set_str(request, "op", "convert");
-		if (land_sides(land, i, &job, err) < 0 ||
-		    worker_run(l->daemon, &job, &result, err) < 0)
+		if (again_run(l->daemon, fill_convert, &converting, &result, err) < 0)
 			return volume_fail(l->staging->sr, err);
+		image->digest_sum = smd_json_dup(result, "digest_sum");
+		free(land->digest);
+		free(land->digest_absent);
+		land->digest = smd_json_dup(result, "digest");
+		land->digest_absent = smd_json_dup(result, "digest_absent");
 		if (new_volume_publish(&image->volume, err) < 0)
 			return -1;
 	}
@@ -248,7 +282,11 @@ row_of(const struct land *land, size_t i)
 	const struct new_volume *v = &image->volume;
 	const char *name = v->name ? v->name : image->staged->name;
 	json *row = json_object_new_object(), *sm_config = json_object_new_object();
+	json *other_config = json_object_new_object();
 
+	if (i == 0)
+		digest_set(other_config, land->digest);
+	smd_json_set(row, "other_config", other_config);
 	smd_json_set_str(row, "uuid", v->name ? v->uuid.text : image->staged->uuid.text);
 	smd_json_set_str(row, "name_label", i == 0 ? l->name_label : BASE_NAME);
 	smd_json_set_str(row, "name_description", i == 0 ? l->name_description : "");
@@ -312,14 +350,18 @@ land_images(const struct landing *l, char **ret_ref, struct smd_error *err)
 		if (land_convert(&land, err) < 0)
 			return -1;
 	} else {
+		land.digest = l->digest ? smd_strdup(l->digest) : NULL;
+		land.digest_absent = l->digest_absent ? smd_strdup(l->digest_absent) : NULL;
 		for (size_t i = 0; i < land.n; i++)
 			staging_keep(l->staging, (size_t)(land.images[i].staged -
 							  l->staging->volumes), land.format);
 		if (staging_publish(l->staging, err) < 0)
 			return volume_fail(l->staging->sr, err);
 	}
+	phase_enter(l->daemon, l->task_ref, PHASE_SWITCH);
 	if (land_commit(&land, err) < 0)
 		return -1;
+	digest_show(l->daemon, l->task_ref, land.digest, land.digest_absent);
 	*ret_ref = TAKE_PTR(land.images[0].ref);
 	return 0;
 }

@@ -20,7 +20,10 @@ struct landing {
 	json *images;			/* of the worker's answer to import-image */
 	const char *format;		/* to have them in; "": as they are, where the SR can */
 	bool flatten;			/* a chain becomes one disk */
+	bool verify;			/* what is converted is read back */
 	const char *name_label, *name_description;
+	/* Of the disk as it came, NULL: not known, and why. */
+	const char *digest, *digest_absent;
 };
 
 /* *ret_ref: the VDI of the leaf, the caller's. Those below it are the chain's inner

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -13,13 +12,13 @@
 #include "common/mem.h"
 #include "daemon/config.h"
 #include "daemon/db/db.h"
+#include "daemon/job/again.h"
 #include "daemon/job/carry.h"
 #include "daemon/job/control.h"
 #include "daemon/job/copy.h"
+#include "daemon/job/phase.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
-
-#define TRIES 3			/* workers that make no new mark */
 
 static const struct lasting_kind *const kinds[] = { &carry_kind, &copy_kind, NULL };
 
@@ -55,19 +54,33 @@ stop_waiting(void *opaque)
 	wake(l, &l->stopped);
 }
 
+int
+lasting_keep(struct lasting *l, const char *key, json *value, struct smd_error *err)
+{
+	CLEANUP_JSON json *resume = NULL;
+
+	{
+		LOCK_SCOPE(&lock);
+		smd_json_set(l->resume, key, value);
+		resume = smd_json_copy(l->resume);
+	}
+	return job_note(l->daemon, l->id, resume, err);
+}
+
+json *
+lasting_kept(struct lasting *l, const char *key)
+{
+	LOCK_SCOPE(&lock);
+	return smd_json_member(l->resume, key);
+}
+
 /* Somebody's pause outlives the daemon. */
 static void
 note_paused(struct lasting *l, bool on)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_JSON json *resume = NULL;
 
-	{
-		LOCK_SCOPE(&lock);
-		smd_json_set_bool(l->resume, "paused", on);
-		resume = smd_json_copy(l->resume);
-	}
-	if (job_note(l->daemon, l->id, resume, &err) < 0)
+	if (lasting_keep(l, "paused", json_object_new_boolean(on), &err) < 0)
 		smd_log(SMD_LOG_WARNING, "job %s: %s", l->id, err.message);
 }
 
@@ -155,14 +168,6 @@ wait_paused(struct lasting *l, const char *waits_for, const unsigned *kicks_seen
 
 /* ---- One copy ---- */
 
-/* A worker that the sandbox has stopped would be stopped again. */
-static bool
-may_try_again(const struct worker_job *job, const struct smd_error *err)
-{
-	return smd_error_is(err, SMD_E_JOB_WORKER_FAILED) && job->signal != SIGSYS &&
-	       job->signal != SIGXCPU && job->signal != SIGXFSZ;
-}
-
 static bool
 is_full(const struct smd_error *err)
 {
@@ -184,6 +189,14 @@ is_lost(const struct smd_error *err)
 	return false;
 }
 
+static void
+show_moves(void *opaque, bool reads_back)
+{
+	struct lasting *l = opaque;
+
+	phase_enter(l->daemon, l->task_ref, reads_back ? PHASE_VERIFY : PHASE_COPY);
+}
+
 static int
 copy_once(struct lasting *l, const struct lasting_copy *copy, struct worker_job *job, json **ret,
 	  struct smd_error *err)
@@ -195,6 +208,10 @@ copy_once(struct lasting *l, const struct lasting_copy *copy, struct worker_job 
 	job->request = request;
 	job->task_ref = l->task_ref;
 	job->stoppable = true;
+	job->progress_from = PHASE_MOVES_FROM;
+	job->progress_to = PHASE_MOVES_TO;
+	job->moves = show_moves;
+	job->opaque = l;
 	smd_json_set_str(request, "op", "convert");
 	smd_json_set(request, "marks", marks);
 	if (new_volume_take(copy->v, err) < 0 || job_marks_open(l->daemon, l->id, copy->n, &fd, err) < 0)
@@ -223,9 +240,11 @@ note_marks(struct lasting *l, json *result)
 	const char *over = smd_json_str(result, "started_over", NULL);
 	uint64_t at = (uint64_t)smd_json_int(result, "resumed_at", 0);
 
-	if (over)
+	if (over) {
 		smd_log_fields(SMD_LOG_WARNING, SMD_FIELDS("TASK", l->task_ref),
 			       "%s began again at its start: %s", l->kind->name, over);
+		task_note(l->daemon->tasks, l->task_ref, SMD_PARAMS("started_over", over));
+	}
 	if (at > 0)
 		task_note(l->daemon->tasks, l->task_ref, SMD_PARAMS("resumed_at", SMD_U64(at)));
 }
@@ -252,9 +271,9 @@ lasting_copy(struct lasting *l, const struct lasting_copy *copy, json **ret, str
 			tries = 0;
 			continue;
 		}
-		if (!may_try_again(&job, err) && !is_lost(err))
+		if (!again_may(&job, err) && !is_lost(err))
 			return -1;
-		if (tries >= TRIES) {
+		if (tries >= AGAIN_TRIES) {
 			l->lost = is_lost(err);
 			return -1;
 		}
@@ -266,31 +285,12 @@ lasting_copy(struct lasting *l, const struct lasting_copy *copy, json **ret, str
 
 /* ---- A job ---- */
 
-void
-lasting_phase(struct lasting *l, const char *phase)
-{
-	task_note(l->daemon->tasks, l->task_ref, SMD_PARAMS("phase", phase));
-}
-
 int
 lasting_committed(struct lasting *l, const char *ref, struct smd_error *err)
 {
 	CLEANUP_FREE char *xml = smd_asprintf("<value>%s</value>", ref);
 
 	return task_promise(l->daemon->tasks, l->task_ref, xml, err);
-}
-
-void
-lasting_set_digest(json *other_config, const char *digest)
-{
-	CLEANUP_FREE char *now = db_now();
-
-	json_object_object_del(other_config, DIGEST_KEY);
-	json_object_object_del(other_config, DIGEST_TIME_KEY);
-	if (!digest)
-		return;
-	smd_json_set_str(other_config, DIGEST_KEY, digest);
-	smd_json_set_str(other_config, DIGEST_TIME_KEY, now);
 }
 
 /* It is known from now on. */
@@ -314,6 +314,7 @@ lasting_begin(struct lasting *l, struct daemon *daemon, const struct lasting_kin
 	plan->kind = kind->name;
 	smd_json_set_str(plan->resume, "task", task_ref);
 	smd_json_set_str(plan->resume, "owner", owner ? owner : "");
+	phase_enter(daemon, task_ref, PHASE_RESERVE);
 	if (job_begin(daemon, plan, &l->id, err) < 0)
 		return -1;
 	lasting_show(l);
@@ -467,6 +468,7 @@ take_task(struct daemon *daemon, const struct lasting_kind *kind, json *resume,
 		free(made);
 		return NULL;
 	}
+	phase_begin(daemon, made, smd_json_bool(resume, "verify", false));
 	return made;
 }
 

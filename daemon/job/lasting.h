@@ -83,15 +83,10 @@ int lasting_copy(struct lasting *l, const struct lasting_copy *copy, json **ret,
  * its result. */
 int lasting_committed(struct lasting *l, const char *ref, struct smd_error *err);
 
-/* Keys of a VDI's other_config: the digest of its content as a copy brought it, and when;
- * who writes to the disk later does not change them. */
-#define DIGEST_KEY "smd:digest"
-#define DIGEST_TIME_KEY "smd:digest_time"
-/* In a row's other_config; NULL: it is not known. */
-void lasting_set_digest(json *other_config, const char *digest);
-
-/* What the task shows of the part of the job that begins. */
-void lasting_phase(struct lasting *l, const char *phase);
+/* Durably in the journal's resume of the job, for a later start. Takes value over. */
+int lasting_keep(struct lasting *l, const char *key, json *value, struct smd_error *err);
+/* Borrowed, until it is kept anew. */
+json *lasting_kept(struct lasting *l, const char *key);
 
 /* At the start, once SRs are attached: take up what the journal has, each on a thread of
  * its own. Nobody else can ask for anything yet. */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 noinst_LTLIBRARIES += libjob.la
 libjob_la_SOURCES = \
+	job/again.c \
+	job/again.h \
 	job/carry.c \
 	job/carry.h \
 	job/carry-commit.c \
@@ -14,6 +16,8 @@ libjob_la_SOURCES = \
 	job/control.h \
 	job/copy.c \
 	job/copy.h \
+	job/digest.c \
+	job/digest.h \
 	job/job.c \
 	job/job.h \
 	job/land.c \
@@ -24,6 +28,8 @@ libjob_la_SOURCES = \
 	job/measure.h \
 	job/move.c \
 	job/move.h \
+	job/phase.c \
+	job/phase.h \
 	job/plan.c \
 	job/plan.h \
 	job/process.c \

@@ -4,12 +4,9 @@
 #include <inttypes.h>
 
 #include "daemon/db/db.h"
-#include "daemon/job/task.h"
+#include "daemon/job/digest.h"
+#include "daemon/job/phase.h"
 #include "daemon/sr/tree.h"
-
-/* The task's share of the parts of a move: the plan, the copy, the commit. */
-#define PROGRESS_COPY_FROM 0.01
-#define PROGRESS_COPY_TO 0.98
 
 /* An open disk as a member of a request; the job is done with where that fails. */
 static int
@@ -79,10 +76,18 @@ move_check(const struct move *move, struct smd_error *err)
 		.daemon = move->daemon, .from = move->source->sr, .to = move->sr,
 	};
 
+	phase_begin(move->daemon, move->task_ref, false);
 	if (move_plan(move, &plan, err) < 0)
 		return -1;
-	task_progress(move->daemon->tasks, move->task_ref, PROGRESS_COPY_FROM);
 	return plan_room(&plan, err);
+}
+
+static void
+show_moves(void *opaque, bool reads_back)
+{
+	const struct move *move = opaque;
+
+	phase_enter(move->daemon, move->task_ref, reads_back ? PHASE_VERIFY : PHASE_COPY);
 }
 
 int
@@ -91,11 +96,14 @@ move_difference(const struct move *move, json *target, struct worker_job *job,
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	CLEANUP_JSON json *result = NULL;
+	struct move shown = *move;
 
 	job->request = request;
 	job->task_ref = move->task_ref;
-	job->progress_from = PROGRESS_COPY_FROM;
-	job->progress_to = PROGRESS_COPY_TO;
+	job->moves = show_moves;
+	job->opaque = &shown;
+	job->progress_from = PHASE_MOVES_FROM;
+	job->progress_to = PHASE_MOVES_TO;
 	smd_json_set_str(request, "op", "update");
 	smd_json_set(request, "onto", target);
 	smd_json_set_int(request, "quota", (int64_t)move->virtual_size);
@@ -104,21 +112,25 @@ move_difference(const struct move *move, json *target, struct worker_job *job,
 		return -1;
 	worker_loads(job, sr_ref(move->sr));
 	worker_loads(job, sr_ref(move->source->sr));
+	phase_enter(move->daemon, move->task_ref, PHASE_RESERVE);
 	if (worker_run(move->daemon, job, &result, err) < 0) {
 		smd_error_prefix(err, "VDI %s", move->source->uuid);
 		return volume_fail(move->sr, err);
 	}
+	digest_show(move->daemon, move->task_ref, NULL, smd_json_str(result, "digest_absent", NULL));
+	phase_enter(move->daemon, move->task_ref, PHASE_SWITCH);
 	return 0;
 }
 
 int
-move_replace(struct disk *disk, struct new_volume *v, struct smd_error *err)
+move_replace(struct disk *disk, struct new_volume *v, const char *digest, struct smd_error *err)
 {
 	struct db *db = v->daemon->db;
 
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
 	if (new_volume_give(v, disk->vdi_ref, err) < 0 ||
+	    digest_set_row(v->daemon, disk->vdi_ref, digest, err) < 0 ||
 	    tree_set_parent(db, disk->vdi_ref, NULL, err) < 0 ||
 	    new_volume_committed(v, err) < 0) {
 		db_rollback(db);

@@ -39,7 +39,9 @@ int move_difference(const struct move *move, json *target, struct worker_job *jo
 		    struct smd_error *err);
 
 /* Put v, published, in the place of the volume a VDI has. The job was begun with
- * the old one to delete. The VDI keeps its ref and uuid; it lies on no other one. */
-int move_replace(struct disk *disk, struct new_volume *v, struct smd_error *err);
+ * the old one to delete. The VDI keeps its ref and uuid; it lies on no other one. digest: of
+ * the new content; NULL: not known. */
+int move_replace(struct disk *disk, struct new_volume *v, const char *digest,
+		 struct smd_error *err);
 
 #endif

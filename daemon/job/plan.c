@@ -79,7 +79,8 @@ plan_rate_seen(struct daemon *daemon, const char *from_uuid, const char *to_ref,
 	double rate = seconds > 0 ? bytes / seconds : 0, before;
 
 	/* Of one that was cut off the seconds are its last worker's alone. */
-	if (bytes < RATE_LEAST || rate < 1 || smd_json_int(result, "resumed_at", 0) > 0)
+	if (bytes < RATE_LEAST || rate < 1 || smd_json_int(result, "resumed_at", 0) > 0 ||
+	    smd_json_bool(result, WORKER_HELD_BACK, false))
 		return;
 	before = (double)plan_rate(daemon, from_uuid, to_ref);
 	if (before >= 1)

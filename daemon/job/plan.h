@@ -38,8 +38,8 @@ plan_needs(const struct plan *plan)
 int plan_room(const struct plan *plan, struct smd_error *err);
 
 /* What copies from one SR into another have moved in a second, of late: kept in the
- * sm_config of the one they went to. 0: none was seen. Copies with a limit, and small
- * ones, say nothing about it. */
+ * sm_config of the one they went to. 0: none was seen. Copies that a limit or a
+ * pause held back, and small ones, say nothing about it. */
 uint64_t plan_rate(struct daemon *daemon, const char *from_uuid, const char *to_ref);
 void plan_rate_seen(struct daemon *daemon, const char *from_uuid, const char *to_ref,
 		    json *result, bool verified);

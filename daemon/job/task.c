@@ -17,15 +17,22 @@
 
 #define PROGRESS_STEP 0.01
 #define PROGRESS_INTERVAL_MS 1000
+#define RATE_WINDOW_MS 5000		/* a rate is of the last one or two of these */
 #define PENDING_MAX_S 86400		/* a client's task that nobody moves */
 #define STOP_WAIT_S 5			/* for a mark, at the daemon's end */
 #define KILL_WAIT_S 5
 /* What a call does that no worker does for it. */
 #define OWN_PART "smd's own part of it: the database, and the driver of the SR"
+#define CUT_OFF "smd was ended while this was under way; what it had made is gone: ask for it again"
 #define PROMISE_KEY "phase"		/* with this value, a pending task's result is sure */
 #define PROMISE_VALUE "clean-up"
 #define STATUS_MAX 5u			/* jobs that are named */
 #define OWNERS_MAX 2000			/* kept before those of gone tasks are looked for */
+
+/* So much was done then. */
+struct sample {
+	uint64_t ms, done;		/* ms 0: none */
+};
 
 /* What a pending task has beside its row. The row is never touched under the
  * lock: whoever holds the database may call us. */
@@ -33,7 +40,7 @@ struct running {
 	struct running *next;
 	char *ref;
 	bool taken;			/* smd works for it, and ends it */
-	bool cancelled;
+	bool cancelled, asked;		/* asked: by somebody */
 	bool destroy;			/* remove the row at the end */
 	void (*cancel)(void *opaque);	/* NULL: not ours to stop now */
 	void (*stop)(void *opaque);	/* at a mark; NULL: it cannot */
@@ -46,8 +53,8 @@ struct running {
 	bool in_hook;
 	pthread_t hook_thread;		/* while in_hook */
 	double progress, shown;
-	uint64_t shown_ms;
-	uint64_t transfer_ms;		/* when the transfer in progress began; 0: none */
+	uint64_t shown_ms, shown_done;
+	struct sample since, later;	/* of the transfer in progress: what its rate counts from */
 	uint64_t transfer_last;
 };
 
@@ -201,7 +208,8 @@ task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error)
 	size_t n = 0;
 
 	if (cancelled) {	/* whatever the one who noticed called it */
-		finish(tasks, ref, "cancelled", NULL, SMD_PARAMS(error->code, ref), NULL);
+		finish(tasks, ref, "cancelled", NULL, SMD_PARAMS(error->code, ref),
+		       task_stopped(tasks, ref) ? CUT_OFF : NULL);
 		return;
 	}
 	while (error->params && error->params[n])
@@ -246,7 +254,7 @@ end_pending(struct db *db, const char *ref, struct smd_error *err)
 		return -1;
 	if (*result && phase && strcmp(phase, PROMISE_VALUE) == 0)
 		return row_finish(db, ref, "success", result, NULL, NULL, err);
-	return row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref), NULL, err);
+	return row_finish(db, ref, "cancelled", NULL, SMD_PARAMS("TASK_CANCELLED", ref), CUT_OFF, err);
 }
 
 static int
@@ -412,19 +420,23 @@ row_progress(struct db *db, const char *ref, double progress, const char *const 
 	return db_commit(db, err);
 }
 
-/* Note the progress; whether it is to be shown now. With the lock. */
+/* Note the progress; whether it is to be shown now. What is done once more moves bytes and
+ * no progress. With the lock. */
 static bool
-progress_due(struct running *r, double progress)
+progress_due(struct running *r, double progress, uint64_t done)
 {
 	uint64_t now = smd_now_ms();
+	bool moved;
 
 	if (progress > r->progress)
 		r->progress = progress < 1 ? progress : 1;
+	moved = r->progress > r->shown || done != r->shown_done;
 	if (r->progress - r->shown < PROGRESS_STEP && !(r->progress == 1 && r->shown < 1) &&
-	    (r->progress <= r->shown || now - r->shown_ms < PROGRESS_INTERVAL_MS))
+	    (!moved || now - r->shown_ms < PROGRESS_INTERVAL_MS))
 		return false;
 	r->shown = r->progress;
 	r->shown_ms = now;
+	r->shown_done = done;
 	return true;
 }
 
@@ -439,7 +451,7 @@ task_progress(struct tasks *tasks, const char *ref, double progress)
 	{
 		LOCK_SCOPE(&tasks->lock);
 		r = running_find(tasks, ref);
-		if (!r || !progress_due(r, progress))
+		if (!r || !progress_due(r, progress, r->shown_done))
 			return;
 		progress = r->progress;
 	}
@@ -448,16 +460,21 @@ task_progress(struct tasks *tasks, const char *ref, double progress)
 	stall_moved(ref);
 }
 
-/* Bytes a second since the transfer began. A transfer whose count falls is another. */
+/* Bytes a second, of late. A transfer whose count falls is another; one that goes on where
+ * another ended has not moved what lies before that. */
 static uint64_t
 transfer_rate(struct running *r, uint64_t done)
 {
 	uint64_t now = smd_now_ms();
 
-	if (r->transfer_ms == 0 || done < r->transfer_last)
-		r->transfer_ms = now;
+	if (r->since.ms == 0 || done < r->transfer_last) {
+		r->since = r->later = (struct sample){ now, done };
+	} else if (now - r->later.ms >= RATE_WINDOW_MS) {
+		r->since = r->later;
+		r->later = (struct sample){ now, done };
+	}
 	r->transfer_last = done;
-	return now > r->transfer_ms ? done * 1000 / (now - r->transfer_ms) : 0;
+	return now > r->since.ms ? (done - r->since.done) * 1000 / (now - r->since.ms) : 0;
 }
 
 void
@@ -477,7 +494,7 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 		if (!r)
 			return;
 		rate = transfer_rate(r, done);
-		if (!progress_due(r, progress))
+		if (!progress_due(r, progress, done))
 			return;
 		progress = r->progress;
 	}
@@ -693,6 +710,18 @@ task_cancelled(struct tasks *tasks, const char *ref)
 	return r && r->cancelled;
 }
 
+bool
+task_stopped(struct tasks *tasks, const char *ref)
+{
+	struct running *r;
+
+	if (!ref)
+		return false;
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	return r && tasks->stopping && !r->asked;
+}
+
 int
 task_cancel(struct tasks *tasks, const char *ref, struct smd_error *err)
 {
@@ -712,7 +741,7 @@ task_cancel(struct tasks *tasks, const char *ref, struct smd_error *err)
 	LOCK_SCOPE(&tasks->lock);
 	r = find_at_rest(tasks, ref);
 	if (r) {
-		r->cancelled = true;
+		r->cancelled = r->asked = true;
 		run_hook(tasks, r);
 	}
 	return 0;
@@ -837,10 +866,26 @@ tasks_status(struct tasks *tasks)
 	return text;
 }
 
+/* What it showed; 0 where that cannot be read. */
+static double
+row_shown(struct tasks *tasks, const char *ref)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *progress = NULL;
+
+	if (db_get(tasks->daemon->db, "task", ref, "progress", &progress, &err) != 0)
+		log_trouble(ref, &err);
+	return json_object_get_double(progress);
+}
+
 void
 task_adopt(struct tasks *tasks, const char *ref, const char *owner)
 {
-	running_add(tasks, ref, owner)->taken = true;
+	double shown = row_shown(tasks, ref);
+	struct running *r = running_add(tasks, ref, owner);
+
+	r->progress = r->shown = shown;
+	r->taken = true;
 	stall_says_anew(ref, OWN_PART);
 	show_operations(tasks, ref);
 }

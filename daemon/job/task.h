@@ -30,17 +30,18 @@ char *task_owner(struct tasks *tasks, const char *ref);
  * OPERATION_NOT_ALLOWED. */
 int task_take(struct tasks *tasks, const char *ref, struct smd_error *err);
 
-/* 0..1; never goes back; written when it has moved by 1% or a second has passed.
- * detail (bytes, rate, time left) joins other_config: keys "bytes_done",
- * "bytes_total", "bytes_per_second", "seconds_left". ref may be NULL: nothing. */
+/* 0..1; never goes back, nor after a start of smd that goes on with the job; written when
+ * it has moved by 1%, or something has and a second has passed. detail (bytes, rate, time
+ * left) joins other_config: keys "bytes_done", "bytes_total", "bytes_per_second" (of late),
+ * "seconds_left". Bytes that are done once more count once more: "bytes_done" goes back then.
+ * ref may be NULL: nothing. */
 void task_progress(struct tasks *tasks, const char *ref, double progress);
 void task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 		   uint64_t done, uint64_t total);
 
 /* What other_config says of the work: key, value, … NULL; a value "" removes its key.
  * Keys: "state" (as QEMU's jobs have them: "created", "running", "paused", "concluded";
- * and "queued"), "phase" ("plan", "reserve", "copy", "verify", "switch", "clean-up"),
- * "waits_for", and of what made it wait, "error" and "error_message". ref may be NULL: nothing. */
+ * and "queued"), "phase" and "phases" (daemon/job/phase.h), "waits_for", and of what made it wait, "error" and "error_message". ref may be NULL: nothing. */
 void task_note(struct tasks *tasks, const char *ref, const char *const *pairs);
 
 /* Tasks that stand still (daemon/job/stall.h): other_config's "waits_for" and, when each
@@ -62,7 +63,8 @@ int task_promise(struct tasks *tasks, const char *ref, const char *result_xml,
 		 struct smd_error *err);
 /* Nothing works for it until smd has been started again: it stays pending. */
 void task_leave(struct tasks *tasks, const char *ref);
-/* Work for a task of the run before, which is pending. owner: as task_owner says it. */
+/* Work for a task of the run before, which is pending: it goes on from what it showed.
+ * owner: as task_owner says it. */
 void task_adopt(struct tasks *tasks, const char *ref, const char *owner);
 
 /* Cancelling. While set, cancel(opaque) is called once when somebody asks (from
@@ -77,6 +79,8 @@ void task_set_cancel(struct tasks *tasks, const char *ref, void (*cancel)(void *
 void task_set_stop(struct tasks *tasks, const char *ref, void (*cancel)(void *opaque),
 		   void (*stop)(void *opaque), void *opaque);
 bool task_cancelled(struct tasks *tasks, const char *ref);
+/* Because the daemon ends, and not because somebody asked. */
+bool task_stopped(struct tasks *tasks, const char *ref);
 
 /* Pausing. While set, pause(opaque, whether) is called as cancel is, and the task shows
  * allowed_operations pause, or resume. At once if it is paused already. NULL: takes the

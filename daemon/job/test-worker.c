@@ -122,6 +122,14 @@ task_cancelled(struct tasks *tasks, const char *ref)
 	return cancel_asked;
 }
 
+bool
+task_stopped(struct tasks *tasks, const char *ref)
+{
+	(void)tasks;
+	(void)ref;
+	return false;
+}
+
 void
 task_transfer(struct tasks *tasks, const char *ref, double from, double to, uint64_t done,
 	      uint64_t total)

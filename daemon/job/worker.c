@@ -36,6 +36,7 @@ struct run {
 	struct process process;
 	_Atomic bool cancelled;
 	bool late;			/* killed at its deadline */
+	bool moves;			/* it has told of its progress */
 	char *line;			/* of its output, so far */
 	size_t line_len, line_size;
 	char tail[STDERR_TAIL + 1];	/* of its stderr */
@@ -83,7 +84,9 @@ fail_ended(const struct run *run, struct smd_error *err)
 
 	if (run->job->stoppable && !task_cancelled(run->daemon->tasks, task_ref))
 		return smd_fail_JOB_STOPPED(err, "%s was stopped, to go on later", run->op);
-	return smd_fail_TASK_CANCELLED(err, task_ref ? task_ref : "", "the task was cancelled");
+	return smd_fail_TASK_CANCELLED(err, task_ref ? task_ref : "", task_stopped(run->daemon->tasks,
+				       task_ref) ? "smd ends: ask for it again when it is back" :
+				       "the task was cancelled");
 }
 
 /* ---- Being stopped ---- */
@@ -162,7 +165,8 @@ start(struct run *run, struct smd_error *err)
 {
 	if (process_start(run->daemon, run->job->fds, run->job->n_fds, &run->process) < 0)
 		return smd_fail_JOB_WORKER_FAILED(err, run->op, "it could not be started",
-						  "%s: smd-worker could not be started: %s",
+						  "%s: smd-worker could not be started: %s: too many "
+						  "processes or descriptors, or too little memory",
 						  run->op, strerror(errno));
 	worker_job_done(run->job);
 	return 0;
@@ -233,6 +237,20 @@ cancel_run(void *opaque)
 /* ---- What it says ---- */
 
 static void
+take_progress(struct run *run, json *progress)
+{
+	struct worker_job *job = run->job;
+
+	if (!run->moves && job->moves)
+		job->moves(job->opaque, false);
+	run->moves = true;
+	task_transfer(run->daemon->tasks, job->task_ref, job->progress_from, job->progress_to,
+		      job->bytes_before + (uint64_t)smd_json_int(progress, "done", 0),
+		      job->bytes_before + (uint64_t)smd_json_int(progress, "total", 0) +
+		      job->bytes_after);
+}
+
+static void
 take_line(struct run *run, const char *text, size_t len)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -245,11 +263,10 @@ take_line(struct run *run, const char *text, size_t len)
 		return;
 	}
 	if ((member = smd_json_member(line, "progress"))) {
-		task_transfer(run->daemon->tasks, job->task_ref, job->progress_from,
-			      job->progress_to,
-			      job->bytes_before + (uint64_t)smd_json_int(member, "done", 0),
-			      job->bytes_before + (uint64_t)smd_json_int(member, "total", 0) +
-			      job->bytes_after);
+		take_progress(run, member);
+	} else if ((member = smd_json_member(line, "verify"))) {
+		if (job->moves)
+			job->moves(job->opaque, true);
 	} else if ((member = smd_json_member(line, "mark"))) {
 		job->marked = (uint64_t)smd_json_int(member, "done", 0);
 	} else if ((member = smd_json_member(line, "begin"))) {
@@ -426,6 +443,8 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 			return -1;
 		}
 		if (run->result) {
+			if (json_object_is_type(run->result, json_type_object))
+				smd_json_set_bool(run->result, WORKER_HELD_BACK, run->control.held_back);
 			*ret = TAKE_PTR(run->result);
 			return 0;
 		}
@@ -439,8 +458,10 @@ conclude(struct run *run, int status, json **ret, struct smd_error *err)
 				   strsignal(WTERMSIG(status)));
 	else
 		how = smd_asprintf("ended with status %d", WEXITSTATUS(status));
-	return smd_fail_JOB_WORKER_FAILED(err, run->op, how, "%s: smd-worker %s%s%s", run->op, how,
-					  run->tail_len ? ": " : "", run->tail);
+	return smd_fail_JOB_WORKER_FAILED(err, run->op, how, "%s: smd-worker %s%s%s%s", run->op, how,
+					  run->tail_len ? ": " : "", run->tail,
+					  run->job->signal != SIGKILL || run->late ? "" :
+					  " (by somebody, or by the kernel for want of memory)");
 }
 
 static struct control

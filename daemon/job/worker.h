@@ -19,6 +19,9 @@
 #include "daemon/daemon.h"
 #include "daemon/job/process.h"
 
+/* In a result: it was given a limit, or paused, at some time. */
+#define WORKER_HELD_BACK "held_back"
+
 /* What a question that no task can cancel may take, on the slowest of disks. */
 #define WORKER_QUESTION_SECONDS 120
 
@@ -49,6 +52,9 @@ struct worker_job {
 	const char *srs[2];
 	/* export: called when the size is known; NULL otherwise. */
 	void (*begin)(void *opaque, uint64_t size);
+	/* Called when the first byte is about to move, and when what was written is read
+	 * back; NULL: not wanted. */
+	void (*moves)(void *opaque, bool reads_back);
 	void *opaque;
 	bool streams;		/* to or from a client: who moves its bytes says what they wait for */
 	bool urgent;		/* does not queue: a short question, or paced by a client */

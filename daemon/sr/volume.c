@@ -753,6 +753,15 @@ new_volume_take(struct new_volume *v, struct smd_error *err)
 }
 
 int
+new_volume_empty(struct new_volume *v, struct smd_error *err)
+{
+	/* A device has a size of its own. */
+	if (ftruncate(v->fd, 0) == 0 || errno == EINVAL)
+		return 0;
+	return smd_fail_IMAGE_IO(err, v->tmp, "emptying %s: %s", v->tmp, strerror(errno));
+}
+
+int
 new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		  uint64_t virtual_size, json *redo, size_t n, struct new_volume *ret,
 		  struct smd_error *err)

@@ -133,6 +133,8 @@ int new_volume_find(struct new_volume *v, struct smd_error *err);
 /* Where it is not open yet: open what there is of it, or make it; and lock it, so that no
  * worker of a daemon that was killed writes to it any more. Publishing unlocks it. */
 int new_volume_take(struct new_volume *v, struct smd_error *err);
+/* One that is open: what a worker left in it goes. */
+int new_volume_empty(struct new_volume *v, struct smd_error *err);
 /* The same for n volumes of one job, whose redo is this (NULL: nothing): ret[0] commits it,
  * and is done last. */
 int new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
