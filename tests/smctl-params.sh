@@ -36,6 +36,12 @@ for field in tags other-config name-label; do
 	expect_eq "$(get param-name=$field)" "" "$field cleared"
 done
 
+# Sizes in options are sizes as well.
+measured=$(smctl sr-measure uuid="$sr" virtual-size=2MiB bytes-raw=1MiB)
+[[ $measured == *'virtual-size: 2097152 (2.0 MiB)'* ]] || fail "a size with a suffix: $measured"
+expect_fail smctl sr-measure uuid="$sr" virtual-size=2MB
+[[ $output == *'a number of bytes'* ]] || fail "no size: $output"
+
 for words in "virtual-size=1" "uuid=x location=y" "tags:a=b"; do
 	# shellcheck disable=SC2086
 	expect_fail smctl vdi-param-set uuid="$vdi" $words

@@ -4,6 +4,7 @@
  * The object itself is uuid=, another reference NAME-uuid=, a constructor's record
  * its fields, and the rest their names with hyphens.
  */
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -149,6 +150,22 @@ call_record(struct cli *cli, json *cls, json *method, json **ret, struct smd_err
 	return 0;
 }
 
+/* A size, as it is written everywhere else, for the server, which takes numbers. */
+static void
+rest_value(json *map, const struct word *w)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *text = NULL;
+	int64_t size;
+
+	if (!strpbrk(w->value, "KMGTb") || value_parse_int(w->key, w->value, &size, &err) < 0) {
+		smd_json_set_str(map, w->key, w->value);
+		return;
+	}
+	text = smd_asprintf("%" PRId64, size);
+	smd_json_set_str(map, w->key, text);
+}
+
 /* The words nobody claimed, into the map that takes the rest. */
 static void
 call_rest(struct args *args, json *map)
@@ -157,7 +174,7 @@ call_rest(struct args *args, json *map)
 		struct word *w = &args->words[i];
 
 		if (!w->used)
-			smd_json_set_str(map, w->key, w->value);
+			rest_value(map, w);
 		w->used = true;
 	}
 }

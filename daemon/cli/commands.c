@@ -25,7 +25,7 @@ static const struct command_own own[] = {
 	{ "vdi-export", transfer_export, "uuid filename format? base?",
 	  "Write a disk to a file in the format raw, vhd or qcow2; - is standard output." },
 	{ "image-import", transfer_image_import,
-	  "file sr-uuid format? flatten? name-label? name-description?",
+	  "file sr-uuid format? flatten? verify? name-label? name-description?",
 	  "Make a disk of an archive of images (.tgz, .tar, .zip) or of an image that may be "
 	  "compressed." },
 	{ "image-export", transfer_image_export, "vdi file depth?",

@@ -439,8 +439,8 @@ transfer_image_import(struct cli *cli, struct smd_error *err)
 	static const struct {
 		const char *word, *name;
 	} words[] = {
-		{ "format", "format" }, { "flatten", "flatten" }, { "name-label", "name_label" },
-		{ "name-description", "name_description" },
+		{ "format", "format" }, { "flatten", "flatten" }, { "verify", "verify" },
+		{ "name-label", "name_label" }, { "name-description", "name_description" },
 	};
 	CLEANUP(transfer_done) struct transfer t = { .cli = cli, .fd = STDIN_FILENO };
 	const char *filename = args_need(cli->args, "file", err), *values[N_WORDS(words)];
