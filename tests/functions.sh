@@ -39,6 +39,7 @@ cleanup_run()
 		eval "$hook"
 	done
 	[ -n "$smd_pid" ] && kill_smd
+	[ $status -ne 0 ] || expect_reasons || status=1
 	if [ $status -ne 0 ] && [ $status -ne 77 ] && [ -s "$t/smd.log" ]; then
 		echo "--- the daemon's log, its end ---"
 		tail -n 60 "$t/smd.log"
@@ -49,6 +50,23 @@ cleanup_run()
 trap cleanup_run EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+# No task stood still for 2 s without saying what it waits for, as smdtest.py's
+# expect_reasons has it: the daemon logs those that did.
+expect_reasons()
+{
+	[ -s "$t/smd.log" ] || return 0
+	awk -v limit_ms=10000 '
+		match($0, /stands still for [0-9]+ ms, and its work says /) {
+			split(substr($0, RSTART, RLENGTH), words, " ")
+			says = substr($0, RSTART + RLENGTH)
+			if (says == "nothing" || words[4] > limit_ms) {
+				print
+				silent = 1
+			}
+		}
+		END { exit silent }' "$t/smd.log"
+}
 
 # requires PROGRAM...: skip the test where one is missing.
 requires()
