@@ -62,3 +62,25 @@ try:
         assert "require_sandbox in smd.conf is yes" in str(e), e
 finally:
     os.unlink(worker.name)
+
+# One gone bad answers what is no answer: that is its image's trouble, and not the daemon's.
+worker = tempfile.NamedTemporaryFile("w", prefix="smd-test-worker.", delete=False)
+with worker:
+    worker.write("#!/bin/bash\nexec %s \"$@\" > >(sed -e 's/\"images\": *\\[.*\\]/\"images\":5/' "
+                 "-e 's/\"corruptions\": *0/\"corruptions\":1/' "
+                 "-e 's/\"findings\": *\\[[^]]*\\]/\"findings\":5/')\n" % os.environ["SMD_WORKER"])
+os.chmod(worker.name, 0o755)
+try:
+    with Smd(config="worker = %s\nwarm_worker_seconds = 0\n" % worker.name) as smd:
+        sr = smd.make_sr("one")
+        vdi = smd.make_vdi(sr, MIB, "vhd")
+        smd.call("SR.scan", sr)
+        config = smd.call("VDI.get_sm_config", vdi)
+        assert "makes no sense" in config["image-error"], config
+        with open(os.path.join(smd.sr_path(sr), smd.call("VDI.get_location", vdi)), "rb") as f:
+            status, _, body = smd.http("PUT", "/import_raw_vdi?format=vhd&vdi=%s&session_id=%s"
+                                       % (vdi, smd.login()), f.read())
+        expect_eq(status, 400, body)
+        assert b"IMAGE_CORRUPT" in body, body
+finally:
+    os.unlink(worker.name)

@@ -271,7 +271,10 @@ spool_info(struct raw_vdi *t, uint64_t *ret_size, struct smd_error *err)
 static int
 fail_corrupt(json *findings, struct smd_error *err)
 {
-	for (size_t i = 0; i < json_object_array_length(findings); i++) {
+	size_t n = json_object_is_type(findings, json_type_array) ?
+		   json_object_array_length(findings) : 0;
+
+	for (size_t i = 0; i < n; i++) {
 		json *finding = json_object_array_get_idx(findings, i);
 
 		if (strcmp(smd_json_str(finding, "kind", ""), "corruption") == 0)

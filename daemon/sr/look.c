@@ -142,6 +142,7 @@ open_volume(const struct batch *batch, size_t i, struct worker_job *job, json *i
 	json *image;
 
 	if (sr->driver->volume_open(sr->handle, location, 0, &fd, &err) < 0) {
+		look_free(*batch->places[i]);	/* where it is asked about again */
 		*batch->places[i] = look_of_error(&err);
 		return false;
 	}
@@ -160,6 +161,17 @@ static bool
 was_started(const struct smd_error *err)
 {
 	return !smd_error_is(err, SMD_E_JOB_WORKER_FAILED) || strncmp(err->params[1], "it could", 8);
+}
+
+static int
+check_answer(json *result, size_t n, struct smd_error *err)
+{
+	json *images = smd_json_member(result, "images");
+
+	if (json_object_is_type(images, json_type_array) && json_object_array_length(images) == n)
+		return 0;
+	return smd_fail_JOB_WORKER_FAILED(err, "look", "its answer makes no sense",
+					  "look: the worker's answer makes no sense");
 }
 
 static int ask(struct batch *batch, struct smd_error *err);
@@ -202,7 +214,8 @@ ask(struct batch *batch, struct smd_error *err)
 	}
 	if (n == 0)
 		return 0;
-	if (worker_run(batch->sr->daemon, &job, &result, &worker_err) < 0) {
+	if (worker_run(batch->sr->daemon, &job, &result, &worker_err) < 0 ||
+	    check_answer(result, n, &worker_err) < 0) {
 		if (!was_started(&worker_err)) {
 			smd_error_move(err, &worker_err);
 			return -1;
