@@ -62,6 +62,28 @@ def check_tasks(smd, sessions):
     smd.raw_call("task.destroy", operator, theirs)
 
 
+def check_transfers(smd, session):
+    """The task that an upload makes is its user's, as any other of theirs."""
+    vdi = smd.make_vdi(smd.make_sr("one"), 8 * MIB, "raw")
+    again = smd.raw_call("session.login_with_password", "vm-admin", "pw")
+    connection = smd.connect()
+    connection.putrequest("PUT", "/import_raw_vdi?vdi=%s&session_id=%s" % (vdi, session))
+    connection.putheader("Content-Length", str(8 * MIB))
+    connection.endheaders()
+    connection.send(bytes(MIB))
+    task, deadline = None, time.monotonic() + 60
+    while not task:
+        assert time.monotonic() < deadline, "the upload has no task"
+        task = next((ref for ref, r in smd.call("task.get_all_records").items()
+                     if r["name_label"] == "Importing raw VDI" and r["allowed_operations"]), None)
+        time.sleep(0.02)
+    expect_error("RBAC_PERMISSION_DENIED", smd.raw_call, "task.cancel",
+                 smd.raw_call("session.login_with_password", "read-only", "pw"), task)
+    smd.raw_call("task.cancel", again, task)
+    expect_eq(smd.wait_task(task)["status"], "cancelled")
+    connection.close()
+
+
 def check_audit(smd, sessions):
     host = smd.host()
     smd.call("host.set_name_label", host, SECRET)
@@ -99,6 +121,7 @@ def check_sessions(smd):
 with Smd(tcp=True, config="max_login_failures = 5\nmax_sessions_per_user = 3\n") as smd:
     sessions = check_roles(smd)
     check_tasks(smd, sessions)
+    check_transfers(smd, sessions[2])
     check_audit(smd, sessions)
     check_guessing(smd)
     check_sessions(smd)

@@ -103,8 +103,9 @@ static int
 make_task(struct transfer *t, const char *name, struct smd_error *err)
 {
 	const char *parent = http_query(t->client, "subtask_of");
+	CLEANUP_FREE char *owner = session_user(t->daemon->sessions, t->session);
 
-	if (task_create(t->daemon->tasks, name, "", t->session, &t->task_ref, err) < 0 ||
+	if (task_create(t->daemon->tasks, name, "", owner, &t->task_ref, err) < 0 ||
 	    task_take(t->daemon->tasks, t->task_ref, err) < 0)
 		return -1;
 	if (!parent || !db_exists(t->daemon->db, "task", parent))
