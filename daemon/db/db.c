@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/mem.h"
 #include "common/uuid.h"
@@ -129,9 +130,13 @@ db_begin_call(struct db *db, struct smd_error *err)
 	return begin_locked(db, db->depth == 0, err);
 }
 
+/* The lock goes before the disk is waited for: others commit meanwhile, and one sync
+ * serves all of them. */
 int
 db_commit(struct db *db, struct smd_error *err)
 {
+	uint64_t commits;
+	bool durable;
 	int rc;
 
 	if (db->depth > 1) {
@@ -145,10 +150,12 @@ db_commit(struct db *db, struct smd_error *err)
 		return -1;
 	}
 	db->depth--;
-	rc = db->durable ? db_disk_sync_log(db, err) : 0;
+	commits = db->commits;
+	durable = db->durable;
 	db_publish(db);
+	rc = durable ? db_disk_check(db, err) : 0;
 	pthread_mutex_unlock(&db->lock);
-	return rc;
+	return durable && rc == 0 ? db_disk_sync_log(db, commits, err) : rc;
 }
 
 void
@@ -189,6 +196,8 @@ locks_init(struct db *db)
 	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&db->event_lock, NULL);
 	pthread_mutex_init(&db->readers_lock, NULL);
+	pthread_mutex_init(&db->sync_lock, NULL);
+	pthread_cond_init(&db->sync_ended, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&db->event_cond, &monotonic);
@@ -206,12 +215,16 @@ db_close(struct db *db)
 		sqlite3_finalize(db->stmts[i]);
 	db_tables_done(db);
 	sqlite3_close(db->sql);
+	if (db->log_fd >= 0)
+		close(db->log_fd);
 	json_tokener_free(db->tokener);
 	free(db->path);
 	free(db->failure);
 	pthread_cond_destroy(&db->event_cond);
 	pthread_mutex_destroy(&db->event_lock);
 	pthread_mutex_destroy(&db->readers_lock);
+	pthread_cond_destroy(&db->sync_ended);
+	pthread_mutex_destroy(&db->sync_lock);
 	pthread_mutex_destroy(&db->lock);
 	free(db);
 }
@@ -229,6 +242,7 @@ db_new(const char *path)
 
 	locks_init(db);
 	db->path = smd_strdup(path);
+	db->log_fd = -1;
 	db->tokener = json_tokener_new_ex(API_DEPTH_MAX);
 	return db;
 }

@@ -97,10 +97,8 @@ int db_all(struct db *db, const char *cls, json **ret, struct smd_error *err);
 int db_find(struct db *db, const char *cls, const char *field, const char *value, json **ret,
 	    struct smd_error *err);
 int db_where(struct db *db, const char *cls, const char *expr, json **ret, struct smd_error *err);
-/* The sum of an INT field over the rows whose `by` field has a value: 0 of none, at
- * most INT64_MAX. */
-int db_sum(struct db *db, const char *cls, const char *field, const char *by, const char *value,
-	   int64_t *ret, struct smd_error *err);
+/* What the virtual sizes of an SR's VDIs add up to: at most INT64_MAX. */
+int db_sr_size(struct db *db, const char *sr, int64_t *ret, struct smd_error *err);
 /* The rows whose REF field points at one object point at another one from now on. */
 int db_repoint(struct db *db, const char *cls, const char *field, const char *from_ref,
 	       const char *to_ref, struct smd_error *err);
@@ -161,6 +159,8 @@ void db_wake(struct db *db);
 int db_job_put(struct db *db, const char *id, json *plan, struct smd_error *err);
 int db_job_delete(struct db *db, const char *id, struct smd_error *err);
 int db_jobs(struct db *db, json **ret, struct smd_error *err);	/* {id: plan} */
+/* NULL: there is none. A new reference. */
+int db_job_get(struct db *db, const char *id, json **ret, struct smd_error *err);
 
 /* ---- The tree of disks: which VDI lies on which. For daemon/sr/tree.h alone, which
  * keeps what clients see of it in step. A VDI's place goes with its row. ---- */

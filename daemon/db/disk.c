@@ -94,26 +94,73 @@ sync_file(struct db *db, int which, struct smd_error *err)
 	return 0;
 }
 
+/* ---- The log ---- */
+
+/* A descriptor of our own: sqlite's belongs to whoever holds the lock. sync_lock. */
+static int
+open_log(struct db *db)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (db->log_fd >= 0)
+		return 0;
+	path = smd_asprintf("%s-wal", db->path);
+	db->log_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return db->log_fd >= 0 ? 0 : -1;
+}
+
+/* 0, or the errno. sync_lock, which is let go meanwhile. */
+static int
+sync_for_all(struct db *db)
+{
+	uint64_t upto;
+	int errnum;
+
+	if (open_log(db) < 0)
+		return errno;
+	db->syncing = true;
+	pthread_mutex_unlock(&db->sync_lock);
+	upto = db->commits;
+	errnum = fdatasync(db->log_fd) == 0 ? 0 : errno;
+	pthread_mutex_lock(&db->sync_lock);
+	db->syncing = false;
+	if (errnum == 0)
+		db->synced = upto;
+	pthread_cond_broadcast(&db->sync_ended);
+	return errnum;
+}
+
 /* The connection is at synchronous=NORMAL: a commit appends to the log and does not
  * wait for the disk, which a kill of the process survives. A durable one syncs the
  * log here, as synchronous=FULL would have done; sqlite lets nobody change that
  * setting inside a transaction, and a nested begin may ask for it late. */
 int
-db_disk_sync_log(struct db *db, struct smd_error *err)
+db_disk_sync_log(struct db *db, uint64_t commits, struct smd_error *err)
 {
-	if (db_disk_check(db, err) != 0)
-		return -1;
-	return sync_file(db, SQLITE_FCNTL_JOURNAL_POINTER, err);
+	int errnum;
+
+	pthread_mutex_lock(&db->sync_lock);
+	while (db->synced < commits && db->sync_errnum == 0) {
+		if (!db->syncing)
+			db->sync_errnum = sync_for_all(db);
+		else
+			pthread_cond_wait(&db->sync_ended, &db->sync_lock);
+	}
+	errnum = db->synced < commits ? db->sync_errnum : 0;
+	pthread_mutex_unlock(&db->sync_lock);
+	return errnum ? db_disk_fail(db, errnum, err) : 0;
 }
 
-/* In place of sqlite's automatic checkpoint, which tells nobody that a sync failed.
- * The commit has succeeded: whatever happens here is not its error. */
+/* A commit has written to the log. In place of sqlite's automatic checkpoint, which tells
+ * nobody that a sync failed: the commit has succeeded, whatever happens here is not its
+ * error. */
 static int
 on_commit(void *opaque, sqlite3 *sql, const char *name, int n_pages)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct db *db = opaque;
 
+	db->commits++;
 	if (n_pages >= CHECKPOINT_PAGES && !db->failure &&
 	    sqlite3_wal_checkpoint_v2(sql, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK &&
 	    sqlite3_errcode(sql) != SQLITE_BUSY) {

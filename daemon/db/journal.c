@@ -46,6 +46,34 @@ db_job_delete(struct db *db, const char *id, struct smd_error *err)
 	return db_end(db, job_delete(db, id, err), err);
 }
 
+/* Column n of the current row. */
+static json *
+column_plan(sqlite3_stmt *stmt, int n, struct smd_error *err)
+{
+	const char *text = db_column_text(stmt, n);
+
+	return smd_json_parse(text, (size_t)sqlite3_column_bytes(stmt, n), API_DEPTH_MAX, err);
+}
+
+int
+db_job_get(struct db *db, const char *id, json **ret, struct smd_error *err)
+{
+	DB_LOCK_SCOPE(db);
+	DB_STMT *stmt = db_prepare(db, &db->stmts[DB_STMT_JOB_GET], err,
+				   "SELECT plan FROM jobs WHERE id = ?");
+	int rc;
+
+	if (!stmt)
+		return -1;
+	db_bind_text(stmt, 1, id);
+	rc = db_step(db, stmt, err);
+	if (rc == 1 && !(*ret = column_plan(stmt, 0, err)))
+		return smd_error_prefix(err, "job %s", id);
+	if (rc == 0)
+		*ret = NULL;
+	return rc < 0 ? -1 : 0;
+}
+
 int
 db_jobs(struct db *db, json **ret, struct smd_error *err)
 {
@@ -56,9 +84,7 @@ db_jobs(struct db *db, json **ret, struct smd_error *err)
 	int rc = -1;
 
 	while (stmt && (rc = db_step(db, stmt, err)) == 1) {
-		const char *text = db_column_text(stmt, 1);
-		json *plan = smd_json_parse(text, (size_t)sqlite3_column_bytes(stmt, 1),
-					    API_DEPTH_MAX, err);
+		json *plan = column_plan(stmt, 1, err);
 
 		if (!plan)
 			return smd_error_prefix(err, "job %s", db_column_text(stmt, 0));

@@ -12,6 +12,7 @@ libdb_la_SOURCES = \
 	db/object.c \
 	db/private.h \
 	db/rows.c \
+	db/sizes.c \
 	db/tables.c \
 	db/tree.c \
 	db/where.c \
@@ -27,6 +28,7 @@ db_steps = \
 	$(top_srcdir)/schema/db/003-vdi-location.sql \
 	$(top_srcdir)/schema/db/004-virtual-machines.sql \
 	$(top_srcdir)/schema/db/005-cbt.sql \
+	$(top_srcdir)/schema/db/006-sr-sizes.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \

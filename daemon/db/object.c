@@ -350,43 +350,6 @@ db_find(struct db *db, const char *class_name, const char *field_name, const cha
 	return collect_refs(db, stmt, ret, err);
 }
 
-#define SUM_PART 65536
-
-int
-db_sum(struct db *db, const char *class_name, const char *field_name, const char *by_name,
-       const char *value, int64_t *ret, struct smd_error *err)
-{
-	DB_LOCK_SCOPE(db);
-	struct db_class *cls = db_class(db, class_name, err);
-	struct db_field *field = cls ? db_field(cls, field_name, err) : NULL;
-	struct db_field *by = field ? db_field(cls, by_name, err) : NULL;
-	DB_STMT *stmt = NULL;
-
-	if (!by)
-		return -1;
-	if (field->column < 0 || by->column < 0 || field->api->type->kind != API_INT)
-		return smd_fail_INTERNAL_ERROR(err, field_name, "%s.%s by %s is not summed up",
-					       class_name, field_name, by_name);
-	if (field->sum_by != by) {
-		sqlite3_finalize(field->sum);
-		field->sum = NULL;
-		field->sum_by = by;
-	}
-	stmt = db_prepare(db, &field->sum, err,
-			  "SELECT SUM(\"%w\" / %d), SUM(\"%w\" %% %d) FROM \"%w\" WHERE \"%w\" = ?",
-			  field_name, SUM_PART, field_name, SUM_PART, class_name, by_name);
-	if (!stmt)
-		return -1;
-	db_bind_text(stmt, 1, value);
-	if (db_step(db, stmt, err) < 0)
-		return -1;
-	/* sqlite's SUM fails where it overflows: huge disks that are empty may add up so. */
-	if (__builtin_mul_overflow(sqlite3_column_int64(stmt, 0), (int64_t)SUM_PART, ret) ||
-	    __builtin_add_overflow(*ret, sqlite3_column_int64(stmt, 1), ret))
-		*ret = INT64_MAX;
-	return 0;
-}
-
 /* 1: *ret is the ref of the row with this uuid, 0: none, -1. */
 static int
 find_uuid(struct db *db, const char *class_name, const char *uuid, char **ret,

@@ -31,8 +31,7 @@ struct db_field {
 	/* Derived: the rows and their pointer; NULL where the API lacks the class. */
 	struct db_class *from;
 	struct db_field *pointer;
-	sqlite3_stmt *get, *set, *find, *pairs, *sum;
-	const struct db_field *sum_by;	/* what sum was prepared for */
+	sqlite3_stmt *get, *set, *find, *pairs;
 };
 
 enum db_class_stmt {
@@ -55,9 +54,10 @@ struct db_class {
 enum db_stmt {
 	DB_STMT_BEGIN, DB_STMT_COMMIT, DB_STMT_ROLLBACK, DB_STMT_SAVEPOINT, DB_STMT_RELEASE,
 	DB_STMT_ROLLBACK_TO, DB_STMT_LOG_DELETION, DB_STMT_TRIM_DELETIONS, DB_STMT_META_SET,
-	DB_STMT_JOB_PUT, DB_STMT_JOB_DELETE, DB_STMT_JOBS, DB_STMT_TREE_SET,
+	DB_STMT_JOB_PUT, DB_STMT_JOB_DELETE, DB_STMT_JOBS, DB_STMT_JOB_GET, DB_STMT_TREE_SET,
 	DB_STMT_TREE_CLEAR, DB_STMT_TREE_PARENT, DB_STMT_TREE_CHILDREN, DB_STMT_CBT_SET,
-	DB_STMT_CBT_CLEAR, DB_STMT_CBT_GET, DB_STMT_CBT_CHILDREN, DB_STMT_CBT_LOGS, DB_N_STMTS
+	DB_STMT_CBT_CLEAR, DB_STMT_CBT_GET, DB_STMT_CBT_CHILDREN, DB_STMT_CBT_LOGS, DB_STMT_SR_SIZE,
+	DB_N_STMTS
 };
 
 struct db {
@@ -80,6 +80,14 @@ struct db {
 	pthread_mutex_t readers_lock;	/* guards the two below */
 	struct db *readers[DB_READERS_MAX];	/* idle */
 	size_t n_readers;
+
+	_Atomic uint64_t commits;	/* that wrote to the log; counted under lock */
+	pthread_mutex_t sync_lock;	/* guards what follows; no other is taken with it */
+	pthread_cond_t sync_ended;
+	uint64_t synced;		/* of commits: those that are on the disk */
+	bool syncing;			/* somebody waits for the disk, for all who came before */
+	int sync_errnum;		/* of the first one that failed, which is the last */
+	int log_fd;			/* the write-ahead log, for its syncs; -1: not open yet */
 
 	pthread_mutex_t event_lock;	/* taken after lock, never before */
 	pthread_cond_t event_cond;
@@ -138,7 +146,9 @@ int db_disk_check(struct db *db, struct smd_error *err);
 /* Open: what the database says, and what a restart will act on, is on the disk. */
 int db_disk_start(struct db *db, struct smd_error *err);
 int db_disk_sync_directory(struct db *db, struct smd_error *err);
-int db_disk_sync_log(struct db *db, struct smd_error *err);
+/* Without the lock: return when so many commits are on the disk. Who comes while another
+ * one waits for the disk shares the next sync with all who came then. */
+int db_disk_sync_log(struct db *db, uint64_t commits, struct smd_error *err);
 
 /* tables.c --------------------------------------------------------------------- */
 

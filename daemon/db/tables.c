@@ -129,7 +129,6 @@ db_tables_done(struct db *db)
 			sqlite3_finalize(cls->fields[j].set);
 			sqlite3_finalize(cls->fields[j].find);
 			sqlite3_finalize(cls->fields[j].pairs);
-			sqlite3_finalize(cls->fields[j].sum);
 		}
 		free(cls->fields);
 	}

@@ -15,6 +15,8 @@ static struct {
 	const char *suffix;	/* of the file whose syncs fail; NULL: none */
 	bool seen;		/* … and one did */
 	off_t log_size;		/* of the log, when it was last really synced */
+	unsigned slow_us;	/* what each takes besides */
+	unsigned n_log;		/* of the log */
 } disk;
 
 static int
@@ -27,6 +29,7 @@ sync_fd(int fd, long syscall_number)
 	n = readlink(link, path, sizeof path - 1);
 	assert_true(n > 0);
 	path[n] = '\0';
+	usleep(disk.slow_us);
 	if (disk.suffix && n >= (ssize_t)strlen(disk.suffix) &&
 	    strcmp(path + n - strlen(disk.suffix), disk.suffix) == 0) {
 		disk.seen = true;
@@ -38,6 +41,7 @@ sync_fd(int fd, long syscall_number)
 
 		assert_int_equal(fstat(fd, &st), 0);
 		disk.log_size = st.st_size;
+		disk.n_log++;
 	}
 	return (int)syscall(syscall_number, fd);
 }
@@ -219,6 +223,66 @@ test_open(void **state)
 
 #define DB_TEST(f) cmocka_unit_test_setup_teardown(f, setup, test_db_teardown)
 
+/* ---- Commits that come together ---- */
+
+#define N_THREADS 8
+#define N_COMMITS 10
+
+struct committer {
+	struct db *db;
+	pthread_t thread;
+	unsigned n_failed;
+};
+
+static void *
+commit_some(void *opaque)
+{
+	static _Atomic int size;
+	struct committer *c = opaque;
+
+	for (int i = 0; i < N_COMMITS; i++) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+		c->n_failed += db_set_int(c->db, "VDI", "old", "virtual_size", ++size, &err) != 0;
+	}
+	return NULL;
+}
+
+static unsigned
+commit_in_threads(struct test_db *t)
+{
+	struct committer committers[N_THREADS];
+	unsigned n_failed = 0;
+
+	for (int i = 0; i < N_THREADS; i++) {
+		committers[i] = (struct committer){ .db = t->db };
+		assert_int_equal(pthread_create(&committers[i].thread, NULL, commit_some,
+						&committers[i]), 0);
+	}
+	for (int i = 0; i < N_THREADS; i++) {
+		pthread_join(committers[i].thread, NULL);
+		n_failed += committers[i].n_failed;
+	}
+	return n_failed;
+}
+
+static void
+test_commits_share_a_sync(void **state)
+{
+	struct test_db *t = *state;
+
+	test_insert(t->db, "VDI", "old", "{}");
+	disk.slow_us = 2000;
+	disk.n_log = 0;
+	assert_int_equal(commit_in_threads(t), 0);
+	assert_true(disk.n_log < N_THREADS * N_COMMITS / 2);
+	/* Whoever shares one that fails hears of it. */
+	fail_syncs("-wal");
+	assert_int_equal(commit_in_threads(t), N_THREADS * N_COMMITS);
+	assert_non_null(db_failure(t->db));
+	disk.slow_us = 0;
+}
+
 int
 main(void)
 {
@@ -227,6 +291,7 @@ main(void)
 		DB_TEST(test_power_cut),
 		DB_TEST(test_checkpoint),
 		DB_TEST(test_open),
+		DB_TEST(test_commits_share_a_sync),
 	};
 
 	return cmocka_run_group_tests_name("db/disk", tests, NULL, NULL);

@@ -226,19 +226,30 @@ test_sums(void **state)
 	int64_t sum = -1;
 
 	test_insert(t->db, "SR", SR1, "{}");
-	assert_ok(db_sum(t->db, "VDI", "virtual_size", "SR", SR1, &sum, &err), &err);
+	assert_ok(db_sr_size(t->db, SR1, &sum, &err), &err);
 	assert_int_equal(sum, 0);
 	test_insert(t->db, "VDI", "OpaqueRef:a", "{\"SR\":\"" SR1 "\",\"virtual_size\":100000}");
 	test_insert(t->db, "VDI", "OpaqueRef:b", "{\"SR\":\"" SR1 "\",\"virtual_size\":7}");
 	test_insert(t->db, "VDI", "OpaqueRef:c", "{\"virtual_size\":5}");
-	assert_ok(db_sum(t->db, "VDI", "virtual_size", "SR", SR1, &sum, &err), &err);
+	assert_ok(db_sr_size(t->db, SR1, &sum, &err), &err);
 	assert_int_equal(sum, 100007);
 	/* What passes an integer is no error. */
 	test_insert(t->db, "VDI", "OpaqueRef:d",
 		    "{\"SR\":\"" SR1 "\",\"virtual_size\":9223372036854775807}");
-	assert_ok(db_sum(t->db, "VDI", "virtual_size", "SR", SR1, &sum, &err), &err);
+	assert_ok(db_sr_size(t->db, SR1, &sum, &err), &err);
 	assert_int_equal(sum, INT64_MAX);
-	assert_int_equal(db_sum(t->db, "VDI", "name_label", "SR", SR1, &sum, &err), -1);
+	assert_ok(db_delete(t->db, "VDI", "OpaqueRef:d", &err), &err);
+	assert_ok(db_set_int(t->db, "VDI", "OpaqueRef:b", "virtual_size", 200000, &err), &err);
+	assert_ok(db_set_str(t->db, "VDI", "OpaqueRef:c", "SR", SR1, &err), &err);
+	assert_ok(db_sr_size(t->db, SR1, &sum, &err), &err);
+	assert_int_equal(sum, 300005);
+	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
+	assert_ok(db_set_str(t->db, "VDI", "OpaqueRef:a", "SR", "OpaqueRef:other", &err), &err);
+	assert_ok(db_sr_size(t->db, SR1, &sum, &err), &err);
+	assert_int_equal(sum, 200005);
+	db_rollback(t->db);
+	assert_ok(db_sr_size(t->db, SR1, &sum, &err), &err);
+	assert_int_equal(sum, 300005);
 }
 
 static void

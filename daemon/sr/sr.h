@@ -88,6 +88,9 @@ int op_set_begin(struct op_set *set, const char *cls, const char *ref, const cha
 		 struct smd_error *err);
 /* End those of a class. */
 void op_set_leave(struct op_set *set, const char *cls);
+/* In a transaction: as op_set_done, if it is committed, which op_set_keep then takes for
+ * done. */
+void op_set_end(struct op_set *set);
 /* They outlive this run: their job goes on at the next start, which begins them anew. */
 void op_set_keep(struct op_set *set);
 void op_set_done(struct op_set *set);
@@ -98,6 +101,10 @@ void op_refresh(struct daemon *daemon, const char *cls, const char *ref);
 
 /* Sizes of the SR row from the driver. */
 int sr_update_stats(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
+/* In two steps, for a transaction of the caller's: the driver is asked before it. */
+int sr_measure(struct sr *sr, struct smd_sr_stat *ret, struct smd_error *err);
+int sr_store_stats(struct daemon *daemon, const char *sr_ref, const struct smd_sr_stat *stat,
+		   struct smd_error *err);
 /* Reconcile the rows with the volumes; a broken image is flagged, never fatal. */
 int sr_scan(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
 /* {volume: why it is no VDI} of what a scan would leave alone now; a new reference. */

@@ -114,28 +114,41 @@ sr_shares(struct sr *a, struct sr *b)
 }
 
 int
+sr_measure(struct sr *sr, struct smd_sr_stat *ret, struct smd_error *err)
+{
+	*ret = (struct smd_sr_stat){ 0 };
+	return sr->driver->stat(sr->handle, ret, err);
+}
+
+int
+sr_store_stats(struct daemon *daemon, const char *ref, const struct smd_sr_stat *stat,
+	       struct smd_error *err)
+{
+	struct db *db = daemon->db;
+	int64_t sum = 0;
+
+	if (db_sr_size(db, ref, &sum, err) < 0 ||
+	    db_set_int(db, "SR", ref, "physical_size", (int64_t)stat->total, err) < 0 ||
+	    db_set_int(db, "SR", ref, "physical_utilisation",
+		       (int64_t)(stat->used ? stat->used : stat->total - stat->free), err) < 0)
+		return -1;
+	return db_set_int(db, "SR", ref, "virtual_allocation", sum, err);
+}
+
+int
 sr_update_stats(struct daemon *daemon, const char *ref, struct smd_error *err)
 {
-	struct smd_sr_stat stat = { 0 };
-	int64_t sum = 0;
+	struct smd_sr_stat stat;
 	struct sr *sr;
 	int r;
 
 	if (sr_use(daemon, ref, &sr, err) < 0)
 		return -1;
-	r = sr->driver->stat(sr->handle, &stat, err);
+	r = sr_measure(sr, &stat, err);
 	sr_release(sr);
 	if (r < 0 || db_begin(daemon->db, DB_RELAXED, err) < 0)
 		return -1;
-	if (db_sum(daemon->db, "VDI", "virtual_size", "SR", ref, &sum, err) < 0 ||
-	    db_set_int(daemon->db, "SR", ref, "physical_size", (int64_t)stat.total, err) < 0 ||
-	    db_set_int(daemon->db, "SR", ref, "physical_utilisation",
-		       (int64_t)(stat.used ? stat.used : stat.total - stat.free), err) < 0 ||
-	    db_set_int(daemon->db, "SR", ref, "virtual_allocation", sum, err) < 0) {
-		db_rollback(daemon->db);
-		return -1;
-	}
-	return db_commit(daemon->db, err);
+	return db_end(daemon->db, sr_store_stats(daemon, ref, &stat, err), err);
 }
 
 /* ---- device_config for a driver ---- */
