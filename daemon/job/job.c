@@ -17,6 +17,7 @@
 #include "daemon/sr/sr.h"
 
 #define MARKS_DIR "jobs"
+#define WHOLE_KEY "whole"	/* of a live plan: its commit was all there was to do */
 
 /* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…],
  * "resume":{…}}. */
@@ -238,13 +239,24 @@ job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
 static json *
 stored_plan(struct daemon *daemon, const char *id, struct smd_error *err)
 {
-	CLEANUP_JSON json *all = NULL;
+	json *plan;
 
-	if (db_jobs(daemon->db, &all, err) < 0)
-		return NULL;
-	return json_object_get(smd_json_member(all, id));
+	return db_job_get(daemon->db, id, &plan, err) < 0 ? NULL : plan;
 }
 
+/* Its end will find nothing in the journal, if the transaction succeeds. */
+static void
+note_whole(struct jobs *jobs, const char *id)
+{
+	json *plan;
+
+	LOCK_SCOPE(&jobs->lock);
+	plan = smd_json_member(jobs->live, id);
+	if (plan)
+		smd_json_set_bool(plan, WHOLE_KEY, true);
+}
+
+/* What leaves nothing to do has ended with its commit. */
 static int
 commit_plan(struct daemon *daemon, const char *id, json *redo, struct smd_error *err)
 {
@@ -257,7 +269,10 @@ commit_plan(struct daemon *daemon, const char *id, json *redo, struct smd_error 
 	smd_json_set_bool(plan, "committed", true);
 	if (redo)
 		smd_json_set(plan, "redo", copy_list(redo));
-	return db_job_put(daemon->db, id, plan, err);
+	if (json_object_array_length(smd_json_member(plan, "redo")) > 0)
+		return db_job_put(daemon->db, id, plan, err);
+	note_whole(daemon->jobs, id);
+	return db_job_delete(daemon->db, id, err);
 }
 
 static int
@@ -371,9 +386,26 @@ finish_entry(struct daemon *daemon, json *entry, struct sr *sr)
 	return r == 0;
 }
 
+/* In the place of what was known of a job that has ended. Whether it may have marks: one
+ * that could not go on after a kill has none. */
+static bool
+replace_live(struct jobs *jobs, const char *id, json *entry)
+{
+	json *plan;
+	bool marks;
+
+	LOCK_SCOPE(&jobs->lock);
+	plan = smd_json_member(jobs->live, id);
+	marks = !plan || smd_json_member(plan, "resume");
+	json_object_object_del(jobs->live, id);
+	if (entry)
+		json_object_object_add(jobs->live, id, entry);
+	return marks;
+}
+
 /* The job has ended; what is left of it (NULL: nothing) is still nobody else's. */
 static void
-note_left(struct jobs *jobs, const char *id, json *left)
+note_over(struct jobs *jobs, const char *id, json *left)
 {
 	json *entry = NULL;
 
@@ -382,10 +414,8 @@ note_left(struct jobs *jobs, const char *id, json *left)
 		smd_json_set_bool(entry, "over", true);
 		smd_json_set(entry, "undo", copy_list(left));
 	}
-	LOCK_SCOPE(&jobs->lock);
-	json_object_object_del(jobs->live, id);
-	if (entry)
-		json_object_object_add(jobs->live, id, entry);
+	if (replace_live(jobs, id, entry))
+		marks_remove(jobs, id);
 }
 
 /* What is left of the plan goes back to the journal; nothing left: it is forgotten. */
@@ -419,8 +449,14 @@ finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
 out:
 	if (err.code)
 		smd_log(SMD_LOG_ERR, "job %s stays in the journal: %s", id, err.message);
-	note_left(daemon->jobs, id, left);
-	marks_remove(daemon->jobs, id);
+	note_over(daemon->jobs, id, left);
+}
+
+static bool
+was_whole(struct jobs *jobs, const char *id)
+{
+	LOCK_SCOPE(&jobs->lock);
+	return smd_json_bool(smd_json_member(jobs->live, id), WHOLE_KEY, false);
 }
 
 void
@@ -439,9 +475,10 @@ job_end(struct daemon *daemon, const char *id)
 		finish_plan(daemon, id, plan, NULL);
 		return;
 	}
-	smd_log(SMD_LOG_ERR, "the journal has no job %s%s%s", id, err.code ? ": " : "",
-		err.code ? err.message : "");
-	note_left(daemon->jobs, id, NULL);
+	if (err.code || !was_whole(daemon->jobs, id))
+		smd_log(SMD_LOG_ERR, "the journal has no job %s%s%s", id, err.code ? ": " : "",
+			err.code ? err.message : "");
+	note_over(daemon->jobs, id, NULL);
 }
 
 static bool
