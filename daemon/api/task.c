@@ -82,19 +82,15 @@ set_field(struct call *call, const char *field, struct smd_error *err)
 	return db_set(call->daemon->db, "task", call_str(call, 0), field, call_arg(call, 1), err);
 }
 
-/* A task that smd works on is ended by that work alone. */
+/* A task that smd works on is ended by that work alone, also once it was cancelled. */
 static int
 check_own(struct call *call, struct smd_error *err)
 {
-	CLEANUP_JSON json *allowed = NULL;
+	const char *ref = call_str(call, 0);
 
-	if (db_get(call->daemon->db, "task", call_str(call, 0), "allowed_operations", &allowed,
-		   err) != 0)
-		return -1;
-	if (json_object_array_length(allowed) > 0)
-		return smd_fail_OPERATION_NOT_ALLOWED(err, call_str(call, 0),
-						      "task %s is under way in smd: cancel it",
-						      call_str(call, 0));
+	if (task_is_taken(call->daemon->tasks, ref))
+		return smd_fail_OPERATION_NOT_ALLOWED(err, ref, "task %s is under way in smd: cancel it",
+						      ref);
 	return 0;
 }
 

@@ -397,6 +397,16 @@ task_take(struct tasks *tasks, const char *ref, struct smd_error *err)
 	return 0;
 }
 
+bool
+task_is_taken(struct tasks *tasks, const char *ref)
+{
+	const struct running *r;
+
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	return r && r->taken;
+}
+
 /* ---- Progress ------------------------------------------------------------------ */
 
 static int
@@ -978,17 +988,6 @@ collect_row(struct tasks *tasks, const char *ref)
 		log_trouble(ref, &err);
 }
 
-/* Work for it waits, perhaps, and ends it. */
-static bool
-is_taken(struct tasks *tasks, const char *ref)
-{
-	const struct running *r;
-
-	LOCK_SCOPE(&tasks->lock);
-	r = running_find(tasks, ref);
-	return r && r->taken;
-}
-
 static void
 collect_records(struct tasks *tasks, json *records)
 {
@@ -1005,7 +1004,7 @@ collect_records(struct tasks *tasks, json *records)
 		if (strcmp(smd_json_str(record, "status", ""), "pending") == 0) {
 			if (strcmp(smd_json_str(record, "created", ""), stale) < 0 &&
 			    json_object_get_double(smd_json_member(record, "progress")) == 0 &&
-			    !is_taken(tasks, ref))
+			    !task_is_taken(tasks, ref))
 				collect_row(tasks, ref);
 			continue;
 		}

@@ -29,6 +29,8 @@ char *task_owner(struct tasks *tasks, const char *ref);
 /* Work for a pending task from now on: one that nothing else of ours works for, else
  * OPERATION_NOT_ALLOWED. */
 int task_take(struct tasks *tasks, const char *ref, struct smd_error *err);
+/* Whether it is so, until that work ends it. */
+bool task_is_taken(struct tasks *tasks, const char *ref);
 
 /* 0..1; never goes back, nor after a start of smd that goes on with the job; written when
  * it has moved by 1%, or something has and a second has passed. detail (bytes, rate, time

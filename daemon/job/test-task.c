@@ -215,6 +215,10 @@ test_collected(void **state)
 	assert_true(db_exists(db, "task", queued));
 	assert_ok(task_cancel(daemon_.tasks, queued, &err), &err);
 	assert_true(task_cancelled(daemon_.tasks, queued));
+	/* task.set_status ends none that is taken. */
+	assert_true(task_is_taken(daemon_.tasks, queued));
+	task_succeed(daemon_.tasks, queued, "");
+	assert_false(task_is_taken(daemon_.tasks, queued));
 }
 
 /* One that works and has nothing to be stopped by yet goes when it ends. */
