@@ -34,6 +34,7 @@ struct place {
 	bool running, leaving;		/* leaving: the run is to end */
 	bool switched_off;		/* by other_config, when last looked at */
 	json *images;			/* what a merge has locked; NULL: none does */
+	uint64_t merges;		/* that had any */
 	bool yield;			/* somebody wants one of them */
 	struct worker_stop *stop;	/* of the merge's worker, while images are locked */
 	json *notes;			/* {VDI ref: {"state", "waits_for", "reason"}} */
@@ -162,7 +163,7 @@ collect_yield(struct daemon *daemon, const char *ref, const char *location)
 {
 	struct collector *collector = daemon->collector;
 	struct place *p;
-	json *images;
+	uint64_t merge;
 
 	if (!collector)
 		return false;
@@ -170,10 +171,10 @@ collect_yield(struct daemon *daemon, const char *ref, const char *location)
 	p = place_find(collector, ref);
 	if (!p || !smd_json_has_str(p->images, location))
 		return false;
-	images = p->images;
+	merge = p->merges;
 	p->yield = true;
 	worker_stop(p->stop);
-	while (p->images == images)
+	while (p->images && p->merges == merge)
 		pthread_cond_wait(&collector->changed, &collector->lock);
 	return true;
 }
@@ -431,6 +432,7 @@ hold(struct run *run, const struct coalesce *c)
 {
 	LOCK_SCOPE(&run->collector->lock);
 	run->place->images = coalesce_images(c);
+	run->place->merges++;
 	run->place->stop = c->stop;
 	run->place->yield = false;
 	if (run->collector->stopping || run->place->leaving)
