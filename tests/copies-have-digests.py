@@ -151,6 +151,10 @@ def transfers(smd, vdi, into):
     expect_digest(smd, into, task, "a short import")
     task = put(smd, where + "&chunked=true", frames(raw, [(0, 1000), (1000, 9000), (MIB, 4096 * 3 + 512)]))
     expect_digest(smd, into, task, "an import in frames")
+    snapshot = smd.call("VDI.snapshot", into)
+    expect_digest(smd, into, put(smd, where, raw), "an import over a snapshot")
+    smd.call("VDI.revert", snapshot)
+    assert "smd:digest" not in smd.call("VDI.get_other_config", into), "a revert"
     task = put(smd, where + "&chunked=true", frames(raw, [(MIB, 4096), (0, 4096)]))
     expect_none(smd, into, task, "an import in disorder")
     _, task = get(smd, from_, {"Range": "bytes=0-4095"})

@@ -6,6 +6,7 @@
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
+#include "daemon/job/digest.h"
 #include "daemon/sr/cbt.h"
 #include "daemon/sr/overlay.h"
 #include "daemon/sr/tree.h"
@@ -189,6 +190,7 @@ revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children,
 	if (disk_give_up(o->daemon, disk, has_children, "revert_from", ret_base, err) < 0 ||
 	    overlay_split(o, ret_parent, err) < 0 ||
 	    new_volume_give(&o->v[0], disk->vdi_ref, err) < 0 ||
+	    digest_set_row(o->daemon, disk->vdi_ref, NULL, err) < 0 ||
 	    tree_set_parent(o->daemon->db, disk->vdi_ref, *ret_parent, err) < 0 ||
 	    cbt_commit(cbt, err) < 0)
 		return -1;
