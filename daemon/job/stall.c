@@ -43,6 +43,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static LIST_HEAD(, watched) all = LIST_HEAD_INITIALIZER(all);
 static bool stopping, started;
+static bool asleep;			/* the thread that looks: until there is something */
 static pthread_t thread;
 
 static __thread const char *thread_task;
@@ -81,7 +82,8 @@ stall_watch(const char *ref)
 	w->moved_ms = smd_now_ms();
 	LOCK_SCOPE(&lock);
 	LIST_INSERT_HEAD(&all, w, link);
-	pthread_cond_broadcast(&wake);
+	if (asleep)
+		pthread_cond_broadcast(&wake);
 }
 
 void
@@ -373,8 +375,10 @@ stall_main(void *opaque)
 		struct timespec until;
 		uint64_t expected, now;
 
+		asleep = true;
 		while (LIST_EMPTY(&all) && !stopping)
 			pthread_cond_wait(&wake, &lock);
+		asleep = false;
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_nsec += LOOK_MS * 1000000L;
 		until.tv_sec += until.tv_nsec / 1000000000L;

@@ -39,6 +39,8 @@ struct sample {
 struct running {
 	struct running *next;
 	char *ref;
+	char *name;			/* of one whose caller waits for its end, else NULL */
+	bool seen;			/* it has a row */
 	bool taken;			/* smd works for it, and ends it */
 	bool cancelled, asked;		/* asked: by somebody */
 	bool destroy;			/* remove the row at the end */
@@ -82,14 +84,17 @@ static void
 running_free(struct running *r)
 {
 	free(r->ref);
+	free(r->name);
 	free(r);
 }
 
-/* Take a task out when it has ended; *ret_destroy: its row is to go too. */
-static void
+/* Take a task out when it has ended; *ret_destroy: its row is to go too. Whether it has
+ * one. */
+static bool
 running_remove(struct tasks *tasks, const char *ref, bool *ret_destroy)
 {
 	struct running **p, *r;
+	bool seen;
 
 	*ret_destroy = false;
 	LOCK_SCOPE(&tasks->lock);
@@ -97,13 +102,15 @@ running_remove(struct tasks *tasks, const char *ref, bool *ret_destroy)
 	while ((r = running_find(tasks, ref)) && r->in_hook)
 		pthread_cond_wait(&tasks->changed, &tasks->lock);
 	if (!r)
-		return;
+		return true;
 	for (p = &tasks->running; *p != r; p = &(*p)->next)
 		;
 	*p = r->next;
 	*ret_destroy = r->destroy;
+	seen = r->seen;
 	running_free(r);
 	pthread_cond_broadcast(&tasks->changed);
+	return seen;
 }
 
 /* A row that can't be written is a trouble of the database's, not of the job's. */
@@ -236,6 +243,8 @@ task_promise(struct tasks *tasks, const char *ref, const char *result_xml, struc
 {
 	struct db *db = tasks->daemon->db;
 
+	if (task_show(tasks, ref, err) != 0)
+		return -1;
 	if (!db_exists(db, "task", ref))
 		return 0;
 	if (db_map_set(db, "task", ref, "other_config", PROMISE_KEY, PROMISE_VALUE, err) != 0)
@@ -329,12 +338,15 @@ owners_prune(struct tasks *tasks)
 	}
 }
 
+/* name: where it has no row yet. */
 static struct running *
-running_add(struct tasks *tasks, const char *ref, const char *owner)
+running_add(struct tasks *tasks, const char *ref, const char *name, const char *owner)
 {
 	struct running *r = smd_calloc(1, sizeof *r);
 
 	r->ref = smd_strdup(ref);
+	r->name = smd_strdup(name);
+	r->seen = !name;
 	if (owner)
 		owners_prune(tasks);
 	LOCK_SCOPE(&tasks->lock);
@@ -346,12 +358,11 @@ running_add(struct tasks *tasks, const char *ref, const char *owner)
 	return r;
 }
 
-int
-task_create(struct tasks *tasks, const char *name, const char *description,
-	    const char *owner, char **ret_ref, struct smd_error *err)
+static int
+row_insert(struct tasks *tasks, const char *ref, const char *name, const char *description,
+	   struct smd_error *err)
 {
 	CLEANUP_JSON json *record = json_object_new_object();
-	CLEANUP_FREE char *ref = db_new_ref();
 	CLEANUP_FREE char *now = db_now();
 
 	smd_json_set_str(record, "uuid", smd_uuid_new().text);
@@ -361,15 +372,110 @@ task_create(struct tasks *tasks, const char *name, const char *description,
 	smd_json_set_str(record, "status", "pending");
 	smd_json_set_str(record, "type", "<none/>");
 	smd_json_set_str(record, "resident_on", tasks->daemon->host_ref);
-	if (db_begin(tasks->daemon->db, DB_RELAXED, err) != 0)
+	return db_insert(tasks->daemon->db, "task", ref, record, err);
+}
+
+int
+task_create(struct tasks *tasks, const char *name, const char *description,
+	    const char *owner, char **ret_ref, struct smd_error *err)
+{
+	CLEANUP_FREE char *ref = db_new_ref();
+
+	if (db_begin(tasks->daemon->db, DB_RELAXED, err) != 0 ||
+	    db_end(tasks->daemon->db, row_insert(tasks, ref, name, description, err), err) != 0)
 		return -1;
-	if (db_end(tasks->daemon->db,
-		   db_insert(tasks->daemon->db, "task", ref, record, err), err) != 0)
-		return -1;
-	running_add(tasks, ref, owner);
+	running_add(tasks, ref, NULL, owner);
 	stall_says_anew(ref, "the client that made it, which has begun nothing with it");
 	*ret_ref = TAKE_PTR(ref);
 	return 0;
+}
+
+char *
+task_begin(struct tasks *tasks, const char *name)
+{
+	char *ref = db_new_ref();
+
+	running_add(tasks, ref, name, NULL)->taken = true;
+	stall_says_anew(ref, OWN_PART);
+	return ref;
+}
+
+/* Its name, if its caller waits for its end and whether it has a row is as asked; the
+ * caller frees. */
+static char *
+name_of(struct tasks *tasks, const char *ref, bool seen)
+{
+	const struct running *r;
+
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	return r && r->seen == seen ? smd_strdup(r->name) : NULL;
+}
+
+static void
+note_seen(struct tasks *tasks, const char *ref, bool seen)
+{
+	struct running *r;
+
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	if (r)
+		r->seen = seen;
+}
+
+/* Within a transaction, so that it is done once. */
+static int
+row_show(struct tasks *tasks, const char *ref, struct smd_error *err)
+{
+	CLEANUP_FREE char *name = name_of(tasks, ref, false);
+
+	if (!name)
+		return 0;
+	if (row_insert(tasks, ref, name, "", err) != 0)
+		return -1;
+	note_seen(tasks, ref, true);
+	return 0;
+}
+
+int
+task_hide(struct tasks *tasks, const char *ref, struct smd_error *err)
+{
+	CLEANUP_FREE char *name = name_of(tasks, ref, true);
+
+	return name ? db_delete(tasks->daemon->db, "task", ref, err) : 0;
+}
+
+void
+task_hidden(struct tasks *tasks, const char *ref)
+{
+	CLEANUP_FREE char *name = name_of(tasks, ref, true);
+
+	if (name)
+		note_seen(tasks, ref, false);
+}
+
+int
+task_show(struct tasks *tasks, const char *ref, struct smd_error *err)
+{
+	if (db_begin(tasks->daemon->db, DB_RELAXED, err) != 0)
+		return -1;
+	return db_end(tasks->daemon->db, row_show(tasks, ref, err), err);
+}
+
+/* Nobody waits for the disk for it: one that comes back after a power cut is ended as any
+ * that nobody can end. */
+void
+task_end(struct tasks *tasks, const char *ref)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db *db = tasks->daemon->db;
+	bool destroy;
+
+	if (!running_remove(tasks, ref, &destroy))
+		return;
+	if (db_begin(db, DB_RELAXED, &err) != 0 ||
+	    db_end(db, db_delete(db, "task", ref, &err), &err) != 0)
+		log_trouble(ref, &err);
 }
 
 char *
@@ -410,14 +516,15 @@ task_is_taken(struct tasks *tasks, const char *ref)
 /* ---- Progress ------------------------------------------------------------------ */
 
 static int
-row_progress(struct db *db, const char *ref, double progress, const char *const *details,
+row_progress(struct tasks *tasks, const char *ref, double progress, const char *const *details,
 	     struct smd_error *err)
 {
 	CLEANUP_JSON json *value = json_object_new_double(progress);
+	struct db *db = tasks->daemon->db;
 
 	if (db_begin(db, DB_RELAXED, err) != 0)
 		return -1;
-	if (db_set(db, "task", ref, "progress", value, err) != 0) {
+	if (row_show(tasks, ref, err) != 0 || db_set(db, "task", ref, "progress", value, err) != 0) {
 		db_rollback(db);
 		return -1;
 	}
@@ -465,7 +572,7 @@ task_progress(struct tasks *tasks, const char *ref, double progress)
 			return;
 		progress = r->progress;
 	}
-	if (row_progress(tasks->daemon->db, ref, progress, NULL, &err) != 0)
+	if (row_progress(tasks, ref, progress, NULL, &err) != 0)
 		log_trouble(ref, &err);
 	stall_moved(ref);
 }
@@ -508,7 +615,7 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 			return;
 		progress = r->progress;
 	}
-	if (row_progress(tasks->daemon->db, ref, progress, SMD_PARAMS(
+	if (row_progress(tasks, ref, progress, SMD_PARAMS(
 			 "bytes_done", SMD_U64(done),
 			 "bytes_total", SMD_U64(total),
 			 "bytes_per_second", SMD_U64(rate),
@@ -520,9 +627,10 @@ task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 
 /* Within a transaction. */
 static int
-row_pairs(struct db *db, const char *ref, const char *const *pairs, struct smd_error *err)
+row_pairs(struct tasks *tasks, const char *ref, const char *const *pairs, struct smd_error *err)
 {
-	int r = 0;
+	struct db *db = tasks->daemon->db;
+	int r = row_show(tasks, ref, err);
 
 	for (; r == 0 && pairs[0]; pairs += 2)
 		r = *pairs[1] ? db_map_set(db, "task", ref, "other_config", pairs[0], pairs[1], err)
@@ -531,11 +639,11 @@ row_pairs(struct db *db, const char *ref, const char *const *pairs, struct smd_e
 }
 
 static int
-row_note(struct db *db, const char *ref, const char *const *pairs, struct smd_error *err)
+row_note(struct tasks *tasks, const char *ref, const char *const *pairs, struct smd_error *err)
 {
-	if (db_begin(db, DB_RELAXED, err) != 0)
+	if (db_begin(tasks->daemon->db, DB_RELAXED, err) != 0)
 		return -1;
-	return db_end(db, row_pairs(db, ref, pairs, err), err);
+	return db_end(tasks->daemon->db, row_pairs(tasks, ref, pairs, err), err);
 }
 
 void
@@ -545,7 +653,7 @@ task_note(struct tasks *tasks, const char *ref, const char *const *pairs)
 
 	if (!ref)
 		return;
-	if (row_note(tasks->daemon->db, ref, pairs, &err) != 0)
+	if (row_note(tasks, ref, pairs, &err) != 0)
 		log_trouble(ref, &err);
 	stall_moved(ref);
 	for (; pairs[0]; pairs += 2) {
@@ -571,7 +679,7 @@ task_stalled(struct tasks *tasks, const struct task_stall *list, size_t n)
 		CLEANUP_FREE char *since = stands ? time_ago(list[i].seconds) : smd_strdup("");
 
 		/* A row that is gone does not hurt the others'. */
-		if (row_pairs(db, list[i].ref, SMD_PARAMS("waits_for", list[i].waits_for,
+		if (row_pairs(tasks, list[i].ref, SMD_PARAMS("waits_for", list[i].waits_for,
 			      "stalled_since", since), &err) != 0)
 			log_trouble(list[i].ref, &err);
 	}
@@ -596,7 +704,8 @@ row_operations(struct tasks *tasks, const char *ref, const char *const *allowed,
 		log_trouble(ref, &err);
 		return;
 	}
-	if (db_set(db, "task", ref, "allowed_operations", set, &err) != 0 ||
+	if (row_show(tasks, ref, &err) != 0 ||
+	    db_set(db, "task", ref, "allowed_operations", set, &err) != 0 ||
 	    db_set(db, "task", ref, "current_operations", map, &err) != 0) {
 		db_rollback(db);
 		log_trouble(ref, &err);
@@ -892,7 +1001,7 @@ void
 task_adopt(struct tasks *tasks, const char *ref, const char *owner)
 {
 	double shown = row_shown(tasks, ref);
-	struct running *r = running_add(tasks, ref, owner);
+	struct running *r = running_add(tasks, ref, NULL, owner);
 
 	r->progress = r->shown = shown;
 	r->taken = true;

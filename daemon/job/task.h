@@ -23,6 +23,18 @@ void tasks_free(struct tasks *tasks);
 int task_create(struct tasks *tasks, const char *name, const char *description,
 		const char *owner, char **ret_ref, struct smd_error *err);
 
+/* One of a caller who waits for its end: taken, and without a row until somebody may look
+ * for it (task_show). task_end takes the row away. */
+char *task_begin(struct tasks *tasks, const char *name);
+void task_end(struct tasks *tasks, const char *ref);
+/* In the transaction that does what it is for: its row goes, and task_hidden, once that is
+ * committed, says so. Other tasks stay as they are. */
+int task_hide(struct tasks *tasks, const char *ref, struct smd_error *err);
+void task_hidden(struct tasks *tasks, const char *ref);
+/* It is about to be named in another row, or to say something: it has a row from now on.
+ * In the transaction of the caller, if there is one. */
+int task_show(struct tasks *tasks, const char *ref, struct smd_error *err);
+
 /* The owner of a task, also when it has ended; the caller frees. NULL: not known. */
 char *task_owner(struct tasks *tasks, const char *ref);
 

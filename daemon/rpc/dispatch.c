@@ -356,32 +356,18 @@ start_async(struct running *r, struct call_result *ret, struct smd_error *err)
 	return 0;
 }
 
-/* Nobody waits for the disk for it: one that comes back after a power cut is ended as any
- * that nobody can end. */
-static void
-forget_task(struct db *db, const char *ref)
-{
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-
-	if (db_begin(db, DB_RELAXED, &err) == 0)
-		db_end(db, db_delete(db, "task", ref, &err), &err);
-}
-
-/* While a caller waits, its task can be seen and cancelled; it goes with the reply. */
+/* While a caller waits, its task can be seen and cancelled, from when it says or does
+ * something that can be seen; it goes with the reply. */
 static int
 run_sync(struct running *r, struct call_result *ret, struct smd_error *err)
 {
 	struct daemon *daemon = r->call.daemon;
 	int result = run_handler(r, ret, err);
 
-	if (r->task_ref) {
-		if (result < 0)
-			end_failed(daemon->tasks, r->task_ref, err);
-		else
-			task_succeed(daemon->tasks, r->task_ref, "");
-		if (!smd_error_is(err, SMD_E_JOB_STOPPED))
-			forget_task(daemon->db, r->task_ref);
-	}
+	if (r->task_ref && smd_error_is(err, SMD_E_JOB_STOPPED))
+		task_leave(daemon->tasks, r->task_ref);
+	else if (r->task_ref)
+		task_end(daemon->tasks, r->task_ref);
 	return result;
 }
 
@@ -450,6 +436,26 @@ running_new(struct daemon *daemon, const struct peer *peer, const struct api_mes
 	return r;
 }
 
+/* Of a call that somebody waits for. */
+static void
+begin_task(struct running *r)
+{
+	if (r->call.message->flags & API_ASYNC)
+		r->task_ref = task_begin(r->call.daemon->tasks, r->call.message->name);
+}
+
+static int
+create_task(struct running *r, struct smd_error *err)
+{
+	struct daemon *daemon = r->call.daemon;
+	CLEANUP_FREE char *label = smd_asprintf("Async.%s", r->call.message->name);
+	CLEANUP_FREE char *owner = session_user(daemon->sessions, r->session_ref);
+
+	if (task_create(daemon->tasks, label, "", owner, &r->task_ref, err) < 0)
+		return -1;
+	return task_take(daemon->tasks, r->task_ref, err);
+}
+
 int
 call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
 	      struct call_result *ret, struct smd_error *err)
@@ -465,17 +471,11 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 	if (accept_args(message, params, &r->args, err) < 0)
 		return -1;
 	r->call.args = r->args;
-	if (message->flags & API_ASYNC) {
-		CLEANUP_FREE char *label = smd_asprintf("%s%s", async ? "Async." : "",
-							message->name);
-		CLEANUP_FREE char *owner = session_user(daemon->sessions, r->session_ref);
-
-		if (task_create(daemon->tasks, label, "", async ? owner : NULL,
-				&r->task_ref, err) < 0 ||
-		    task_take(daemon->tasks, r->task_ref, err) < 0)
-			return -1;
-		r->call.task_ref = r->task_ref;
-	}
+	if (async && create_task(r, err) < 0)
+		return -1;
+	if (!async)
+		begin_task(r);
+	r->call.task_ref = r->task_ref;
 	if (async) {
 		r->peer.fd = 0;
 		r->peer.park = NULL;

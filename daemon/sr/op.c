@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/task.h"
 #include "daemon/sr/internal.h"
 
 /* Whether an SR may see this operation begin while another runs: what touches
@@ -337,9 +338,19 @@ int
 op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
 	 const char *key, struct smd_error *err)
 {
-	if (db_begin(daemon->db, DB_RELAXED, err) < 0)
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db *db = daemon->db;
+	int r;
+
+	if (db_begin(db, DB_RELAXED, err) < 0)
 		return -1;
-	return db_end(daemon->db, begin_in_transaction(daemon, cls, ref, operation, key, err), err);
+	/* The task that the operation names; it stays where the operation may not begin. */
+	r = task_show(daemon->tasks, key, err);
+	if (r == 0)
+		r = db_begin(db, DB_RELAXED, err);
+	if (r == 0)
+		r = db_end(db, begin_in_transaction(daemon, cls, ref, operation, key, err), err);
+	return db_commit(db, r == 0 ? err : &ignored) == 0 ? r : -1;
 }
 
 /* key NULL: only allowed_operations. */
@@ -429,6 +440,13 @@ op_set_leave(struct op_set *set, const char *cls)
 		free(op.ref);
 	}
 	set->n = kept;
+}
+
+void
+op_set_end(struct op_set *set)
+{
+	for (size_t i = set->n; i-- > 0;)
+		op_end(set->daemon, set->ops[i].cls, set->ops[i].ref, set->key);
 }
 
 void
