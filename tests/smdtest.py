@@ -179,7 +179,12 @@ class Smd:
     def workers(self, forking=False):
         """The daemon's children that do jobs, or those that fork for them."""
         return [pid for pid in self.children()
-                if (process_name(pid) == "smd-worker-fork") == forking]
+                if (process_name(pid) == "smd-worker-fork") == forking and
+                process_name(pid) != "smd-worker-make"]
+
+    def makers(self):
+        """Those that make empty images."""
+        return [pid for pid in self.children() if process_name(pid) == "smd-worker-make"]
 
     def children(self):
         pids = []

@@ -13,6 +13,7 @@
 #include "daemon/job/copy.h"
 #include "daemon/job/digest.h"
 #include "daemon/job/job.h"
+#include "daemon/job/maker.h"
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/cbt.h"
@@ -106,9 +107,15 @@ write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .task_ref = task_ref, .urgent = true };
-	CLEANUP_JSON json *result = NULL;
-	json *target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, &job, err);
+	CLEANUP_JSON json *result = NULL, *plain = NULL;
+	json *target;
+	int r;
 
+	plain = target_of_fd(-1, v->name, v->format, v->virtual_size, &job, err);
+	r = maker_make(v->daemon, v->fd, plain, err);
+	if (r <= 0)
+		return r < 0 ? volume_fail(v->sr, err) : 0;
+	target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, &job, err);
 	if (!target)
 		return -1;
 	smd_json_set_str(request, "op", "create");
@@ -116,60 +123,118 @@ write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *
 	return worker_run(v->daemon, &job, &result, err) < 0 ? volume_fail(v->sr, err) : 0;
 }
 
+struct creation {
+	struct daemon *daemon;
+	const char *task_ref;
+	json *args;
+	const char *sr_ref;
+	struct op_set ops;
+	struct sr *sr;
+	struct new_volume v;
+	char *ref;			/* of the VDI to be */
+};
+
+static void
+creation_done(struct creation *c)
+{
+	new_volume_done(&c->v);
+	sr_release(c->sr);
+	op_set_done(&c->ops);
+	free(c->ref);
+}
+
+/* In a transaction: it may begin, and what a kill leaves of it is written down. */
 static int
-create_in(struct daemon *daemon, const char *task_ref, struct sr *sr, json *args,
-	  const char *format, const char *ref, struct smd_error *err)
+create_begin(struct creation *c, struct smd_error *err)
+{
+	json *sm_config = smd_json_member(c->args, "sm_config");
+	int64_t size = smd_json_int(c->args, "virtual_size", 0);
+	CLEANUP_FREE char *format = NULL;
+
+	if (op_set_begin(&c->ops, "SR", c->sr_ref, "vdi_create", err) < 0 ||
+	    sr_use(c->daemon, c->sr_ref, &c->sr, err) < 0 || check_size(size, err) < 0 ||
+	    sr_choose_format(c->daemon, c->sr_ref, smd_json_str(sm_config, FORMAT_KEY,
+				smd_json_str(sm_config, "type", "")), (uint64_t)size, "", &format,
+			     err) < 0)
+		return -1;
+	c->v = new_volume_name(c->daemon, c->sr, format,
+			       format_round_size(c->daemon, format, (uint64_t)size));
+	return new_volume_begin_job(&c->v, "VDI.create", err);
+}
+
+static int
+create_plan(struct creation *c, struct smd_error *err)
+{
+	struct db *db = c->daemon->db;
+
+	if (db_begin(db, DB_DURABLE, err) < 0)
+		return -1;
+	if (db_end(db, create_begin(c, err), err) == 0)
+		return 0;
+	op_set_keep(&c->ops);	/* it was rolled back */
+	return -1;
+}
+
+static json *
+create_row(struct creation *c)
 {
 	static const char *const fields[] = {
 		"name_label", "name_description", "type", "sharable", "read_only", "other_config",
 		"xenstore_data", "sm_config", "tags", NULL,
 	};
-	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
-	CLEANUP_JSON json *row = row_from(args, fields);
-	uint64_t size = format_round_size(daemon, format,
-					  (uint64_t)smd_json_int(args, "virtual_size", 0));
+	json *row = row_from(c->args, fields);
 
-	if (new_volume_begin(daemon, "VDI.create", sr, format, size, NULL, NULL, &v, err) < 0 ||
-	    write_empty_image(&v, task_ref, err) < 0 || new_volume_publish(&v, err) < 0)
+	set_volume(row, &c->v);
+	return row;
+}
+
+/* All that shows of it, in one transaction with the end of the job and of the operation. */
+static int
+create_show(struct creation *c, json *row, const struct smd_sr_stat *stat, struct smd_error *err)
+{
+	if (db_insert(c->daemon->db, "VDI", c->ref, row, err) < 0 ||
+	    new_volume_committed(&c->v, err) < 0 ||
+	    sr_store_stats(c->daemon, c->sr_ref, stat, err) < 0)
 		return -1;
-	set_volume(row, &v);
-	return commit_new(&v, ref, row, err);
+	op_refresh(c->daemon, "VDI", c->ref);
+	op_set_end(&c->ops);
+	return task_hide(c->daemon->tasks, c->task_ref, err);
+}
+
+static int
+create_commit(struct creation *c, struct smd_error *err)
+{
+	CLEANUP_JSON json *row = create_row(c);
+	struct db *db = c->daemon->db;
+	struct smd_sr_stat stat;
+
+	if (sr_measure(c->sr, &stat, err) < 0 || db_begin(db, DB_DURABLE, err) < 0 ||
+	    db_end(db, create_show(c, row, &stat, err), err) < 0)
+		return -1;
+	op_set_keep(&c->ops);
+	task_hidden(c->daemon->tasks, c->task_ref);
+	return 0;
 }
 
 int
 vdi_make(struct daemon *daemon, const char *task_ref, json *args, char **ret_ref,
 	 struct smd_error *err)
 {
-	struct op_set ops CLEANUP_OPS = { 0 };
-	json *sm_config = smd_json_member(args, "sm_config");
-	CLEANUP_FREE char *format = NULL, *ref = db_new_ref();
-	const char *sr_name = smd_json_str(args, "SR", "");
+	CLEANUP(creation_done) struct creation c = {
+		.daemon = daemon, .task_ref = task_ref, .args = args, .v = NEW_VOLUME_INIT,
+		.sr_ref = smd_json_str(args, "SR", ""), .ref = db_new_ref(),
+	};
 	const char *type = smd_json_str(args, "type", "user");
-	int64_t size = smd_json_int(args, "virtual_size", 0);
-	struct sr *sr;
-	int r;
 
 	if (strcmp(type, "cbt_metadata") == 0)
 		return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS("", type), "%s VDIs are not made by "
 						      "hand", type);
-	op_set_init(&ops, daemon, task_ref);
-	if (op_set_begin(&ops, "SR", sr_name, "vdi_create", err) < 0 ||
-	    sr_use(daemon, sr_name, &sr, err) < 0)
+	op_set_init(&c.ops, daemon, task_ref);
+	if (create_plan(&c, err) < 0 || new_volume_make(&c.v, err) < 0 ||
+	    write_empty_image(&c.v, task_ref, err) < 0 || new_volume_publish(&c.v, err) < 0 ||
+	    create_commit(&c, err) < 0)
 		return -1;
-	r = check_size(size, err);
-	if (r == 0)
-		r = sr_choose_format(daemon, sr_name,
-				     smd_json_str(sm_config, FORMAT_KEY,
-						  smd_json_str(sm_config, "type", "")),
-				     (uint64_t)size, "", &format, err);
-	if (r == 0)
-		r = create_in(daemon, task_ref, sr, args, format, ref, err);
-	sr_release(sr);
-	if (r < 0)
-		return -1;
-	op_refresh(daemon, "VDI", ref);
-	stats(daemon, sr_name);
-	*ret_ref = TAKE_PTR(ref);
+	*ret_ref = TAKE_PTR(c.ref);
 	return 0;
 }
 

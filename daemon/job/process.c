@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/config.h"
+#include "daemon/job/maker.h"
 #include "daemon/sr/sr.h"
 #include "daemon/worker/protocol.h"
 
@@ -221,6 +222,7 @@ warm_main(void *opaque)
 		struct timespec until;
 
 		if (!is_wanted()) {
+			makers_end();
 			drop_warm();
 			pthread_cond_wait(&warm.changed, &warm.lock);
 			continue;
@@ -234,9 +236,18 @@ warm_main(void *opaque)
 		until.tv_sec++;
 		pthread_cond_timedwait(&warm.changed, &warm.lock, &until);
 	}
+	makers_end();
 	drop_warm();
 	pthread_mutex_unlock(&warm.lock);
 	return NULL;
+}
+
+void
+process_warm_used(void)
+{
+	LOCK_SCOPE(&warm.lock);
+
+	warm.used_ms = smd_now_ms();
 }
 
 void
@@ -293,9 +304,12 @@ make_pipes(struct process *process, int theirs[WORKER_FD_FIRST])
 	return 0;
 }
 
-/* As process_start. */
+/* How a process comes to be. */
+enum way { PROGRAM, EITHER, FORK };
+
+/* 1: not so. */
 static int
-start_job(struct daemon *daemon, const int *fds, size_t n_fds, bool warmly, struct process *ret)
+start_job(struct daemon *daemon, const int *fds, size_t n_fds, enum way way, struct process *ret)
 {
 	int theirs[WORKER_FD_FIRST + PROCESS_FDS_MAX] = { -1, -1, -1 };
 	struct process process = { 0, -1, -1, -1 };
@@ -303,14 +317,14 @@ start_job(struct daemon *daemon, const int *fds, size_t n_fds, bool warmly, stru
 
 	memcpy(theirs + WORKER_FD_FIRST, fds, n_fds * sizeof *fds);
 	n_fds += WORKER_FD_FIRST;
-	if (r == 0 && warmly)
+	if (r == 0 && way != PROGRAM)
 		forked = fork_worker(theirs, n_fds, &process.pid);
-	if (r == 0 && forked == 0)
+	if (r == 0 && forked == 0 && way != FORK)
 		r = start_program(daemon, theirs, n_fds, false, &process.pid);
 	errnum = errno;
 	for (size_t i = 0; i < WORKER_FD_FIRST; i++)
 		close_fd(&theirs[i]);
-	if (r == 0 && forked >= 0) {
+	if (r == 0 && forked >= 0 && process.pid > 0) {
 		*ret = process;
 		return 0;
 	}
@@ -318,14 +332,20 @@ start_job(struct daemon *daemon, const int *fds, size_t n_fds, bool warmly, stru
 	close_fd(&process.out);
 	close_fd(&process.errs);
 	errno = errnum;
-	return forked < 0 ? 1 : -1;
+	return r < 0 ? -1 : 1;
 }
 
 int
 process_start(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret)
 {
-	int r = start_job(daemon, fds, n_fds, true, ret);
+	int r = start_job(daemon, fds, n_fds, EITHER, ret);
 
 	/* With other pipes: nobody may read this job's request but its worker. */
-	return r == 1 ? start_job(daemon, fds, n_fds, false, ret) : r;
+	return r == 1 ? start_job(daemon, fds, n_fds, PROGRAM, ret) : r;
+}
+
+int
+process_fork(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret)
+{
+	return start_job(daemon, fds, n_fds, FORK, ret);
 }

@@ -27,6 +27,11 @@ struct process {
  * the caller's. -1: errno. */
 int process_start(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret);
 
+/* The same by the one that forks alone: 1 where it is not there (yet). */
+int process_fork(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret);
+
+/* Its work is being done by one that it forked before: it stays. */
+void process_warm_used(void);
 /* Without them every job starts the program. */
 void process_warm_start(struct daemon *daemon);
 void process_warm_stop(void);

@@ -685,6 +685,15 @@ new_volume_plan(const struct new_volume *v, json **undo)
 }
 
 int
+new_volume_begin_job(struct new_volume *v, const char *kind, struct smd_error *err)
+{
+	CLEANUP_JSON json *undo = NULL;
+
+	new_volume_plan(v, &undo);
+	return job_begin(v->daemon, &(struct job_plan){ kind, undo, NULL, NULL }, &v->job_id, err);
+}
+
+int
 new_volume_make(struct new_volume *v, struct smd_error *err)
 {
 	return sr_get_driver(v->sr)->volume_create(sr_handle(v->sr), v->tmp, 0, &v->fd, err);

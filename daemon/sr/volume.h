@@ -124,6 +124,8 @@ int new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, con
 struct new_volume new_volume_name(struct daemon *daemon, struct sr *sr, const char *format,
 				  uint64_t virtual_size);
 void new_volume_plan(const struct new_volume *v, json **undo);
+/* The plan of a job that makes this volume and no other. */
+int new_volume_begin_job(struct new_volume *v, const char *kind, struct smd_error *err);
 int new_volume_make(struct new_volume *v, struct smd_error *err);
 /* Of a job that is taken up again: with the names it had. */
 struct new_volume new_volume_named(struct daemon *daemon, struct sr *sr, const char *name,

@@ -13,6 +13,9 @@ int bad_request(struct smd_error *err, const char *what);
 int parse_fd(json *obj, int *ret, struct smd_error *err);
 int parse_size(json *obj, const char *key, uint64_t *ret, struct smd_error *err);
 int parse_source(json *obj, struct smd_source *ret, struct smd_error *err);
+/* need_fd: measure has a target without a file. */
+int parse_target(json *obj, bool need_fd, struct smd_target *ret, struct smd_error *err);
+void cleanup_target(struct smd_target *t);
 void parse_copy_options(json *request, struct smd_copy_options *ret);
 /* The answers {"progress":…}, at most ten a second or one for each 2%, and {"begin":…}. */
 int print_progress(void *opaque, uint64_t done, uint64_t total);

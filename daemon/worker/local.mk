@@ -17,6 +17,8 @@ smd_worker_SOURCES = \
 	worker/import.c \
 	worker/internal.h \
 	worker/main.c \
+	worker/make.c \
+	worker/make.h \
 	worker/protocol.h \
 	worker/request.c \
 	worker/request.h \

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "common/image/format.h"
 #include "common/json.h"
@@ -62,6 +63,8 @@ serve(const char *formats, bool loaded, json **ret, struct smd_error *err)
 		return -1;
 	note_walls(request);
 	request_limits(request, &limits);
+	if (limits.receives)
+		prctl(PR_SET_NAME, WORKER_MAKE_NAME);
 	if (sandbox_enter(&limits, err) != 0)
 		return -1;
 	return request_run(request, ret, err);

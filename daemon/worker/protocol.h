@@ -52,6 +52,11 @@
  * Requests ("fd" is a descriptor number the worker was given):
  *   {"op":"formats"}			also "sandbox": which walls this kernel has
  *   {"op":"create",  "target":T}
+ *   {"op":"make",    "fd":N}	many of them: fd, the first of its descriptors, is a socket of
+ *	packets, each a T of less than MAKE_LINE_MAX bytes (no parents, no "fd") with the
+ *	new file's descriptor (SCM_RIGHTS). Each is answered with a line, a result or an error,
+ *	once the image is written: the daemon syncs it. It reads no image, ever, so that
+ *	one process may write many. It ends with the socket
  *   {"op":"info",    "source":S}
  *   {"op":"look",    "images":[{"fd":N,"name":…,"format":…}…]}
  *	info of many, {"images":[its answer or {"error":E}…]}, without the format's own part
@@ -117,5 +122,7 @@
 #define WORKER_FD_FIRST 3
 #define WORKER_READY "ready"
 #define WORKER_FORK_NAME "smd-worker-fork"	/* of such a process, for ps */
+#define WORKER_MAKE_NAME "smd-worker-make"
+#define MAKE_LINE_MAX 4096u
 
 #endif

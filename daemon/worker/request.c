@@ -13,6 +13,7 @@
 #include "common/mem.h"
 #include "daemon/worker/control.h"
 #include "daemon/worker/internal.h"
+#include "daemon/worker/make.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/sandbox.h"
 
@@ -73,7 +74,7 @@ parse_source(json *obj, struct smd_source *ret, struct smd_error *err)
 	return 0;
 }
 
-static void
+void
 cleanup_target(struct smd_target *t)
 {
 	smd_options_free(&t->options);
@@ -95,8 +96,7 @@ parse_parents(json *obj, struct smd_target *ret, struct smd_error *err)
 	return parse_source(parents, ret->parents, err);
 }
 
-/* need_fd: measure has a target without a file. */
-static int
+int
 parse_target(json *obj, bool need_fd, struct smd_target *ret, struct smd_error *err)
 {
 	const struct smd_format *format;
@@ -440,6 +440,7 @@ static const struct {
 } ops[] = {
 	{ "formats", run_formats, false },
 	{ "create", run_create, false },
+	{ "make", run_make, false },
 	{ "info", run_info, false },
 	{ "look", run_look, false },
 	{ "own", run_own, false },
@@ -463,7 +464,6 @@ static const struct {
 
 #define N_OPS (sizeof ops / sizeof *ops)
 #define QUESTION_CPU_SECONDS 60
-#define FILE_SLACK (64ull << 20)	/* over what a format says it needs at most */
 
 static uint64_t
 cpu_seconds(const char *op, uint64_t question)
@@ -529,6 +529,10 @@ request_limits(json *request, struct sandbox_limits *ret)
 	ret->memory = strcmp(op, "import-image") == 0 ? smd_min_u64(memory, IMPORT_MEMORY_MAX)
 						      : memory;
 	ret->file_size = file_size(op, request);
+	ret->receives = strcmp(op, "make") == 0;
+	/* It stays for as long as there is work, and reads nothing that could keep it busy. */
+	if (ret->receives)
+		ret->cpu_seconds = 0;
 }
 
 int

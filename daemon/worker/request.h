@@ -8,6 +8,8 @@
 #include "common/json.h"
 #include "daemon/worker/sandbox.h"
 
+#define FILE_SLACK (64ull << 20)	/* over what a format says that an image needs at most */
+
 /* Carry out a request (daemon/worker/protocol.h), printing its progress. *ret: a
  * new reference, or NULL for an empty result. */
 int request_run(json *request, json **ret, struct smd_error *err);

@@ -23,6 +23,7 @@
 #include <seccomp.h>
 
 #include "common/checked.h"
+#include "daemon/worker/protocol.h"
 #include "daemon/worker/walls.h"
 
 #define SANDBOX_UID 65534	/* nobody, everywhere */
@@ -242,8 +243,18 @@ const struct wall_call wall_calls[] = {
 };
 const size_t n_wall_calls = sizeof wall_calls / sizeof wall_calls[0];
 
+/* Of one that stays: new files, and for each what it may grow to. */
 static int
-seccomp_walls(scmp_filter_ctx ctx)
+seccomp_receiving(scmp_filter_ctx ctx)
+{
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,
+				SCMP_A0(SCMP_CMP_EQ, WORKER_FD_FIRST)) |
+	       seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
+				SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A1(SCMP_CMP_EQ, RLIMIT_FSIZE));
+}
+
+static int
+seccomp_walls(scmp_filter_ctx ctx, bool receives)
 {
 	const uint32_t trap = SCMP_ACT_TRAP;
 	int rc = 0;
@@ -257,6 +268,9 @@ seccomp_walls(scmp_filter_ctx ctx)
 		else if (nr == SCMP_SYS(tgkill))
 			rc |= seccomp_rule_add(ctx, trap, nr, 1,
 					       SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
+		else if (nr == SCMP_SYS(recvmsg) && receives)
+			rc |= seccomp_rule_add(ctx, trap, nr, 1,
+					       SCMP_A0(SCMP_CMP_NE, WORKER_FD_FIRST));
 		else if (nr >= 0)	/* this architecture has it */
 			rc |= seccomp_rule_add(ctx, trap, nr, 0);
 	}
@@ -264,7 +278,7 @@ seccomp_walls(scmp_filter_ctx ctx)
 }
 
 static int
-sandbox_seccomp(struct smd_error *err)
+sandbox_seccomp(bool receives, struct smd_error *err)
 {
 	scmp_filter_ctx ctx;
 	int rc = 0;
@@ -277,7 +291,9 @@ sandbox_seccomp(struct smd_error *err)
 	for (size_t i = 0; i < sizeof sandbox_calls / sizeof *sandbox_calls; i++)
 		rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, sandbox_calls[i], 0);
 	rc |= seccomp_arguments(ctx);
-	rc |= seccomp_walls(ctx);
+	if (receives)
+		rc |= seccomp_receiving(ctx);
+	rc |= seccomp_walls(ctx, receives);
 	if (rc == 0)
 		rc = seccomp_load(ctx);
 	seccomp_release(ctx);
@@ -318,5 +334,5 @@ sandbox_enter(const struct sandbox_limits *limits, struct smd_error *err)
 	if (sandbox_limit_all(limits, err) != 0 || sandbox_landlock(err) != 0)
 		return -1;
 	walls_tell(limits, SANDBOX_SANITIZED);
-	return sandbox_seccomp(err);
+	return sandbox_seccomp(limits->receives, err);
 }

@@ -18,6 +18,7 @@ struct sandbox_limits {
 	uint64_t memory;	/* bytes of address space, up to SANDBOX_MEMORY_MAX */
 	uint64_t cpu_seconds;	/* of processor time; 0: no limit */
 	uint64_t file_size;	/* no file grows past it; UINT64_MAX: no limit */
+	bool receives;		/* descriptors, from its first one (WORKER_FD_FIRST) */
 };
 
 /* Which this kernel has: the version of Landlock, 0: none; and whether calls are filtered.
