@@ -15,6 +15,7 @@
  * History of the ABI
  *   1  (0.1)  first release
  *   1  (0.1)  appended: usage, taken
+ *   1  (0.1)  appended: parents
  * Members are appended, never reordered or removed; the loader copies the
  * smaller of the two struct sizes over zeroes. SMD_FORMAT_ABI changes only when
  * an old module could no longer be served.
@@ -210,7 +211,9 @@ struct smd_image_info {
 /* ---- Where the guest's bytes lie -------------------------------------------- */
 
 enum smd_extent_kind {
-	SMD_EXTENT_DATA,	/* at host_offset of this image's io */
+	SMD_EXTENT_DATA,	/* at host_offset of this image's io, all of it inside the store:
+				 * past the end of a file cut short a module says ZERO, or
+				 * refuses the image */
 	SMD_EXTENT_ZERO,	/* reads as zeroes, whatever a parent says */
 	SMD_EXTENT_PARENT,	/* not here: ask the parent; zeroes without one or past its end */
 	SMD_EXTENT_ENCODED,	/* compressed: ask read_encoded. Whole alloc_units, or the
@@ -233,7 +236,8 @@ typedef int smd_extent_fn(void *opaque, const struct smd_extent *extent, struct 
 enum smd_place_kind {
 	SMD_PLACE_IN_PLACE,	/* valid data of this range is there: any sector may be overwritten */
 	SMD_PLACE_FRESH,	/* new space, contents undefined: every byte must be written */
-	SMD_PLACE_FRESH_ZEROED,	/* new space that reads as zeroes: zeroes need not be written */
+	SMD_PLACE_FRESH_ZEROED,	/* new space that reads as zeroes: zeroes need not be written.
+				 * The module has grown the store to hold it */
 };
 
 struct smd_place {
@@ -253,14 +257,18 @@ struct smd_option {
 	const char *name;		/* qemu-img's spelling where it has one */
 	enum smd_option_type type;
 	const char *dflt;		/* as text */
-	const char *values;		/* ENUM: "a|b|c"; SIZE and INT: "min..max" or NULL */
+	const char *values;		/* ENUM: "a|b|c"; SIZE and INT: "min..max", plain numbers,
+					 * or NULL */
 	const char *doc;
 };
 
 struct smd_create {
-	uint64_t virtual_size;
+	uint64_t virtual_size;		/* a multiple of size_unit; may be 0: BAD_SIZE where that
+					 * makes no image */
 	/* n_options pairs of names and values, checked by the host against
-	 * smd_format.options (type, range); absent ones mean the default. */
+	 * smd_format.options (type, range), sizes as plain numbers of bytes; absent
+	 * ones mean the default. A rule that spans options, or "a power of two", is
+	 * the module's to check. */
 	size_t n_options;
 	const char *const *option_names;
 	const char *const *option_values;
@@ -391,8 +399,9 @@ struct smd_format {
 	int (*probe)(const uint8_t *head, size_t head_len, const uint8_t *tail, size_t tail_len,
 		     uint64_t size);
 
-	/* Write a new image over io (empty where it can grow). On return it is
-	 * written, not flushed. CAP_CREATE. Errors: SIZE_LIMIT, BAD_SIZE, IO. */
+	/* Write a new image over io (empty where it can grow; else with anything in
+	 * it, but for both its ends, which are zeroes). On return it is written, not
+	 * flushed. The host calls it with a parent only with CAP_PARENT. CAP_CREATE. Errors: SIZE_LIMIT, BAD_SIZE, IO. */
 	int (*create)(struct smd_io *io, const struct smd_create *params, struct smd_error *err);
 
 	/* File bytes that an image made with params needs when data_size bytes in
@@ -407,6 +416,7 @@ struct smd_format {
 	/* Free the image. Unflushed changes may be lost: call flush first. */
 	void (*close)(void *img);
 
+	/* Fill *ret, which the host has zeroed. */
 	int (*info)(void *img, struct smd_image_info *ret, struct smd_error *err);
 
 	/* Describe [offset, offset + count) of the guest's view through add(), in
@@ -443,8 +453,9 @@ struct smd_format {
 	int (*commit)(void *img, void *res, struct smd_error *err);
 	void (*abandon)(void *img, void *res);
 
-	/* Make whole write_units of the range read as zeroes without data. Returns
-	 * 0 done, 1 "write zeroes yourself" (the format has no way here), -1. */
+	/* Make whole write_units of the range read as zeroes without data; the last
+	 * may be cut where the disk ends. Returns 0 done, 1 "write zeroes yourself"
+	 * (the format has no way here), -1. A count of 0 asks which of the two. */
 	int (*zero)(void *img, uint64_t offset, uint64_t count, uint32_t flags,
 		    struct smd_error *err);
 
@@ -511,6 +522,10 @@ struct smd_format {
 		     struct smd_error *err);
 	int (*taken)(const struct smd_create *params, const struct smd_usage *usage,
 		     struct smd_taken *ret, struct smd_error *err);
+
+	/* The formats besides its own on which its images can lie, ended by a NULL
+	 * name: those whose name they can record. NULL: any. CAP_PARENT. */
+	const char *const *parents;
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

@@ -275,7 +275,7 @@ run(const struct smd_format *f, const char *dir)
 			continue;
 		converts(f, store, *g, disk);
 		/* Chains are of one format, but for a base that can have no parent. */
-		if (!CANNOT(*g, PARENT) && (*g == f || CANNOT(f, PARENT)))
+		if (smd_format_lies_on(*g, f) && (*g == f || CANNOT(f, PARENT)))
 			overlays(*g, f, store, disk);
 	}
 	bytes = smd_io_memory_bytes(store);

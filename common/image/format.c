@@ -357,6 +357,20 @@ smd_format_find(const char *name)
 	return NULL;
 }
 
+bool
+smd_format_lies_on(const struct smd_format *format, const struct smd_format *parent)
+{
+	if (!(format->caps & SMD_CAP_PARENT))
+		return false;
+	if (format == parent || !format->parents)
+		return true;
+	for (const char *const *name = format->parents; *name; name++) {
+		if (strcmp(*name, parent->name) == 0)
+			return true;
+	}
+	return false;
+}
+
 const char *
 smd_format_elsewhere(const struct smd_format *format)
 {
@@ -381,8 +395,9 @@ smd_format_get(const char *name, const struct smd_format **ret, struct smd_error
 		loaded = longer;
 	}
 	return smd_fail_FORMAT_UNKNOWN(err, name, loaded,
-			"no module for the format \"%s\" is loaded; there are: %s", name,
-			loaded ? loaded : "none");
+			"no module for the format \"%s\" is loaded; there are: %s%s%.*s", name,
+			loaded ? loaded : "none", refused ? "; left out: " : "",
+			refused ? (int)strlen(refused) - 1 : 0, refused ? refused : "");
 }
 
 const struct smd_format *const *

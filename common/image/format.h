@@ -22,6 +22,9 @@ int smd_formats_add(const struct smd_format *format, struct smd_error *err);
 /* By name or alias; NULL: not loaded. */
 const struct smd_format *smd_format_find(const char *name);
 
+/* Whether images of the format can lie on one of the parent's. */
+bool smd_format_lies_on(const struct smd_format *format, const struct smd_format *parent);
+
 /* Its name as other programs spell it in images that name a parent ("vpc"). */
 const char *smd_format_elsewhere(const struct smd_format *format);
 

@@ -10,7 +10,6 @@
 #include "common/uuid.h"
 
 #define CHECK_FINDINGS_MAX 1000		/* reported one by one; the counts are exact */
-#define CHECK_NO_CHECKER 63		/* qemu-img's exit status */
 
 /* ---- info ---------------------------------------------------------------------------- */
 
@@ -228,7 +227,7 @@ smd_op_check(int fd, const char *name, const char *format_name, uint32_t repair,
 			rc = format->check(io, repair, findings_add, &f, &check, err);
 	}
 	if (rc == 0) {
-		*ret_exit = format->caps & SMD_CAP_CHECK ? check_exit(&f) : CHECK_NO_CHECKER;
+		*ret_exit = format->caps & SMD_CAP_CHECK ? check_exit(&f) : SMD_CHECK_NO_CHECKER;
 		*ret = check_object(io, format, &check, &f);
 	}
 	json_object_put(f.list);
@@ -405,6 +404,18 @@ options_array(const struct smd_option *options)
 	return list;
 }
 
+static json *
+lies_on_array(const struct smd_format *format)
+{
+	json *list = json_object_new_array();
+
+	for (const struct smd_format *const *f = smd_formats(); *f; f++) {
+		if (smd_format_lies_on(format, *f))
+			json_object_array_add(list, json_object_new_string((*f)->name));
+	}
+	return list;
+}
+
 json *
 smd_op_formats(void)
 {
@@ -420,6 +431,7 @@ smd_op_formats(void)
 		smd_json_set_int(entry, "max-virtual-size", (int64_t)(*f)->max_virtual_size);
 		smd_json_set_int(entry, "size-unit", (int64_t)(*f)->size_unit);
 		smd_json_set_bool(entry, "needs-grow", (*f)->caps & SMD_CAP_NEEDS_GROW);
+		smd_json_set(entry, "lies-on", lies_on_array(*f));
 		smd_json_set(entry, "options", options_array((*f)->options));
 		json_object_array_add(list, entry);
 	}

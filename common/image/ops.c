@@ -164,6 +164,25 @@ signatures_wipe(struct smd_io *io, struct smd_error *err)
 	return io->ops->zero(io, io->size - count, count, err);
 }
 
+static int
+parent_check(const struct smd_target *target, const struct smd_format *format,
+	     struct smd_error *err)
+{
+	const struct smd_format *parent = target->parent_format ?
+		smd_format_find(target->parent_format) : NULL;
+
+	if (!target->parent_name)
+		return 0;
+	if (!(format->caps & SMD_CAP_PARENT))
+		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, target->name,
+				      "%s has no parents", format->name);
+	if (parent && !smd_format_lies_on(format, parent))
+		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, target->name,
+				      "a %s image cannot lie on one in %s", format->name,
+				      parent->name);
+	return 0;
+}
+
 /* Write an empty image over the target's file, which *ret_io then serves. */
 int
 ops_target_create(struct smd_target *target, const struct smd_format **ret_format,
@@ -178,7 +197,7 @@ ops_target_create(struct smd_target *target, const struct smd_format **ret_forma
 	if (!(format->caps & SMD_CAP_CREATE))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, target->name,
 				      "the module of %s makes no images", format->name);
-	if (smd_target_round(target, err) != 0 ||
+	if (parent_check(target, format, err) != 0 || smd_target_round(target, err) != 0 ||
 	    smd_io_file(target->fd, target->name, SMD_IO_WRITABLE, &io, err) != 0)
 		return -1;
 	target->fd = -1;

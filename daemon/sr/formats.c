@@ -373,7 +373,8 @@ sr_choose_overlay_format(struct daemon *daemon, const char *sr_ref, const char *
 		struct smd_error unfit CLEANUP_ERROR = SMD_ERROR_INIT;
 		const char *name = json_object_get_string(json_object_array_get_idx(names, i));
 
-		if (!storage_format_can(daemon, name, "parent"))
+		if (!smd_json_has_str(smd_json_member(storage_format(daemon, name), "lies-on"),
+				      parent_format))
 			continue;
 		any = true;
 		smd_error_clear(err);

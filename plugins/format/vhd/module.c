@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "plugins/format/vhd/vhd.h"
 
+/* A null uuid says raw, any other a VHD: no other format has a way to be told. */
+static const char *const vhd_parents[] = { "raw", NULL };
+
 static const struct smd_format vhd_format = {
 	.name = "vhd",
 	.alias = "vpc",
@@ -30,6 +33,7 @@ static const struct smd_format vhd_format = {
 	.set_hidden = vhd_set_hidden,
 	.check = vhd_check,
 	.stream = vhd_stream,
+	.parents = vhd_parents,
 };
 
 SMD_REGISTER_FORMAT(vhd_format)
