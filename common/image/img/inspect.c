@@ -107,6 +107,8 @@ img_check(struct img_options *o, struct smd_error *err)
 		return -1;
 	if (o->json)
 		img_print_json(result);
+	else if (verdict == SMD_CHECK_NO_CHECKER)
+		fprintf(stderr, "smd-img: %s: %s images cannot be checked\n", o->args[0], format);
 	else if (!o->quiet)
 		print_check(result);
 	return verdict;

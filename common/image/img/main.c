@@ -106,7 +106,7 @@ usage(FILE *to)
 	      "  --json           the same as --output=json\n"
 	      "  --marks FILE     convert: note there how far it is; run again, it goes on from there\n"
 	      "  --output FORM    human or json\n"
-	      "  --plugin-dir DIR find format modules here (separated by colons)\n"
+	      "  --plugin-dir DIR find format modules here first (separated by colons)\n"
 	      "  --rate BYTES     copy at most so much a second\n"
 	      "  --shrink         a smaller size is meant: what is past it is lost\n"
 	      "  --size SIZE      measure an empty disk of this size\n"
@@ -234,14 +234,20 @@ static int
 run_verb(const struct img_verb *verb, struct img_options *o, const char *plugins,
 	 struct smd_error *err)
 {
+	const char *standard = getenv("SMD_PLUGIN_PATH");
+
 	if (o->n_args < verb->min_args || o->n_args > verb->max_args) {
 		fprintf(stderr, "Usage: smd-img %s %s\n", verb->name, verb->usage);
 		return 1;
 	}
-	if (!plugins)
-		plugins = getenv("SMD_PLUGIN_PATH");
-	if (smd_formats_load(plugins ? plugins : SMD_FORMATDIR, err) != 0)
+	/* A module that is tried comes first, beside those that are there. */
+	if (plugins && smd_formats_load(plugins, err) != 0)
 		return -1;
+	if (smd_formats_load(standard ? standard : SMD_FORMATDIR, err) != 0) {
+		if (!plugins)
+			return -1;
+		smd_error_clear(err);
+	}
 	return verb->run(o, err);
 }
 
