@@ -55,6 +55,11 @@ struct plan {
 	uint64_t unit;			/* items begin and end on it */
 	uint64_t chunk;			/* and never cross a multiple of this one */
 	uint64_t limit;			/* items end here at the latest */
+	/* Extents are shared with an image that has a place for all of the disk: what lies
+	 * together is an item, holes or not. They are looked for only where nothing else
+	 * says what is empty, in a store that is the disk: to look costs as much as to
+	 * share them. */
+	bool whole;
 	uint64_t total, n_total;	/* bytes and runs of data on the whole disk */
 	uint64_t zeroes;		/* bytes of a delta's runs of zeroes, not in total */
 	uint64_t in_place;		/* of total: those that lie in whole pages of their store */
@@ -78,6 +83,14 @@ static inline bool
 plan_is_delta(const struct plan *plan)
 {
 	return plan->upper > 0 || plan->base;
+}
+
+/* Whether both lie in one store as far apart as on the disk, with holes between them. */
+static inline bool
+runs_join(const struct smd_run *a, const struct smd_run *b)
+{
+	return b->past_hole && a->kind == SMD_EXTENT_DATA && b->kind == SMD_EXTENT_DATA &&
+	       a->io == b->io && b->host_offset - a->host_offset == b->offset - a->offset;
 }
 
 /* Read all extents once, for the totals. unit and chunk are powers of two. */

@@ -128,6 +128,8 @@ plan_add(void *opaque, const struct smd_run *run, struct smd_error *err)
 {
 	struct plan *plan = opaque;
 
+	if (plan->whole && run->host_offset != run->offset)
+		return plan_add_part(plan, run, err);
 	return plan_split_holes(&plan->holes, run, plan_add_part, plan, err);
 }
 
@@ -245,6 +247,13 @@ run_is_zeroes(const struct plan *plan, const struct smd_run *run)
 	       (run->count >= plan->unit || run->offset + run->count >= plan->limit);
 }
 
+static bool
+item_joins(const struct plan *plan, const struct plan_item *item, const struct smd_run *run)
+{
+	return plan->whole && item->n_pieces > 0 &&
+	       runs_join(&item->pieces[item->n_pieces - 1], run);
+}
+
 /* Gather runs that follow each other closely into an item that begins with run. */
 static int
 item_fill(struct plan *plan, struct smd_run *run, struct plan_item *item, uint64_t *ret_end,
@@ -253,8 +262,8 @@ item_fill(struct plan *plan, struct smd_run *run, struct plan_item *item, uint64
 	uint64_t stop = smd_round_down_u64(item->offset, plan->chunk) + plan->chunk;
 	uint64_t end = item->offset;
 
-	while (run && run->offset < stop && smd_round_down_u64(run->offset, plan->unit) <= end &&
-	       !run_is_zeroes(plan, run)) {
+	while (run && run->offset < stop && !run_is_zeroes(plan, run) &&
+	       (smd_round_down_u64(run->offset, plan->unit) <= end || item_joins(plan, item, run))) {
 		end = smd_min_u64(run->offset + run->count, stop);
 		end = (end + plan->unit - 1) & ~(plan->unit - 1);
 		plan_take(plan, run, stop, item);

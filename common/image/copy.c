@@ -504,14 +504,6 @@ share_by_copy(struct worker *w, const struct smd_place *p, uint64_t from, uint64
 	return 0;
 }
 
-/* Whether both lie in one store as far apart as on the disk, with holes between them. */
-static bool
-share_joins(const struct smd_run *a, const struct smd_run *b)
-{
-	return b->past_hole && a->kind == SMD_EXTENT_DATA && b->kind == SMD_EXTENT_DATA &&
-	       a->io == b->io && b->host_offset - a->host_offset == b->offset - a->offset;
-}
-
 /* An item's pieces from first to last: what is shared in one call, which costs as much as
  * copying many pages does, with the holes between them. */
 struct share {
@@ -526,7 +518,7 @@ share_take(const struct worker *w, size_t first)
 	struct share s = { first, first, item->pieces[first] };
 
 	while (!w->copy->delta && s.last + 1 < item->n_pieces &&
-	       share_joins(&s.run, &item->pieces[s.last + 1])) {
+	       runs_join(&s.run, &item->pieces[s.last + 1])) {
 		const struct smd_run *next = &item->pieces[++s.last];
 
 		s.run.count = next->offset + next->count - s.run.offset;
@@ -793,6 +785,15 @@ copy_chunk(const struct copy *c, uint64_t unit)
 }
 
 static int
+run_has_place(void *opaque, const struct smd_run *run, struct smd_error *err)
+{
+	(void)err;
+	if (run->kind != SMD_EXTENT_DATA)
+		*(bool *)opaque = false;
+	return 0;
+}
+
+static int
 copy_plan(struct copy *c, struct smd_error *err)
 {
 	uint64_t unit = smd_max_u64(chain_leaf(c->dst)->info.alloc_unit, c->dst->unit);
@@ -810,7 +811,10 @@ copy_plan(struct copy *c, struct smd_error *err)
 		unit = smd_max_u64(unit, SMD_DIGEST_PAGE);
 	c->plan.upper = c->options->upper;
 	c->plan.base = c->options->base;
-	if (plan_init_delta(&c->plan, c->src, unit, copy_chunk(c, unit), smd_chain_size(c->dst),
+	c->plan.whole = c->share_block && !c->delta;
+	if ((c->plan.whole && smd_chain_extents(c->dst, 0, smd_chain_size(c->dst), run_has_place,
+						&c->plan.whole, err) < 0) ||
+	    plan_init_delta(&c->plan, c->src, unit, copy_chunk(c, unit), smd_chain_size(c->dst),
 			    err) < 0)
 		return -1;
 	/* An image whose data lies across pages, as others' VHDs do, is copied. */

@@ -77,11 +77,15 @@ class Data:
         return mount
 
     def get_on(self, fs, name):
-        """The path of an image on such a file system, which shares with none there, with
-        the holes that it has (xfs fills some that cp makes with zeroes)."""
+        """The path of an image that was brought to such a file system, and shares with none
+        there: a raw one with its holes, some of which xfs fills when cp makes them."""
         path = os.path.join(self.mount(fs), name)
         if not os.path.exists(path):
-            run("qemu-img", "convert", "-f", "raw", "-O", "raw", self.get(name), path + ".part")
+            if name.endswith(".raw"):
+                run("qemu-img", "convert", "-f", "raw", "-O", "raw", self.get(name),
+                    path + ".part")
+            else:
+                run("cp", "--reflink=never", self.get(name), path + ".part")
             os.rename(path + ".part", path)
         return path
 
