@@ -31,6 +31,8 @@ librpc_la_SOURCES = \
 	rpc/tls.h \
 	rpc/wire.c \
 	rpc/wire.h \
+	rpc/xml-planes.c \
+	rpc/xml-planes.h \
 	rpc/xml-print.c \
 	rpc/xml-print.h \
 	rpc/xml-scan.c \

@@ -221,6 +221,37 @@ test_xml_serve(void **state)
 }
 
 static void
+same_text(const char *xml, const char *text)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	char *body = smd_asprintf("<methodCall><methodName>m</methodName><params><param><value>"
+				  "<string>%s</string></value></param></params></methodCall>", xml);
+	char *name = NULL;
+	json *params = NULL;
+
+	assert_int_equal(xmlrpc_parse(body, strlen(body), &name, &params, &err), 0);
+	assert_string_equal(json_object_get_string(json_object_array_get_idx(params, 0)), text);
+	json_object_put(params);
+	free(name);
+	free(body);
+}
+
+/* Past U+FFFF, and those of the private use area that stand for them meanwhile. */
+static void
+test_all_planes(void **state)
+{
+	(void)state;
+	same_text("a\xf0\x9f\x98\x80z", "a\xf0\x9f\x98\x80z");
+	same_text("&#128512;&#x1F600;&#65;&amp;#128512;", "\xf0\x9f\x98\x80\xf0\x9f\x98\x80"
+		  "A&#128512;");
+	same_text("<![CDATA[&#128512;\xf4\x8f\xbf\xbf]]>&#x10000;", "&#128512;\xf4\x8f\xbf\xbf"
+		  "\xf0\x90\x80\x80");
+	same_text("\xee\x80\x80\xee\x90\x80\xee\xa0\x80&#xe800;\xee\xa0\x81",
+		  "\xee\x80\x80\xee\x90\x80\xee\xa0\x80\xee\xa0\x80\xee\xa0\x81");
+	same_text("\xe2\x82\xac\xc3\xa4\xef\xbf\xbd", "\xe2\x82\xac\xc3\xa4\xef\xbf\xbd");
+}
+
+static void
 test_bad_utf8(void **state)
 {
 	(void)state;
@@ -391,7 +422,7 @@ main(void)
 		cmocka_unit_test(test_xml_values), cmocka_unit_test(test_xml_refused),
 		cmocka_unit_test(test_xml_depth), cmocka_unit_test(test_xml_cut),
 		cmocka_unit_test(test_xml_out), cmocka_unit_test(test_xml_serve),
-		cmocka_unit_test(test_bad_utf8), cmocka_unit_test(test_json_serve),
+		cmocka_unit_test(test_all_planes), cmocka_unit_test(test_bad_utf8), cmocka_unit_test(test_json_serve),
 		cmocka_unit_test(test_json_refused), cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_rows_break),
 	};

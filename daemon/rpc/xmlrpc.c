@@ -11,6 +11,7 @@
 #include "daemon/rpc/record.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/wire.h"
+#include "daemon/rpc/xml-planes.h"
 #include "daemon/rpc/xml-print.h"
 #include "daemon/rpc/xml-scan.h"
 
@@ -39,7 +40,7 @@ json_from_string(xmlrpc_env *env, xmlrpc_value *value)
 	xmlrpc_read_string_lp(env, value, &len, &text);
 	if (env->fault_occurred)
 		return NULL;
-	j = json_object_new_string_len(text, (int)len);
+	j = json_object_new_string_len(text, (int)xml_planes_show((char *)text, len));
 	free((void *)text);
 	return j;
 }
@@ -131,7 +132,7 @@ int
 xmlrpc_parse(const char *body, size_t len, char **ret_name, json **ret_params,
 	     struct smd_error *err)
 {
-	CLEANUP_FREE char *scanned = NULL;
+	CLEANUP_FREE char *scanned = NULL, *hidden = NULL;
 	CLEANUP_FREE char *name = NULL;
 	CLEANUP_JSON json *params = NULL;
 	CLEANUP(cleanup_value) xmlrpc_value *values = NULL;
@@ -142,7 +143,8 @@ xmlrpc_parse(const char *body, size_t len, char **ret_name, json **ret_params,
 	xmlrpc_env_init(&env);
 	if (xml_scan(body, len, &scanned, &scanned_len, err) < 0)
 		return -1;
-	xmlrpc_parse_call(&env, scanned, scanned_len, &method, &values);
+	hidden = xml_planes_hide(scanned, scanned_len, &scanned_len);
+	xmlrpc_parse_call(&env, hidden ? hidden : scanned, scanned_len, &method, &values);
 	if (!env.fault_occurred) {
 		name = (char *)method;
 		params = json_from_array(&env, values);
