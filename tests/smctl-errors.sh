@@ -23,9 +23,11 @@ expect_fail smctl vdi-pool-migrate uuid="$vdi" sr-uuid="$sr" dest-img-format=zip
 [[ $output == "The operation cannot be done on this kind of VDI.
 vdi: Image format zip is not supported by $sr
 message: "*"it supports: "* ]] || fail "a format that is none: $output"
+refused "No VDI has the uuid or the name \"nobody\"" vdi-destroy uuid=nobody
 refused "No object has this uuid.
 type: VDI
-uuid: nobody" vdi-destroy uuid=nobody
+uuid: $sr" vdi-destroy uuid="$sr"
+refused "virtual-size: \"9999999TiB\" is too large" vdi-create sr-uuid="$sr" virtual-size=9999999TiB
 refused "Unknown command: vdi-frob
 For the commands there are, run: smctl help" vdi-frob
 refused "Required parameter not found: sr-uuid" vdi-create name-label=x virtual-size=1MiB

@@ -35,6 +35,7 @@ last=$(smctl sm-list type=file params=all | sed '/^$/d' | tail -n 1)
 expect_eq "$(smctl vdi-list --minimal)" "$vdi" "--minimal"
 expect_eq "$(smctl vdi-list params=name-label --minimal)" 'a\,b' "--minimal escapes"
 expect_eq "$(smctl vdi-list sr-uuid="$big" --minimal)" "" "a filter that nothing matches"
+expect_eq "$(smctl vdi-list sr-uuid=fast --minimal)" "$vdi" "a filter by the name of what is referred to"
 expect_eq "$(smctl vdi-list sr-name-label=fast virtual-size=10485760 --minimal)" "$vdi" "two filters"
 expect_eq "$(smctl vdi-list sm-config:image-format=vhd --minimal)" "$vdi" "a filter by a map's key"
 expect_eq "$(smctl vdi-list sm-config:image-format=raw --minimal)" "" "a map's key of another value"

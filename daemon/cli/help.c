@@ -43,12 +43,16 @@ help_one_line(void *opaque, const struct command *c)
 {
 	struct listing *l = opaque;
 	const char *cls = c->cls ? describe_name(c->cls) : "smctl";
+	const char *doc, *end;
 
 	if (strcmp(cls, l->last_class) != 0)
 		fprintf(l->out, "\n%s%s%s\n", cls, c->cls ? ": " : "",
 			c->cls ? smd_json_str(c->cls, "doc", "") : "");
 	l->last_class = cls;
-	fprintf(l->out, "  %-24s %s\n", c->name, command_doc(c));
+	/* Its first sentence: help COMMAND has the rest. */
+	doc = command_doc(c);
+	end = strstr(doc, ". ");
+	fprintf(l->out, "  %-24s %.*s\n", c->name, end ? (int)(end - doc) + 1 : (int)strlen(doc), doc);
 }
 
 void

@@ -75,6 +75,17 @@ set_contains(struct cli *cli, const struct column *c, json *record, const char *
 	return false;
 }
 
+/* An object a field refers to is as well named by its name, as elsewhere. */
+static bool
+names_object(struct cli *cli, const struct column *c, json *record, const char *text)
+{
+	json *type = smd_json_member(c->field, "type");
+	const char *ref = smd_json_str(record, describe_name(c->field), "");
+
+	return strcmp(describe_kind(type), "ref") == 0 &&
+	       strcmp(names_label(cli->names, describe_name(type), ref), text) == 0;
+}
+
 static bool
 filter_matches(struct cli *cli, struct columns *columns, json *record, const struct word *w)
 {
@@ -96,7 +107,7 @@ filter_matches(struct cli *cli, struct columns *columns, json *record, const str
 	} else {
 		text = column_text(c, record, cli->names);
 	}
-	return strcmp(text, w->value) == 0;
+	return strcmp(text, w->value) == 0 || (!sub && names_object(cli, c, record, w->value));
 }
 
 bool

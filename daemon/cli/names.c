@@ -121,7 +121,12 @@ names_resolve(struct names *names, const char *cls, const char *text, char **ret
 		if (err->code)
 			return -1;
 	}
-	return server_call_str(names->server, method, server_strings(text, NULL), ret_ref, err);
+	if (server_call_str(names->server, method, server_strings(text, NULL), ret_ref, err) == 0)
+		return 0;
+	if (smd_uuid_ok(text) || !smd_error_is(err, SMD_E_UUID_INVALID))
+		return -1;
+	smd_error_clear(err);
+	return cli_fail(err, "No %s has the uuid or the name \"%s\"", cls, text);
 }
 
 char *

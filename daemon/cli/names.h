@@ -31,7 +31,7 @@ json *names_record(struct names *names, const char *cls, const char *ref);
 json *names_records(struct names *names, const char *cls);
 
 /* What a person typed (a uuid, a reference, a name only one object has) to a
- * reference; the caller frees. Errors: UUID_INVALID as the server's. */
+ * reference; the caller frees. Errors: UUID_INVALID as the server's, of what is a uuid. */
 int names_resolve(struct names *names, const char *cls, const char *text, char **ret_ref,
 		  struct smd_error *err);
 

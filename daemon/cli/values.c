@@ -24,11 +24,12 @@ value_parse_int(const char *word, const char *text, int64_t *ret, struct smd_err
 	n = strtoll(text, &end, 10);
 	if (end != text && errno == 0 && !isspace((unsigned char)text[0])) {
 		for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-			if (strcmp(end, units[i].name) == 0 &&
-			    n <= INT64_MAX >> units[i].shift && n >= -(INT64_MAX >> units[i].shift)) {
-				*ret = n * (INT64_C(1) << units[i].shift);
-				return 0;
-			}
+			if (strcmp(end, units[i].name) != 0)
+				continue;
+			if (n > INT64_MAX >> units[i].shift || n < -(INT64_MAX >> units[i].shift))
+				return cli_fail(err, "%s: \"%s\" is too large", word, text);
+			*ret = n * (INT64_C(1) << units[i].shift);
+			return 0;
 		}
 	}
 	return cli_fail(err, "%s: \"%s\" is no number (a suffix may be KiB, MiB, GiB or TiB)", word,
