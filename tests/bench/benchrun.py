@@ -77,6 +77,19 @@ class Result:
         self.size = sizes[1] / sizes[0] if sizes and sizes[0] else None
 
 
+class Ratios:
+    """The same of seconds alone: pairs of the peer's and ours."""
+
+    cpu = synced = peak = written = size = None
+
+    def __init__(self, pairs):
+        walls = sorted(ours / peer for peer, ours in pairs)
+        self.wall = statistics.median(walls)
+        self.lowest, self.highest = walls[0], walls[-1]
+        self.peer_seconds = statistics.median(peer for peer, _ in pairs)
+        self.our_seconds = statistics.median(ours for _, ours in pairs)
+
+
 def allocated(path):
     return os.stat(path).st_blocks * 512
 
