@@ -142,6 +142,14 @@ with Smd() as smd:
     expect_eq(sorted(orphans), ["a disk.raw", "junk.vhd", "readme.txt"], "orphans")
     assert "BAD_COOKIE" in orphans["junk.vhd"] and "txt" in orphans["readme.txt"], orphans
 
+    # What was copied from another SR by hand.
+    theirs = smd.make_vdi(smd.make_sr("elsewhere"), MIB, "vhd")
+    shutil.copy(smd.vdi_file(theirs), smd.sr_path(sr))
+    name = os.path.basename(smd.vdi_file(theirs))
+    smd.call("SR.scan", sr)
+    assert "known already" in smd.call("SR.get_orphans", sr)[name], smd.call("SR.get_orphans", sr)
+    os.unlink(os.path.join(smd.sr_path(sr), name))
+
     # A VHD that cannot be read may lie on the hidden one: that is not given up yet.
     expect_eq(vdis[hidden]["managed"], True, "managed while in doubt")
     os.unlink(in_sr(broken))

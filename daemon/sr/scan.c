@@ -435,6 +435,18 @@ orphan(struct scan *scan, const struct image *image, const char *why)
 /* XenServer's collector sets a leaf aside under such a name while it merges it. */
 #define LEFT_BY_SM "OLD_"
 
+#define KNOWN_ALREADY "its VDI is known already, with another volume"
+
+/* Such as a copy made by hand. */
+static bool
+is_known(struct scan *scan, const char *uuid)
+{
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *ref = NULL;
+
+	return db_by_uuid(scan->db, "VDI", uuid, &ref, &none) == 0;
+}
+
 /* A disk that nobody knows is either a VDI from now on or an orphan. A uuid and a
  * format for a name make a VDI of anything; other names want an image that is one. */
 static void
@@ -460,6 +472,8 @@ judge(struct scan *scan, const struct image *image)
 		       "it is missing");
 	else if (image->parent && node_of(scan, image->parent)->at_work)
 		node_of(scan, image)->left_out = true;
+	else if (named && !recorded && is_known(scan, uuid.text))
+		orphan(scan, image, KNOWN_ALREADY);
 }
 
 /* Its record's names, or those its volume suggests. */
@@ -546,7 +560,7 @@ introduce(struct scan *scan, const struct image *image, json *row, struct smd_er
 
 	if (volume_introduce(scan->sr->daemon, scan->sr, ref, row, &known) < 0) {
 		if (smd_error_is(&known, SMD_E_UUID_INVALID))
-			orphan(scan, image, "its VDI is known already, with another volume");
+			orphan(scan, image, KNOWN_ALREADY);
 		else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {
 			smd_error_move(err, &known);
 			return -1;
