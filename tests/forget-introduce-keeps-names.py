@@ -42,6 +42,6 @@ with Smd() as smd:
         expect_eq(record["uuid"], vdi_uuid, "uuid")
         expect_eq(record["name_description"], "it has a <description>", "description")
         expect_eq(record["tags"], ["a tag"], "tags")
-        expect_eq(record["other_config"], {"key": "value"}, "other_config")
+        expect_eq(record["other_config"]["key"], "value", "other_config")
         expect_eq(record["virtual_size"], str(3 * MIB), "size")
         expect_eq(record["sm_config"]["image-format"], "qcow2", "format")
