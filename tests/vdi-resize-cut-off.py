@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The daemon is killed when an image has grown and its row has not heard of it: after the
-start both agree, and the disk can be moved whole."""
+"""The daemon, or the worker, is killed when an image has grown and its row has not heard of
+it: both agree then, the call that is made again succeeds, and the disk can be moved whole."""
 import threading
 
 from smdtest import *
@@ -15,11 +15,51 @@ if [ -e %(flag)s ]; then
 	*'"resize"'*) printf '%%s\\n' "$line" | %(worker)s "$@" >%(flag)s.out
 		mv %(flag)s.out %(flag)s.done
 		exec cat >/dev/null 3>&- 4>&- ;;
-	*) printf '%%s\\n' "$line" | exec %(worker)s "$@" ;;
+	*) printf '%%s\\n' "$line" | %(worker)s "$@"
+		exit ;;
 	esac
 fi
 exec %(worker)s "$@"
 """
+
+came = []       # of the resize: None, or its error's code
+
+
+def grow(smd, vdi):
+    """A resize that has grown the image and says nothing of it."""
+    smd.login()
+    open(flag, "w").close()
+
+    def resize():
+        try:
+            smd.call("VDI.resize", vdi, str(MORE))
+            came.append("success")
+        except ApiError as e:
+            came.append(e.code)
+        except (OSError, http.client.HTTPException):
+            came.append(None)
+
+    thread = threading.Thread(target=resize)
+    thread.start()
+    while not os.path.exists(flag + ".done"):
+        assert thread.is_alive(), "the resize has ended"
+        time.sleep(0.02)
+    return thread
+
+
+def end(thread, code):
+    thread.join()
+    expect_eq(came.pop(), code, "what the resize said")
+    os.unlink(flag)
+    os.unlink(flag + ".done")
+
+
+def expect_grown(smd, vdi, what):
+    expect_eq(smd.call("VDI.get_virtual_size", vdi), str(MORE), "size of " + what)
+    expect_eq(image_info(smd.vdi_file(vdi), smd.vdi_format(vdi))["virtual-size"], MORE, what)
+    smd.call("VDI.resize", vdi, str(MORE))
+    expect_error("SR_BACKEND_FAILURE_79", smd.call, "VDI.resize", vdi, str(SIZE))
+
 
 work = tempfile.mkdtemp(prefix="smd-test.")
 flag = os.path.join(work, "stop")
@@ -32,28 +72,19 @@ try:
         sr = smd.make_sr("one")
         for fmt in "raw", "vhd", "qcow2":
             vdi = smd.make_vdi(sr, SIZE, fmt)
-            smd.login()
-            open(flag, "w").close()
-
-            def resize():
-                try:
-                    smd.call("VDI.resize", vdi, str(MORE))
-                    print("the resize came back")
-                except (OSError, http.client.HTTPException):
-                    pass
-
-            thread = threading.Thread(target=resize)
-            thread.start()
-            while not os.path.exists(flag + ".done"):
-                assert thread.is_alive(), "the resize has ended"
-                time.sleep(0.02)
+            thread = grow(smd, vdi)
             smd.kill()
-            thread.join()
-            os.unlink(flag)
-            os.unlink(flag + ".done")
+            end(thread, None)
             smd.start()
-            expect_eq(smd.call("VDI.get_virtual_size", vdi), str(MORE), "size of the " + fmt)
+            expect_grown(smd, vdi, "the " + fmt)
             new = smd.call("VDI.pool_migrate", vdi, sr, {"dest-img-format": "raw"})
             expect_eq(os.path.getsize(smd.vdi_file(new)), MORE, "size of what it becomes")
+
+            vdi = smd.make_vdi(sr, SIZE, fmt)
+            thread = grow(smd, vdi)
+            for pid in smd.workers():
+                os.kill(pid, signal.SIGKILL)
+            end(thread, "JOB_WORKER_FAILED")
+            expect_grown(smd, vdi, "the %s whose worker died" % fmt)
 finally:
     shutil.rmtree(work)
