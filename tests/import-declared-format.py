@@ -47,7 +47,8 @@ with Smd() as smd:
             if name != "raw":
                 status, text = put(smd, vdi, images[name], "raw")
                 expect_eq(status, 400, "status of a %s as raw: %s" % (name, text))
-                assert "looks like" in text, text
+                assert "looks like" in text and "declare what it is" in text, text
+                expect_eq(text.count("upload"), 1, "how often it names the upload: " + text)
         expect_eq(put(smd, vdi, images["qcow2"], "vhd")[0], 400, "a qcow2 as a VHD")
         status, text = put(smd, vdi, break_l2(images["qcow2"]), "qcow2")
         expect_eq(status, 400, "status of a corrupt image: " + text)
