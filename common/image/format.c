@@ -65,10 +65,20 @@ reason_cure(enum smd_reason reason)
 	case SMD_REASON_TRUNCATED:
 		return "; it is not whole: copy it once more from where it came";
 	case SMD_REASON_BAD_MAGIC:
-		return "; name the format that it has";
+	case SMD_REASON_BAD_COOKIE:
+		return "; name the format that it has, or take another copy";
 	case SMD_REASON_BAD_VERSION:
 	case SMD_REASON_UNKNOWN_INCOMPAT:
 		return "; what made it can convert it to an older version or another format";
+	case SMD_REASON_BAD_HEADER:
+	case SMD_REASON_BAD_BLOCK_SIZE:
+	case SMD_REASON_TABLE_TOO_LARGE:
+	case SMD_REASON_L1_TOO_SMALL:
+	case SMD_REASON_BITMAP_DIR:
+	case SMD_REASON_EXT_OVERRUN:
+	case SMD_REASON_EXT_DUP:
+	case SMD_REASON_LOCATOR_BOUNDS:
+		return "; it is damaged, or what made it errs: take another copy";
 	case SMD_REASON_CORRUPT_BIT:
 	case SMD_REASON_NEEDS_REPAIR:
 		return "; smd-img check -r all repairs it";
@@ -84,7 +94,6 @@ reason_cure(enum smd_reason reason)
 	case SMD_REASON_DECOMPRESS:
 	case SMD_REASON_REFCOUNT_LOW:
 	case SMD_REASON_COPIED_FLAG:
-	case SMD_REASON_BAD_COOKIE:
 	case SMD_REASON_BAD_CHECKSUM:
 		return "; smd-img check finds all that is wrong with it, and with -r all repairs what "
 		       "it can; else take another copy";

@@ -75,7 +75,8 @@ check_features(const struct smd_io *io, const struct qcow2_header *h, struct smd
 				"unknown incompatible features 0x%" PRIx64, unknown);
 	if (h->incompatible & QCOW2_INCOMPAT_DATA_FILE)
 		return smd_fail(err, SMD_REASON_EXTERNAL_REF, io->name,
-				"keeps its data in an external data file");
+				"keeps its data in an external data file: qemu-img convert makes "
+				"one file of both");
 	if (h->autoclear & QCOW2_AUTOCLEAR_RAW_EXTERNAL)
 		return smd_fail(err, SMD_REASON_BAD_HEADER, io->name,
 				"raw external data announced, but no data file");
@@ -88,7 +89,8 @@ check_features(const struct smd_io *io, const struct qcow2_header *h, struct smd
 				h->compression, compression_bit ? "with" : "without");
 	if (h->crypt_method != 0)
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, io->name,
-				"encryption method %" PRIu32 " is not supported", h->crypt_method);
+				"encryption method %" PRIu32 " is not supported: qemu-img convert "
+				"makes it plain", h->crypt_method);
 	return 0;
 }
 
