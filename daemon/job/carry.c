@@ -483,7 +483,7 @@ copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_er
 }
 
 static void
-show_end(struct carry *c, const struct carry_node *node)
+show_end(struct carry *c)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		op_refresh(c->daemon, "VDI", c->nodes[i].ref);
@@ -492,7 +492,6 @@ show_end(struct carry *c, const struct carry_node *node)
 		if (c->nodes[i].gone)
 			records_forget(c->from, c->nodes[i].disk.location);
 	}
-	digest_show(c->daemon, c->task_ref, node->digest, node->digest_absent);
 }
 
 int
@@ -507,11 +506,13 @@ carry_work(struct carry *c, char **ret_ref, struct smd_error *err)
 		done += c->nodes[i].data;
 	}
 	phase_enter(c->daemon, c->task_ref, PHASE_SWITCH);
+	node = &c->nodes[carry_node_find(c, c->vdi_ref)];
+	/* Before the commit: a kill behind it leaves the task no other end. */
+	digest_show(c->daemon, c->task_ref, node->digest, node->digest_absent);
 	if (carry_commit(c, err) < 0)
 		return -1;
 	phase_enter(c->daemon, c->task_ref, PHASE_CLEAN_UP);
-	node = &c->nodes[carry_node_find(c, c->vdi_ref)];
-	show_end(c, node);
+	show_end(c);
 	*ret_ref = smd_strdup(node->ref);
 	return 0;
 }

@@ -129,10 +129,11 @@ work(void *opaque, char **ret_ref, struct smd_error *err)
 	if (!c->v.published && copy_volume(c, &digest, &absent, err) < 0)
 		return -1;
 	phase_enter(c->daemon, c->task_ref, PHASE_SWITCH);
+	/* Before the commit: a kill behind it leaves the task no other end. */
+	digest_show(c->daemon, c->task_ref, digest, absent);
 	if (commit(c, ref, digest, err) < 0)
 		return -1;
 	phase_enter(c->daemon, c->task_ref, PHASE_CLEAN_UP);
-	digest_show(c->daemon, c->task_ref, digest, absent);
 	op_refresh(c->daemon, "VDI", ref);
 	*ret_ref = TAKE_PTR(ref);
 	return 0;
