@@ -16,6 +16,7 @@
  *   1  (0.1)  first release
  *   1  (0.1)  appended: usage, taken
  *   1  (0.1)  appended: parents
+ *   1  (0.1)  a flag of open: SMD_OPEN_SMALL
  * Members are appended, never reordered or removed; the loader copies the
  * smaller of the two struct sizes over zeroes. SMD_FORMAT_ABI changes only when
  * an old module could no longer be served.
@@ -355,6 +356,8 @@ struct smd_check {
 /* The image came from outside: refuse what a managed image may have and a
  * foreign one must not (a named parent is still only reported). */
 #define SMD_OPEN_FOREIGN 0x2u
+/* What encode makes is to be small rather than quickly made. */
+#define SMD_OPEN_SMALL 0x4u
 /* Shrinking in resize is wanted. */
 #define SMD_RESIZE_SHRINK 0x1u
 /* zero(): give the space back where the format can. */

@@ -95,6 +95,17 @@ for (entry,) in struct.iter_unpack(">Q", data[l1:l1 + 8 * l1_size]):
 assert seen > 90, seen
 END
 
+# For size: smaller, and qemu-img reads it, both codecs and the largest clusters.
+for codec in zlib zstd; do
+	for cluster in 64k 2M; do
+		options=cluster_size=$cluster,compression_type=$codec
+		smd-img convert -f raw -O qcow2 -c -o $options mixed.raw quick
+		smd-img convert --verify -f raw -O qcow2 --small -o $options mixed.raw out
+		sound mixed.raw "small, $codec, $cluster"
+		[ "$(stat -c %s out)" -lt "$(stat -c %s quick)" ] || fail "small, $codec, $cluster: not smaller"
+	done
+done
+
 # A disk from a compressed image, and back; snapshots and writes leave it sound.
 smd-img convert --verify -f qcow2 -O qcow2 -c -o compression_type=zstd out again
 smd-img compare -q -s -f qcow2 -F qcow2 out again || fail "compressed to compressed"

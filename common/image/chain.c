@@ -33,10 +33,10 @@ info_check(const struct chain_layer *l, struct smd_error *err)
 }
 
 static int
-layer_open(struct chain_layer *l, const struct smd_layer *from, bool write, bool foreign,
+layer_open(struct chain_layer *l, const struct smd_layer *from, uint32_t flags,
 	   struct smd_error *err)
 {
-	uint32_t flags = (write ? SMD_OPEN_WRITE : 0) | (foreign ? SMD_OPEN_FOREIGN : 0);
+	bool write = flags & SMD_OPEN_WRITE;
 
 	l->format = from->format;
 	l->io = from->io;
@@ -85,6 +85,14 @@ parent_check(const struct chain_layer *child, const struct chain_layer *parent,
 	return 0;
 }
 
+static uint32_t
+open_flags(uint32_t flags, bool leaf)
+{
+	return (leaf && flags & SMD_CHAIN_WRITE ? SMD_OPEN_WRITE : 0) |
+	       (leaf && flags & SMD_CHAIN_SMALL ? SMD_OPEN_SMALL : 0) |
+	       (flags & SMD_CHAIN_FOREIGN ? SMD_OPEN_FOREIGN : 0);
+}
+
 static int
 chain_open_layers(struct smd_chain *chain, const struct smd_layer *layers, uint32_t flags,
 		  struct smd_error *err)
@@ -92,8 +100,7 @@ chain_open_layers(struct smd_chain *chain, const struct smd_layer *layers, uint3
 	for (size_t i = 0; i < chain->n; i++) {
 		struct chain_layer *l = &chain->layers[i];
 
-		if (layer_open(l, &layers[i], i == 0 && chain->writable,
-			       flags & SMD_CHAIN_FOREIGN, err) < 0)
+		if (layer_open(l, &layers[i], open_flags(flags, i == 0), err) < 0)
 			return -1;
 		if (i > 0 && parent_check(l - 1, l, err) < 0)
 			return -1;

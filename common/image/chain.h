@@ -27,6 +27,7 @@ struct smd_layer {
 
 #define SMD_CHAIN_WRITE 0x1u	/* the leaf may be written */
 #define SMD_CHAIN_FOREIGN 0x2u	/* the images came from outside: SMD_OPEN_FOREIGN */
+#define SMD_CHAIN_SMALL 0x4u	/* the leaf is encoded for size: SMD_OPEN_SMALL */
 
 struct smd_chain;
 

@@ -22,11 +22,12 @@
 typedef int smd_progress_fn(void *opaque, uint64_t done, uint64_t total);
 
 struct smd_copy_options {
-	unsigned n_threads;		/* 0: four a core, at most 8 */
+	unsigned n_threads;		/* 0: by cores, at most 8 */
 	uint64_t bytes_per_second;	/* 0: no limit */
 	bool verify;			/* read the destination back and compare hashes */
 	bool target_is_zero;		/* a fresh image: zeroes need not be written */
 	bool compress;			/* encode what shrinks; IMAGE_UNSUPPORTED: dst can't */
+	bool small;			/* smd_op_convert: encode for size rather than speed */
 	/* A delta: dst shows what src's layers from the upper-th on show (or what
 	 * base shows) already, and only what the upper layers hold (or what differs)
 	 * is written, also where it is zeroes. 0 and NULL: everything is. Where dst

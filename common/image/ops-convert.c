@@ -15,8 +15,9 @@
 
 /* The empty image just made, opened to be filled. */
 static int
-target_open(struct smd_target *target, struct smd_chain **ret, struct smd_error *err)
+target_open(struct smd_target *target, bool small, struct smd_chain **ret, struct smd_error *err)
 {
+	uint32_t flags = SMD_CHAIN_WRITE | (small ? SMD_CHAIN_SMALL : 0);
 	struct smd_layer layers[SMD_CHAIN_MAX] = { { NULL, NULL } };
 	size_t n = 1 + (target->parents ? target->parents->n : 0);
 
@@ -139,9 +140,12 @@ target_text(const struct smd_target *target)
 /* The target as it is, over its parents. What a power cut left is mended, and what it
  * leaked is given back. */
 static int
-target_open_again(struct smd_target *target, struct smd_chain **ret, struct smd_error *err)
+target_open_again(struct smd_target *target, bool small, struct smd_chain **ret,
+		  struct smd_error *err)
 {
-	CLEANUP(ops_source_close) struct smd_source source = { .n = 1, .write = true };
+	CLEANUP(ops_source_close) struct smd_source source = {
+		.n = 1, .write = true, .small = small,
+	};
 	CLEANUP(ops_source_close) struct smd_source below = { 0 };
 	bool sound;
 
@@ -178,7 +182,7 @@ target_resume(struct smd_chain *from, struct smd_target *target,
 
 	if (!options->marks || smd_marks_count(options->marks) == 0)
 		return 0;
-	if (target_open_again(target, &to, &err) != 0) {
+	if (target_open_again(target, options->small, &to, &err) != 0) {
 		*ret_why = smd_asprintf("the destination cannot be opened: %s", err.message);
 		return 0;
 	}
@@ -204,7 +208,7 @@ target_start(struct smd_target *target, const struct smd_copy_options *options,
 	if (options->marks && ftruncate(target->fd, 0) != 0 && errno != EINVAL)
 		return smd_image_fail(err, SMD_REASON_IO, target->name, "emptying it: %s",
 				      strerror(errno));
-	return target_open(target, ret, err);
+	return target_open(target, options->small, ret, err);
 }
 
 /* ---- Convert ---- */

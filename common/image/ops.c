@@ -62,6 +62,7 @@ smd_source_open(struct smd_source *source, struct smd_chain **ret, struct smd_er
 {
 	struct smd_layer layers[SMD_CHAIN_MAX];
 	uint32_t flags = (source->write ? SMD_CHAIN_WRITE : 0) |
+			 (source->small ? SMD_CHAIN_SMALL : 0) |
 			 (source->foreign ? SMD_CHAIN_FOREIGN : 0);
 
 	if (smd_source_layers(source, layers, err) != 0)

@@ -26,6 +26,7 @@ struct smd_source {
 	bool write;
 	bool foreign;	/* from outside: also run the detector, which only refuses */
 	bool mend;	/* resize: smd_source_open_mended */
+	bool small;	/* SMD_CHAIN_SMALL */
 };
 
 /* Open; FORMAT_MISMATCH where a foreign raw image has another format's

@@ -31,6 +31,7 @@ struct img_options {
 	const char *size;		/* --size */
 	const char *snapshot[2];	/* snapshot's -c, -d, -a or -l: which, and its argument */
 	bool compress;			/* convert's -c */
+	bool small;			/* --small */
 	unsigned n_threads;		/* -m */
 	uint64_t rate;			/* --rate */
 	bool json;			/* --output=json */

@@ -22,9 +22,9 @@ const struct img_verb img_verbs[] = {
 	  NULL, img_commit },
 	{ "compare", "[-f FORMAT] [-F FORMAT] [-s] [-p] [-q] [--chain] [-U] FILE1 FILE2",
 	  "Compare two disks: 0 equal, 1 different, 2 could not compare.", 2, 2, NULL, img_compare },
-	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-B BASE -F FORMAT] [-c] [-p]\n"
-	  "         [-m THREADS] [-W] [-t CACHE] [--rate BYTES] [--verify] [--marks FILE]\n"
-	  "         [--chain] [-U] [--output=json|human] IN OUT",
+	{ "convert", "[-f FORMAT] -O FORMAT [-o OPTION=VALUE,...] [-B BASE -F FORMAT]\n"
+	  "         [-c | --small] [-p] [-m THREADS] [-W] [-t CACHE] [--rate BYTES] [--verify]\n"
+	  "         [--marks FILE] [--chain] [-U] [--output=json|human] IN OUT",
 	  "Copy a disk into a new image of another, or the same, format; with -B into an overlay\n"
 	  "over BASE.", 2, 2, "cB:", img_convert },
 	{ "create", "[-f FORMAT] [-o OPTION=VALUE,...] [-b PARENT -F FORMAT] FILE [SIZE]",
@@ -50,7 +50,7 @@ const struct img_verb img_verbs[] = {
 
 enum {
 	OPT_CHAIN = 256, OPT_DRY_RUN, OPT_EXACT, OPT_HELP, OPT_JSON, OPT_MARKS, OPT_OUTPUT, OPT_PLUGIN_DIR,
-	OPT_RATE, OPT_SHRINK, OPT_SIZE, OPT_VERIFY, OPT_VERSION,
+	OPT_RATE, OPT_SHRINK, OPT_SIZE, OPT_SMALL, OPT_VERIFY, OPT_VERSION,
 };
 
 static const struct option long_options[] = {
@@ -66,6 +66,7 @@ static const struct option long_options[] = {
 	{ "rate", required_argument, NULL, OPT_RATE },
 	{ "shrink", no_argument, NULL, OPT_SHRINK },
 	{ "size", required_argument, NULL, OPT_SIZE },
+	{ "small", no_argument, NULL, OPT_SMALL },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -110,6 +111,7 @@ usage(FILE *to)
 	      "  --rate BYTES     copy at most so much a second\n"
 	      "  --shrink         a smaller size is meant: what is past it is lost\n"
 	      "  --size SIZE      measure an empty disk of this size\n"
+	      "  --small          convert: compress (-c) to less, which takes several times as long\n"
 	      "  --verify         read the result back and compare\n"
 	      "  --help           this text, or the verb's\n"
 	      "  --version        the version\n"
@@ -217,6 +219,7 @@ parse_option(struct img_options *o, int c, char *arg, const char **plugins,
 	case OPT_RATE: return smd_size_parse(arg, &o->rate, err);
 	case OPT_SHRINK: o->shrink = true; return 0;
 	case OPT_SIZE: o->size = arg; return 0;
+	case OPT_SMALL: o->small = true; return 0;
 	case OPT_VERIFY: o->verify = true; return 0;
 	case OPT_JSON: o->json = true; return 0;
 	case OPT_OUTPUT:

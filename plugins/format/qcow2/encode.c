@@ -5,6 +5,7 @@
  * host cluster once more.
  */
 #include <isa-l/igzip_lib.h>
+#include <libdeflate.h>
 #include <stdlib.h>
 #include <zstd.h>
 
@@ -16,6 +17,10 @@
 #define DEFLATE_HIST_BITS 12
 #define DEFLATE_LEVEL 3
 #define ZSTD_LEVEL 3
+/* Where size counts. Distances are longer than 4 KiB then; QEMU decodes into the whole cluster at
+ * once, and zlib looks there for what a distance means, whatever its window is. */
+#define DEFLATE_LEVEL_SMALL 6
+#define ZSTD_LEVEL_SMALL 9
 /* A cluster that saves less than this part is not worth decoding at every read. */
 #define LEAST_SAVED 32u
 
@@ -24,12 +29,15 @@ struct qcow2_encoder {
 	struct isal_zstream deflate;
 	uint8_t *level_buf;
 	ZSTD_CCtx *zstd;
+	struct libdeflate_compressor *small;
 };
 
 static void
 encoder_free(struct qcow2_encoder *encoder)
 {
 	ZSTD_freeCCtx(encoder->zstd);
+	if (encoder->small)
+		libdeflate_free_compressor(encoder->small);
 	free(encoder->level_buf);
 	free(encoder);
 }
@@ -55,10 +63,12 @@ encoder_new(const struct qcow2_image *img)
 		return NULL;
 	if (zstd)
 		encoder->zstd = ZSTD_createCCtx();
+	else if (img->small)
+		encoder->small = libdeflate_alloc_compressor(DEFLATE_LEVEL_SMALL);
 	else
 		/* Zeroes: ISA-L looks at it before it fills it. */
 		encoder->level_buf = calloc(1, ISAL_DEF_LVL3_DEFAULT);
-	if (zstd ? !encoder->zstd : !encoder->level_buf) {
+	if (!encoder->zstd && !encoder->small && !encoder->level_buf) {
 		encoder_free(encoder);
 		return NULL;
 	}
@@ -113,12 +123,25 @@ deflate_cluster(struct qcow2_encoder *encoder, const void *in, size_t in_size, v
 }
 
 static size_t
-zstd_cluster(struct qcow2_encoder *encoder, const void *in, size_t in_size, void *out,
+zstd_cluster(struct qcow2_encoder *encoder, int level, const void *in, size_t in_size, void *out,
 	     size_t room)
 {
-	size_t n = ZSTD_compressCCtx(encoder->zstd, out, room, in, in_size, ZSTD_LEVEL);
+	size_t n = ZSTD_compressCCtx(encoder->zstd, out, room, in, in_size, level);
 
 	return ZSTD_isError(n) ? 0 : n;
+}
+
+static size_t
+encode_cluster(const struct qcow2_image *img, struct qcow2_encoder *encoder, const void *in,
+	       void *out, size_t room)
+{
+	size_t size = img->g.cluster_size;
+
+	if (encoder->zstd)
+		return zstd_cluster(encoder, img->small ? ZSTD_LEVEL_SMALL : ZSTD_LEVEL, in, size,
+				    out, room);
+	return encoder->small ? libdeflate_deflate_compress(encoder->small, in, size, out, room) :
+	       deflate_cluster(encoder, in, size, out, room);
 }
 
 /* How many may share a host cluster: a snapshot doubles the count, and there should
@@ -143,8 +166,7 @@ qcow2_encode(void *opaque, const void *buf, void *out, size_t out_room, size_t *
 	encoder = encoder_take(img, err);
 	if (!encoder)
 		return -1;
-	n = encoder->zstd ? zstd_cluster(encoder, buf, size, out, room) :
-		deflate_cluster(encoder, buf, size, out, room);
+	n = encode_cluster(img, encoder, buf, out, room);
 	encoder_give(img, encoder);
 	if (n == 0)
 		return 1;

@@ -95,6 +95,7 @@ qcow2_open(struct smd_io *io, uint32_t flags, struct qcow2_image **ret, struct s
 	    qcow2_snapshots_check(img, &table_size, err) < 0)
 		return -1;
 	img->writable = (flags & SMD_OPEN_WRITE) && (io->flags & SMD_IO_WRITABLE);
+	img->small = flags & SMD_OPEN_SMALL;
 	*ret = TAKE_PTR(img);
 	return 0;
 }

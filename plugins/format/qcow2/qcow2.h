@@ -128,6 +128,7 @@ struct qcow2_image {
 	bool hidden;
 
 	bool writable;
+	bool small;		/* encode for size: SMD_OPEN_SMALL */
 	bool write_begun;		/* autoclear bits are off on disk */
 	bool failed;			/* a flush failed: what is on disk is unknown */
 
