@@ -117,7 +117,7 @@ compare_run(struct compare *c, struct smd_chain *a, struct smd_chain *b, struct 
 	}
 	if (o->progress && o->progress(o->opaque, 0, c->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	return crew_run(&c->crew, crew_size(o, c->crew.total), err);
+	return crew_run(&c->crew, crew_size(o, c->crew.total, CREW_WAITS), err);
 }
 
 int

@@ -13,16 +13,14 @@
 #define NAP_NS (NS_PER_S / 10)
 
 unsigned
-crew_size(const struct smd_copy_options *options, uint64_t total)
+crew_size(const struct smd_copy_options *options, uint64_t total, unsigned each)
 {
 	uint64_t n = options->n_threads;
 	cpu_set_t cores;
 
-	/* Four a core: some wait for an inode's lock or for their turn, and on a busy
-	 * machine the work gets a fair share of it. Their windows fit the caches. */
-	if (n == 0)
+	if (n == 0)	/* two where there is but one processor: one may wait */
 		n = sched_getaffinity(0, sizeof cores, &cores) == 0 ?
-		    4 * (uint64_t)CPU_COUNT(&cores) : 4;
+		    smd_max_u64(each * (uint64_t)CPU_COUNT(&cores), 2) : 4;
 	n = smd_min_u64(n, COPY_THREADS_MAX);
 	return (unsigned)smd_min_u64(n, total / COPY_WINDOW + 1);	/* no thread without work */
 }
@@ -226,18 +224,13 @@ copy_window(const struct smd_chain *chain)
 bool
 copy_is_zero(const uint8_t *p, size_t n)
 {
-	uint64_t w[8];
+	uint64_t first;
 
-	for (; n >= sizeof w; p += sizeof w, n -= sizeof w) {
-		memcpy(w, p, sizeof w);
-		if (w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7])
-			return false;
-	}
-	while (n > 0 && *p == 0) {
-		p++;
-		n--;
-	}
-	return n == 0;
+	if (n < sizeof first)
+		return n == 0 || (*p == 0 && memcmp(p, p + 1, n - 1) == 0);
+	memcpy(&first, p, sizeof first);
+	/* The C library compares with the widest vectors that there are. */
+	return first == 0 && memcmp(p, p + sizeof first, n - sizeof first) == 0;
 }
 
 int

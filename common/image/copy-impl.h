@@ -15,6 +15,8 @@
 /* What one thread reads at a time: it stays in the core's second-level cache, so
  * that writing it out again costs no trip to memory. */
 #define COPY_WINDOW (256u << 10)
+/* And where what it writes goes past the page cache: fewer, longer requests. */
+#define COPY_WINDOW_DIRECT (1u << 20)
 #define COPY_PAGE 4096u			/* what is left out of sparse writes */
 #define COPY_THREADS_MAX 8u
 
@@ -138,7 +140,11 @@ struct crew {
 	unsigned changes;		/* of the control's, as of free_at */
 };
 
-unsigned crew_size(const struct smd_copy_options *options, uint64_t total);
+/* How many threads, where options leave it open: so many for each processor. */
+#define CREW_BUSY 1u	/* they copy in memory; a file has one writer at a time, and others in its
+			 * way cost more than they do */
+#define CREW_WAITS 4u	/* for devices */
+unsigned crew_size(const struct smd_copy_options *options, uint64_t total, unsigned each);
 /* Run work on n threads, the caller's being one; returns when all have. */
 int crew_run(struct crew *crew, unsigned n, struct smd_error *err);
 /* Keep the error, unless there is an earlier one, and have everybody stop. */

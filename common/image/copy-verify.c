@@ -155,7 +155,7 @@ smd_digest_chain(struct smd_chain *chain, uint64_t offset, uint64_t end,
 		return -1;
 	if (o->progress && o->progress(o->opaque, 0, d.crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	if (crew_run(&d.crew, crew_size(o, d.crew.total), err) < 0)
+	if (crew_run(&d.crew, crew_size(o, d.crew.total, CREW_WAITS), err) < 0)
 		return -1;
 	if (o->progress && o->progress(o->opaque, d.crew.total, d.crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled at the end");
@@ -300,7 +300,7 @@ copy_verify(struct smd_chain *src, struct smd_chain *dst, struct copy_hashes *ha
 		qsort(hashes->list, hashes->n, sizeof *hashes->list, hash_compare);
 	/* The disk's content is wanted, not the memory's. */
 	smd_io_drop_cache(chain_leaf(dst)->io);
-	if (crew_run(&v.crew, crew_size(options, total), err) < 0)
+	if (crew_run(&v.crew, crew_size(options, total, CREW_WAITS), err) < 0)
 		return -1;
 	if (v.differs != UINT64_MAX)
 		return smd_fail_VDI_COPY_FAILED(err,

@@ -17,6 +17,7 @@
 
 #define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
 #define WRITEBACK_STEP (32u << 20)
+#define GROW_AHEAD (64u << 20)
 #define HASHES_MAX (1u << 20)
 #define MAGIC_XFS 0x58465342
 #define MAGIC_BTRFS 0x9123683E
@@ -33,8 +34,11 @@ struct copy {
 	uint64_t reread;		/* items before it are there: only their hash is wanted */
 	uint64_t unit;			/* the destination's */
 	uint64_t window;		/* bytes of a thread's buffer */
+	uint64_t step;			/* and what of it is read at once */
 	uint64_t granule;		/* zeroes, or what base has too, are left out in these */
 	uint64_t share_block;		/* 0: extents can't be shared */
+	bool direct;			/* past the page cache */
+	bool dense;			/* new space is taken beforehand: zeroes in it save none */
 
 	pthread_mutex_t plan_lock;
 	struct plan plan;
@@ -161,7 +165,9 @@ static int
 write_out(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
 	  struct smd_error *err)
 {
-	if (smd_io_pwrite(chain_leaf(c->dst)->io, buf, count, host_offset, err) < 0)
+	struct smd_io *io = chain_leaf(c->dst)->io;
+
+	if ((c->direct ? smd_io_pwrite_data : smd_io_pwrite)(io, buf, count, host_offset, err) < 0)
 		return -1;
 	atomic_fetch_add_explicit(&c->written, count, memory_order_relaxed);
 	return 0;
@@ -201,7 +207,7 @@ write_place(struct copy *c, const struct smd_place *p, const uint8_t *buf, uint6
 
 	if (from >= to)
 		return 0;
-	if (place_is_zero(c, p))
+	if (place_is_zero(c, p) && !(c->dense && p->kind == SMD_PLACE_FRESH_ZEROED))
 		return write_sparse(c, buf + (from - start), to - from, host, err);
 	return write_out(c, buf + (from - start), to - from, host, err);
 }
@@ -224,6 +230,8 @@ writeback(struct copy *c, const struct chain_places *places)
 	uint64_t end = last->host_offset + last->count;
 	uint64_t start;
 
+	if (c->direct)
+		return;
 	pthread_mutex_lock(&c->turn_lock);
 	start = c->written_back;
 	if (end < start + WRITEBACK_STEP) {
@@ -372,11 +380,22 @@ small_reserve(struct worker *w, uint64_t start, uint64_t end, struct smd_error *
 	return 0;
 }
 
-static void
-hash_window(struct worker *w, uint64_t start, uint64_t end)
+/* Into w->buf, and into the digest while it is in the core's cache. */
+static int
+read_window(struct worker *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
-	if (w->copy->digest || w->copy->options->verify)
-		smd_digest_add(&w->digest, w->buf, end - start, start);
+	for (uint64_t at = start; at < end;) {
+		uint64_t step = w->copy->step;
+		uint64_t n = smd_min_u64(end, smd_round_down_u64(at, step) + step) - at;
+		uint8_t *p = w->buf + (at - start);
+
+		if (copy_read_item(&w->copy->plan, &w->item, p, at, n, err) < 0)
+			return -1;
+		if (w->copy->digest || w->copy->options->verify)
+			smd_digest_add(&w->digest, p, n, at);
+		at += n;
+	}
+	return 0;
 }
 
 static int
@@ -384,12 +403,11 @@ copy_small_window(struct worker *w, uint64_t start, uint64_t end, struct smd_err
 {
 	int r;
 
-	if (copy_read_item(&w->copy->plan, &w->item, w->buf, start, end - start, err) < 0)
+	if (read_window(w, start, end, err) < 0)
 		return -1;
 	if (w->base_buf && copy_read_padded(w->copy->options->base, w->base_buf, start,
 					    end - start, err) < 0)
 		return -1;
-	hash_window(w, start, end);
 	if (w->encoded && small_encode(w, start, end, err) < 0)
 		return -1;
 	r = turn_take(w, err);
@@ -448,9 +466,8 @@ large_catch_up(struct worker *w, uint64_t end, struct smd_error *err)
 static int
 large_window(struct worker *w, uint64_t at, uint64_t stop, struct smd_error *err)
 {
-	if (copy_read_item(&w->copy->plan, &w->item, w->buf, at, stop - at, err) < 0)
+	if (read_window(w, at, stop, err) < 0)
 		return -1;
-	hash_window(w, at, stop);
 	if (w->n_segments == 0) {
 		if (copy_is_zero(w->buf, stop - at)) {
 			atomic_fetch_add_explicit(&w->copy->zero, stop - at, memory_order_relaxed);
@@ -608,9 +625,8 @@ item_hash(struct worker *w, struct smd_error *err)
 		uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, w->copy->window) +
 						 w->copy->window);
 
-		if (copy_read_item(&w->copy->plan, &w->item, w->buf, at, stop - at, err) < 0)
+		if (read_window(w, at, stop, err) < 0)
 			return -1;
-		hash_window(w, at, stop);
 		at = stop;
 	}
 	return 0;
@@ -805,6 +821,7 @@ copy_plan(struct copy *c, struct smd_error *err)
 	if (c->delta)
 		c->window = smd_max_u64(c->window, unit);
 	c->unit = unit;
+	c->dense = c->direct && unit <= c->window;
 	c->granule = c->delta && !c->options->compress ? smd_max_u64(unit, COPY_PAGE) : unit;
 	/* Pages are digested whole. */
 	if (!c->delta)
@@ -849,17 +866,30 @@ copy_resume(struct copy *c)
 		copy_marks_hashes(&c->marks, &c->hashes);
 }
 
+static int
+copy_crew(struct copy *c, struct smd_error *err)
+{
+	struct smd_io *io = chain_leaf(c->dst)->io;
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+	unsigned each = c->direct || c->options->compress ? CREW_WAITS : CREW_BUSY;
+	unsigned n = crew_size(c->options, c->plan.total, each);
+	int r;
+
+	/* The file system shares one extent at a time: more threads would wait for it. */
+	if (c->share_block && !c->options->verify && c->options->n_threads == 0)
+		n = 1;
+	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, c->plan.total), c->dense);
+	r = crew_run(&c->crew, n, err);
+	return smd_io_grow_end(io, r < 0 ? &ignored : err) < 0 ? -1 : r;
+}
+
 /* All items, and the zeroes behind the last; durable on return. */
 static int
 copy_items(struct copy *c, struct smd_error *err)
 {
 	uint64_t end = smd_chain_size(c->dst), last;
-	unsigned n = crew_size(c->options, c->plan.total);
 
-	/* The file system shares one extent at a time: more threads would wait for it. */
-	if (c->share_block && !c->options->verify && c->options->n_threads == 0)
-		n = 1;
-	if (crew_run(&c->crew, n, err) < 0)
+	if (copy_crew(c, err) < 0)
 		return -1;
 	last = c->plan.last_end;
 	if (!c->delta && last < end && copy_zero(c, last, end - last, err) < 0)
@@ -961,7 +991,7 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	CLEANUP(cleanup_copy) struct copy c = {
 		.src = src, .dst = dst, .options = options,
 		.delta = options->upper > 0 || options->base,
-		.window = copy_window(src),
+		.step = copy_window(src),
 	};
 
 	c.target_is_zero = options->target_is_zero && !c.delta;
@@ -973,10 +1003,14 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	if (copy_marks_init(&c.marks, src, dst, options, &c.written, err) < 0 ||
 	    copy_check(&c, err) < 0)
 		return -1;
+	c.window = c.step;
 	if (options->compress)
 		c.window = smd_max_u64(c.window, chain_leaf(dst)->info.alloc_unit);
 	if (!options->compress && !options->base)
 		c.share_block = copy_share_block(chain_leaf(src)->io, chain_leaf(dst)->io);
+	c.direct = smd_io_is_direct(chain_leaf(dst)->io) && !options->compress && !c.share_block;
+	if (c.direct)
+		c.window = smd_max_u64(c.window, COPY_WINDOW_DIRECT);
 	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)

@@ -15,9 +15,15 @@
 #include "common/image/io-impl.h"
 #include "common/mem.h"
 
+#define DIRECT_ALIGN 4096u		/* what any device and file system is content with */
+
 struct file_io {
 	struct smd_io io;
 	int fd;
+	int direct_fd;			/* the same file, O_DIRECT; -1: none */
+	uint64_t ahead;			/* it is made longer by so much more than asked; 0: no */
+	bool ahead_taken;		/* and that space taken */
+	uint64_t length;		/* of the file, where that is more than io.size; else 0 */
 	bool regular;
 	bool no_flush;
 	char *name;
@@ -56,11 +62,21 @@ file_grown_to(struct smd_io *io, uint64_t end)
 }
 
 static int
+file_passes_end(struct smd_io *io, uint64_t offset, size_t count, struct smd_error *err)
+{
+	return smd_image_fail(err, SMD_REASON_TRUNCATED, io->name,
+			      "%zu bytes at %" PRIu64 " pass the end", count, offset);
+}
+
+static int
 file_pread(struct smd_io *io, void *buf, size_t count, uint64_t offset, struct smd_error *err)
 {
 	uint8_t *p = buf;
 	size_t left = count;
 
+	if (file_of(io)->length > 0 &&
+	    !smd_range_ok(offset, count, __atomic_load_n(&io->size, __ATOMIC_RELAXED)))
+		return file_passes_end(io, offset, count, err);
 	while (left > 0) {
 		ssize_t r = pread(file_of(io)->fd, p, left, (off_t)(offset + (count - left)));
 
@@ -69,8 +85,7 @@ file_pread(struct smd_io *io, void *buf, size_t count, uint64_t offset, struct s
 		if (r < 0)
 			return file_fail(io, err, "reading", offset, count);
 		if (r == 0)
-			return smd_image_fail(err, SMD_REASON_TRUNCATED, io->name,
-					"%zu bytes at %" PRIu64 " pass the end", count, offset);
+			return file_passes_end(io, offset, count, err);
 		p += r;
 		left -= (size_t)r;
 	}
@@ -140,6 +155,23 @@ file_zero(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_error *
 	return file_write_zeroes(io, offset, count, err);
 }
 
+/* Longer by more than is asked for, so that not every growth is one of the file. */
+static bool
+file_lengthen(struct file_io *f, uint64_t size)
+{
+	uint64_t from = smd_max_u64(f->length, f->io.size), to;
+
+	if (size <= from)
+		return f->length > 0;
+	if (f->ahead == 0 || !smd_add_u64(size, f->ahead, &to) || to > INT64_MAX)
+		return false;
+	if ((!f->ahead_taken || fallocate(f->fd, 0, (off_t)from, (off_t)(to - from)) < 0) &&
+	    ftruncate(f->fd, (off_t)to) < 0)
+		return false;
+	f->length = to;
+	return true;
+}
+
 static int
 file_truncate(struct smd_io *io, uint64_t size, struct smd_error *err)
 {
@@ -149,8 +181,11 @@ file_truncate(struct smd_io *io, uint64_t size, struct smd_error *err)
 	}
 	if (size == io->size)	/* cutting an empty file makes ext4 write it back on close */
 		return 0;
-	if (ftruncate(file_of(io)->fd, (off_t)size) < 0)
-		return file_fail(io, err, "resizing to", 0, size);
+	if (size < io->size || !file_lengthen(file_of(io), size)) {
+		if (ftruncate(file_of(io)->fd, (off_t)size) < 0)
+			return file_fail(io, err, "resizing to", 0, size);
+		file_of(io)->length = 0;
+	}
 	__atomic_store_n(&io->size, size, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -209,6 +244,7 @@ smd_io_file(int fd, const char *name, uint32_t flags, struct smd_io **ret, struc
 	f = smd_calloc(1, sizeof *f);
 	f->name = smd_strdup(name);
 	f->fd = fd;
+	f->direct_fd = -1;
 	f->regular = S_ISREG(st.st_mode);
 	f->io.ops = &file_ops;
 	f->io.name = f->name;
@@ -291,6 +327,78 @@ smd_io_can_share(struct smd_io *io)
 }
 
 void
+smd_io_set_direct(struct smd_io *io, int fd)
+{
+	file_of(io)->direct_fd = fd;
+}
+
+bool
+smd_io_is_direct(const struct smd_io *io)
+{
+	return io->ops == &file_ops && ((const struct file_io *)io)->direct_fd >= 0;
+}
+
+/* As much as can go that way; the rest is for the page cache. */
+static int
+direct_pwrite(struct file_io *f, const uint8_t *buf, size_t count, uint64_t offset,
+	      size_t *ret_done, struct smd_error *err)
+{
+	size_t done = 0;
+
+	while (done < count && done % DIRECT_ALIGN == 0) {
+		ssize_t r = pwrite(f->direct_fd, buf + done, count - done, (off_t)(offset + done));
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r == 0 || (r < 0 && errno == EINVAL))	/* a device of larger sectors */
+			break;
+		if (r < 0)
+			return file_fail(&f->io, err, "writing", offset, count);
+		done += (size_t)r;
+	}
+	file_grown_to(&f->io, offset + done);
+	*ret_done = done;
+	return 0;
+}
+
+int
+smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
+		   struct smd_error *err)
+{
+	const uint8_t *p = buf;
+	size_t done = 0;
+
+	if (smd_io_is_direct(io) && ((uintptr_t)p | offset) % DIRECT_ALIGN == 0 &&
+	    (io->flags & SMD_IO_CAN_GROW || smd_range_ok(offset, count, io->size)) &&
+	    direct_pwrite(file_of(io), p, count - count % DIRECT_ALIGN, offset, &done, err) < 0)
+		return -1;
+	return done == count ? 0 : smd_io_pwrite(io, p + done, count - done, offset + done, err);
+}
+
+void
+smd_io_grow_ahead(struct smd_io *io, uint64_t ahead, bool take)
+{
+	if (io->ops != &file_ops || !(io->flags & SMD_IO_CAN_GROW))
+		return;
+	file_of(io)->ahead = ahead;
+	file_of(io)->ahead_taken = take;
+}
+
+int
+smd_io_grow_end(struct smd_io *io, struct smd_error *err)
+{
+	struct file_io *f = file_of(io);
+
+	if (io->ops != &file_ops || f->ahead == 0)
+		return 0;
+	f->ahead = 0;
+	if (f->length > io->size && ftruncate(f->fd, (off_t)io->size) < 0)
+		return file_fail(io, err, "resizing to", 0, io->size);
+	f->length = 0;
+	return 0;
+}
+
+void
 smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count)
 {
 	if (io->ops == &file_ops && !file_of(io)->no_flush)
@@ -315,6 +423,8 @@ smd_io_close(struct smd_io *io)
 		return;
 	}
 	close(file_of(io)->fd);
+	if (file_of(io)->direct_fd >= 0)
+		close(file_of(io)->direct_fd);
 	free(file_of(io)->name);
 	free(io);
 }

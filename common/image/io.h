@@ -50,6 +50,22 @@ void smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count);
  * what is dirty stays. Files only. */
 void smd_io_drop_cache(struct smd_io *io);
 
+/* Another descriptor of the same file, opened with O_DIRECT, for smd_io_pwrite_data: the io
+ * owns it from now on. Files only. */
+void smd_io_set_direct(struct smd_io *io, int fd);
+bool smd_io_is_direct(const struct smd_io *io);
+/* Write what nobody is to read soon: past the page cache, as far as io was given a way
+ * and buf and offset lie on pages (4096 bytes). */
+int smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
+		       struct smd_error *err);
+
+/* From now on, growth makes the file longer by so much more than is asked, and takes that
+ * space if told to: a file grows often while it is copied to, and each time everybody
+ * who writes to it waits. smd_io_grow_end, when nobody does, cuts it to io->size. A crash
+ * between them leaves zeroes at the end. Nothing where the store is no growing file. */
+void smd_io_grow_ahead(struct smd_io *io, uint64_t ahead, bool take);
+int smd_io_grow_end(struct smd_io *io, struct smd_error *err);
+
 /* Make flush do nothing, for a caller that would rather be fast than safe
  * (qemu-img's cache mode "unsafe"). Files only. */
 void smd_io_set_no_flush(struct smd_io *io, bool no_flush);

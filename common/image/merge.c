@@ -286,7 +286,7 @@ merge_run(struct merge *m, size_t n_layers,
 	m->crew.opaque = m;
 	if (o->progress && o->progress(o->opaque, 0, m->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	if (crew_run(&m->crew, crew_size(o, m->runs.total), err) < 0)
+	if (crew_run(&m->crew, crew_size(o, m->runs.total, CREW_WAITS), err) < 0)
 		return -1;
 	return smd_chain_flush(m->to, err);
 }

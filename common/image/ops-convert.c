@@ -24,7 +24,7 @@ target_open(struct smd_target *target, bool small, struct smd_chain **ret, struc
 	if (target->parents && ops_parents_open(target, layers + 1, err) != 0)
 		return -1;
 	if (ops_target_create(target, &layers[0].format, &layers[0].io, err) != 0 ||
-	    smd_chain_open(layers, n, SMD_CHAIN_WRITE, ret, err) != 0) {
+	    smd_chain_open(layers, n, flags, ret, err) != 0) {
 		ops_layers_close(layers, n);
 		return -1;
 	}
@@ -166,7 +166,10 @@ target_open_again(struct smd_target *target, bool small, struct smd_chain **ret,
 		source.n += below.n;
 		below.n = 0;
 	}
-	return smd_source_open(&source, ret, err);
+	if (smd_source_open(&source, ret, err) != 0)
+		return -1;
+	ops_target_direct(target, smd_chain_io(*ret, 0));
+	return 0;
 }
 
 /* 1: *ret is open, to be gone on with; 0: the target is to be made, because of *ret_why

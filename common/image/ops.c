@@ -184,6 +184,14 @@ parent_check(const struct smd_target *target, const struct smd_format *format,
 	return 0;
 }
 
+void
+ops_target_direct(struct smd_target *target, struct smd_io *io)
+{
+	if (target->direct_fd > 0)
+		smd_io_set_direct(io, target->direct_fd);
+	target->direct_fd = 0;
+}
+
 /* Write an empty image over the target's file, which *ret_io then serves. */
 int
 ops_target_create(struct smd_target *target, const struct smd_format **ret_format,
@@ -202,6 +210,7 @@ ops_target_create(struct smd_target *target, const struct smd_format **ret_forma
 	    smd_io_file(target->fd, target->name, SMD_IO_WRITABLE, &io, err) != 0)
 		return -1;
 	target->fd = -1;
+	ops_target_direct(target, io);
 	smd_io_set_no_flush(io, target->no_flush);
 	smd_target_params(target, &params);
 	if (signatures_wipe(io, err) != 0 || format->create(io, &params, err) != 0)
@@ -216,7 +225,10 @@ ops_target_close(struct smd_target *target)
 {
 	if (target->fd >= 0)
 		close(target->fd);
+	if (target->direct_fd > 0)
+		close(target->direct_fd);
 	target->fd = -1;
+	target->direct_fd = 0;
 }
 
 /* What the image under an overlay says of itself, and the whole disk's size. */

@@ -60,6 +60,7 @@ int smd_detect_refuse_ends(const struct smd_ends *ends, const char *name,
 
 struct smd_target {
 	int fd;			/* taken over */
+	int direct_fd;		/* the same: smd_io_set_direct; 0: none */
 	const char *name;
 	const char *format;
 	struct smd_options options;

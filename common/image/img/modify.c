@@ -116,6 +116,8 @@ convert(struct img_options *o, const char *in, const char *out, json **ret,
 		if (o->backing)
 			target_over(&target, &base, o->backing, source.n);
 		target.no_flush = !o->durable;
+		if (o->durable || o->marks)
+			target.direct_fd = img_direct(target.fd);
 		img_copy_options(o, &progress, &options);
 		options.marks = marks.marks;
 		rc = smd_op_convert(&source, &target, &options, ret, err);
