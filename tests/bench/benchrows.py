@@ -14,13 +14,16 @@ class Missing(Exception):
 
 
 class Row:
-    """bar: the ratio of wall time that is to be reached; cpu: of CPU time, if any."""
+    """bar: the ratio of wall time that is to be reached; cpu, size: of CPU time and of the
+    room that the result takes, if any."""
 
     cwd = None
+    durable = False
 
-    def __init__(self, name, bar, cpu=None):
+    def __init__(self, name, bar, cpu=None, size=None):
         self.name = name
-        self.bars = [("wall", bar)] + ([("cpu", cpu)] if cpu else [])
+        self.bars = [(what, limit) for what, limit in (("wall", bar), ("cpu", cpu), ("size", size))
+                     if limit]
 
     def before(self, command):
         """What a command needs afresh each time, not measured."""
@@ -38,8 +41,8 @@ class Convert(Row):
     """One image into another. format of a source: its suffix."""
 
     def __init__(self, name, bar, source, fmt, durable=False, peer_options=(), our_options=(),
-                 cpu=None):
-        super().__init__(name, bar, cpu)
+                 cpu=None, size=None):
+        super().__init__(name, bar, cpu, size)
         self.source, self.fmt, self.durable = source, fmt, durable
         self.peer_options, self.our_options = peer_options, our_options
 
@@ -171,10 +174,12 @@ def rows():
         Convert("zlib qcow2 -> raw", 0.30, "ext4.zlib.qcow2", "raw"),
         Convert("zstd qcow2 -> raw", 0.42, "ext4.zstd.qcow2", "raw"),
         Convert("raw -> compressed qcow2", 0.10, "ext4.raw", "qcow2", peer_options=["-c"],
-                our_options=["-c"]),
+                our_options=["-c"], size=1.10),
+        Convert("raw -> small qcow2", 0.40, "ext4.raw", "qcow2", peer_options=["-c"],
+                our_options=["--small"], size=0.95),
         Convert("raw -> zstd qcow2", 0.60, "ext4.raw", "qcow2",
                 peer_options=["-c", "-o", "compression_type=zstd"],
-                our_options=["-c", "-o", "compression_type=zstd"]),
+                our_options=["-c", "-o", "compression_type=zstd"], size=1.02),
         Convert("20 GiB nearly empty -> qcow2", 0.70, "sparse20.raw", "qcow2"),
         Convert("20 GiB nearly empty -> vhd", 0.65, "sparse20.raw", "vhd"),
         Convert("incompressible raw -> qcow2", 1.00, "rand1g.raw", "qcow2"),

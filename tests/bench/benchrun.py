@@ -2,6 +2,7 @@
 """Measuring: two commands in turn, each under the same conditions."""
 import mmap
 import os
+import re
 import statistics
 import subprocess
 import time
@@ -39,11 +40,18 @@ def remove(path):
         os.unlink(path)
 
 
+def page_cache():
+    """Bytes of files that are in memory."""
+    with open("/proc/meminfo") as f:
+        return sum(int(line.split()[1]) for line in f if re.match("(Cached|Buffers):", line)) << 10
+
+
 class Sample:
     """One run of a command: seconds and bytes."""
 
-    def __init__(self, wall, usage, synced):
+    def __init__(self, wall, usage, synced, cached):
         self.wall = wall
+        self.cached = cached
         self.cpu = usage.ru_utime + usage.ru_stime
         self.peak = usage.ru_maxrss << 10
         self.written = usage.ru_oublock * 512
@@ -51,6 +59,7 @@ class Sample:
 
 
 def measure(command, cwd=None):
+    cached = page_cache()
     start = time.monotonic()
     with subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE) as child:
@@ -60,8 +69,9 @@ def measure(command, cwd=None):
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise SystemExit("bench: %s: %s" % (" ".join(command), said.decode(errors="replace")))
+    cached = page_cache() - cached
     os.sync()
-    return Sample(wall, usage, time.monotonic() - start)
+    return Sample(wall, usage, time.monotonic() - start, cached)
 
 
 class Result:
@@ -78,6 +88,7 @@ class Result:
         self.peer_seconds = statistics.median(a.wall for a, _ in pairs)
         self.our_seconds = statistics.median(b.wall for _, b in pairs)
         self.peak = max(b.peak for _, b in pairs)
+        self.cached = max(b.cached for _, b in pairs)
         self.written = statistics.median(b.written for _, b in pairs)
         self.size = sizes[1] / sizes[0] if sizes and sizes[0] else None
 
@@ -99,26 +110,30 @@ def allocated(path):
     return os.stat(path).st_blocks * 512
 
 
-def run_once(row, command, out, settled):
+def run_once(row, command, out):
+    """A hypervisor takes back pages that are free for a while, and who touches them next pays,
+    seconds for a GiB. So the output of the run before is removed when the next one begins,
+    which finds its pages."""
+    row.before(command)
+    os.sync()
     if out:
         remove(out)
-    row.before(command)
-    if settled:
-        settle()
     return measure(command, row.cwd)
 
 
-def quickest(row, commands, settled):
+def quickest(row, commands):
     """Of the commands for the same work the one that took the least time, once."""
     if len(commands) == 1:
         return commands[0]
-    return min(commands, key=lambda c: run_once(row, *c, settled).wall)
+    return min(commands, key=lambda c: run_once(row, *c).wall)
 
 
-def measure_pairs(row, peer, ours, n, settled):
-    """Run row's commands n times in turn. peer, ours: (command, output or None)."""
+def measure_pairs(row, peer, ours, n):
+    """Run row's commands n times in turn, after a first time that does not count. peer, ours:
+    (command, output or None)."""
     pairs = []
-    for _ in range(n):
-        pairs.append([run_once(row, *command, settled) for command in (peer, ours)])
+    for _ in range(n + 1):
+        pairs.append([run_once(row, command, out) for command, out in (peer, ours)])
+    pairs = pairs[1:]
     sizes = [allocated(out) for _, out in (peer, ours)] if peer[1] and ours[1] else None
     return Result(pairs, sizes)
