@@ -115,8 +115,41 @@ def goes_on(smd, path, body):
     return task
 
 
+def killed_near_the_end(smd, rounds):
+    """Whether the upload was in time or not: the task says what the disk is."""
+    small, said = smd.make_vdi(sr, MIB, "raw", name="small"), set()
+    content = bytes(MIB)
+    for i in range(rounds):
+        new = bytes([1 + i % 250]) * MIB
+        task = smd.call("task.create", "upload", "")
+        connection = smd.connect()
+        connection.putrequest("PUT", "/import_raw_vdi?vdi=%s&session_id=%s&task_id=%s" % (
+            small, smd.login(), task))
+        connection.putheader("Content-Length", str(MIB))
+        connection.endheaders()
+        connection.send(new[:-1])
+        path = smd.sr_path(sr)
+        while not any(f.startswith("tmp-") for f in os.listdir(path)):
+            time.sleep(0.001)
+        connection.send(new[-1:])
+        while any(f.startswith("tmp-") for f in os.listdir(path)):
+            pass
+        time.sleep(0.0004 * i)
+        smd.kill()
+        connection.close()
+        smd.start()
+        status = smd.call("task.get_status", task)
+        content = {"success": new, "cancelled": content}[status]
+        said.add(status)
+        expect_eq(smd.vdi_sha256(small), hashlib.sha256(content).hexdigest(),
+                  "the disk whose task says " + status)
+    print("said:", " ".join(sorted(said)))
+    smd.call("VDI.destroy", small)
+
+
 with Smd() as smd:
     sr = smd.make_sr("one")
+    killed_near_the_end(smd, 20)
     vdi = smd.make_vdi(sr, SIZE, "vhd")
     image = os.path.join(smd.dir, "content")
     with open(image, "wb") as f:

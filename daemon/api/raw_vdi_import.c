@@ -378,7 +378,8 @@ import_end(void *state, bool complete, char **ret_text)
 	if (r == 0)
 		r = import_publish(t, &err);
 	if (r == 0)
-		r = move_replace(&t->io.disk, &t->volume, transfer_digest(&t->io), &err);
+		r = move_replace(&t->io.disk, &t->volume, transfer_digest(&t->io), t->io.task_ref,
+				 &err);
 	new_volume_done(&t->spool);
 	new_volume_done(&t->volume);
 	transfer_release(&t->io);

@@ -9,6 +9,7 @@
 #include "daemon/job/digest.h"
 #include "daemon/job/phase.h"
 #include "daemon/job/plan.h"
+#include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
 #define BASE_NAME "base copy"	/* as XenServer's SRs name them */
@@ -320,7 +321,9 @@ land_rows(struct land *land, size_t n, struct smd_error *err)
 		if (image->volume.name && new_volume_committed(&image->volume, err) < 0)
 			return -1;
 	}
-	return land->n_converted ? 0 : staging_committed(land->l->staging, err);
+	if (!land->n_converted && staging_committed(land->l->staging, err) < 0)
+		return -1;
+	return task_promise(land->l->daemon->tasks, land->l->task_ref, land->images[0].ref, err);
 }
 
 /* Base first, in one transaction with the end of the jobs' undo. */

@@ -288,9 +288,7 @@ lasting_copy(struct lasting *l, const struct lasting_copy *copy, json **ret, str
 int
 lasting_committed(struct lasting *l, const char *ref, struct smd_error *err)
 {
-	CLEANUP_FREE char *xml = smd_asprintf("<value>%s</value>", ref);
-
-	return task_promise(l->daemon->tasks, l->task_ref, xml, err);
+	return task_promise(l->daemon->tasks, l->task_ref, ref, err);
 }
 
 /* It is known from now on. */

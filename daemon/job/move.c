@@ -6,6 +6,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/digest.h"
 #include "daemon/job/phase.h"
+#include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
 /* An open disk as a member of a request; the job is done with where that fails. */
@@ -123,7 +124,8 @@ move_difference(const struct move *move, json *target, struct worker_job *job,
 }
 
 int
-move_replace(struct disk *disk, struct new_volume *v, const char *digest, struct smd_error *err)
+move_replace(struct disk *disk, struct new_volume *v, const char *digest, const char *task_ref,
+	     struct smd_error *err)
 {
 	struct db *db = v->daemon->db;
 
@@ -132,6 +134,7 @@ move_replace(struct disk *disk, struct new_volume *v, const char *digest, struct
 	if (new_volume_give(v, disk->vdi_ref, err) < 0 ||
 	    digest_set_row(v->daemon, disk->vdi_ref, digest, err) < 0 ||
 	    tree_set_parent(db, disk->vdi_ref, NULL, err) < 0 ||
+	    task_promise(v->daemon->tasks, task_ref, disk->vdi_ref, err) < 0 ||
 	    new_volume_committed(v, err) < 0) {
 		db_rollback(db);
 		return -1;

@@ -40,8 +40,8 @@ int move_difference(const struct move *move, json *target, struct worker_job *jo
 
 /* Put v, published, in the place of the volume a VDI has. The job was begun with
  * the old one to delete. The VDI keeps its ref and uuid; it lies on no other one. digest: of
- * the new content; NULL: not known. */
-int move_replace(struct disk *disk, struct new_volume *v, const char *digest,
+ * the new content; NULL: not known. The task's result will be the VDI from then on. */
+int move_replace(struct disk *disk, struct new_volume *v, const char *digest, const char *task_ref,
 		 struct smd_error *err);
 
 #endif

@@ -239,17 +239,20 @@ task_leave(struct tasks *tasks, const char *ref)
 /* ---- Making -------------------------------------------------------------------- */
 
 int
-task_promise(struct tasks *tasks, const char *ref, const char *result_xml, struct smd_error *err)
+task_promise(struct tasks *tasks, const char *ref, const char *object, struct smd_error *err)
 {
+	CLEANUP_FREE char *xml = smd_asprintf("<value>%s</value>", object);
 	struct db *db = tasks->daemon->db;
 
+	if (!ref)
+		return 0;
 	if (task_show(tasks, ref, err) != 0)
 		return -1;
 	if (!db_exists(db, "task", ref))
 		return 0;
 	if (db_map_set(db, "task", ref, "other_config", PROMISE_KEY, PROMISE_VALUE, err) != 0)
 		return -1;
-	return db_set_str(db, "task", ref, "result", result_xml, err);
+	return db_set_str(db, "task", ref, "result", xml, err);
 }
 
 /* One of the run before, which nothing goes on with. */

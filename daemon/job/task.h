@@ -71,10 +71,9 @@ void task_stalled(struct tasks *tasks, const struct task_stall *list, size_t n);
  * "error_message". */
 void task_succeed(struct tasks *tasks, const char *ref, const char *result_xml);
 void task_fail(struct tasks *tasks, const char *ref, const struct smd_error *error);
-/* In a transaction: what task_succeed will say. Where it does not come to that, the next
- * start says it. */
-int task_promise(struct tasks *tasks, const char *ref, const char *result_xml,
-		 struct smd_error *err);
+/* In a transaction: task_succeed will say this object. Where it does not come to that, the
+ * next start says it. ref NULL: there is no task. */
+int task_promise(struct tasks *tasks, const char *ref, const char *object, struct smd_error *err);
 /* Nothing works for it until smd has been started again: it stays pending. */
 void task_leave(struct tasks *tasks, const char *ref);
 /* Work for a task of the run before, which is pending: it goes on from what it showed.
