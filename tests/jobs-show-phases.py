@@ -129,7 +129,7 @@ def upload(smd, sr, image):
     expect_eq(status, 200, text)
     config = smd.call("task.get_other_config", task)
     assert "verify" in phases_of(config), config
-    expect_eq(config["phase"], "switch")
+    expect_eq(config["phase"], "clean-up")
 
 
 with Smd() as smd:
