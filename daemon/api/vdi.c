@@ -115,6 +115,9 @@ write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *
 	r = maker_make(v->daemon, v->fd, plain, err);
 	if (r <= 0)
 		return r < 0 ? volume_fail(v->sr, err) : 0;
+	/* One that died at it may have left something. */
+	if (new_volume_empty(v, err) < 0)
+		return volume_fail(v->sr, err);
 	target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, &job, err);
 	if (!target)
 		return -1;
