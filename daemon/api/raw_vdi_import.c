@@ -351,7 +351,8 @@ import_finish_image(struct raw_vdi *t, struct smd_error *err)
 	if (size > t->io.disk.virtual_size)
 		return smd_fail_VDI_TOO_SMALL(err, t->io.disk.vdi_ref, SMD_U64(size),
 					      "the image holds a disk of %" PRIu64 " bytes, VDI %s has "
-					      "%" PRIu64 ": VDI.resize makes it larger", size, t->io.disk.uuid, t->io.disk.virtual_size);
+					      "%" PRIu64 ": VDI.resize makes it larger", size,
+					      t->io.disk.uuid, t->io.disk.virtual_size);
 	phase_enter(t->io.daemon, t->io.task_ref, PHASE_VERIFY);
 	if (spool_check(t, err) < 0 || import_volume(t, err) < 0)
 		return -1;
@@ -362,6 +363,8 @@ static int
 import_publish(struct raw_vdi *t, struct smd_error *err)
 {
 	phase_enter(t->io.daemon, t->io.task_ref, PHASE_SWITCH);
+	/* Before the commit: a kill behind it leaves the task no other end. */
+	transfer_show_digest(&t->io);
 	return new_volume_publish(&t->volume, err);
 }
 
@@ -387,7 +390,6 @@ import_end(void *state, bool complete, char **ret_text)
 		volume_fail(t->io.disk.sr, &err);
 		return import_fail(t, &err, ret_text);
 	}
-	transfer_show_digest(&t->io);
 	sr_update_stats(t->io.daemon, sr_ref(t->io.disk.sr), &err);
 	result = smd_asprintf("<value>%s</value>", t->io.disk.vdi_ref);
 	task_succeed(t->io.daemon->tasks, t->io.task_ref, result);

@@ -362,9 +362,10 @@ land_images(const struct landing *l, char **ret_ref, struct smd_error *err)
 			return volume_fail(l->staging->sr, err);
 	}
 	phase_enter(l->daemon, l->task_ref, PHASE_SWITCH);
+	/* Before the commit: a kill behind it leaves the task no other end. */
+	digest_show(l->daemon, l->task_ref, land.digest, land.digest_absent);
 	if (land_commit(&land, err) < 0)
 		return -1;
-	digest_show(l->daemon, l->task_ref, land.digest, land.digest_absent);
 	*ret_ref = TAKE_PTR(land.images[0].ref);
 	return 0;
 }
