@@ -404,7 +404,8 @@ struct smd_format {
 
 	/* Write a new image over io (empty where it can grow; else with anything in
 	 * it, but for both its ends, which are zeroes). On return it is written, not
-	 * flushed. The host calls it with a parent only with CAP_PARENT. CAP_CREATE. Errors: SIZE_LIMIT, BAD_SIZE, IO. */
+	 * flushed. The host calls it with a parent only with CAP_PARENT. CAP_CREATE.
+	 * Errors: SIZE_LIMIT, BAD_SIZE, IO. */
 	int (*create)(struct smd_io *io, const struct smd_create *params, struct smd_error *err);
 
 	/* File bytes that an image made with params needs when data_size bytes in

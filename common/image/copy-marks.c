@@ -4,9 +4,9 @@
  * not ended is done. Now and then that position is made a mark: the destination
  * is flushed, its file first while the threads go on, then the module's tables; then the
  * mark is written. Where that takes long they wait for it, as soon as what they have copied
- * since the mark before took a second: no more than that is ever copied again. A run that begins with marks opens what is there and goes on
- * from the last: whatever lies past it, of an earlier run, is written again or
- * made zeroes where it is not.
+ * since the mark before took a second: no more than that is ever copied again. A run
+ * that begins with marks opens what is there and goes on from the last: whatever lies
+ * past it, of an earlier run, is written again or made zeroes where it is not.
  */
 #include "common/image/copy-impl.h"
 

@@ -73,8 +73,8 @@ find_blocks(struct blocks *blocks, struct smd_chain *chain, struct smd_chain *ba
 	blocks->size = smd_max_u64(smd_chain_size(chain), base ? smd_chain_size(base) : 0);
 	if (blocks->size > SMD_BLOCKS_DISK_MAX)
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, smd_chain_io(chain, 0)->name,
-				      "its disk of %" PRIu64 " bytes is too large to track its blocks: at most %"
-				      PRIu64, blocks->size, (uint64_t)SMD_BLOCKS_DISK_MAX);
+				      "its disk of %" PRIu64 " bytes is too large to track its "
+				      "blocks: at most %" PRIu64, blocks->size, (uint64_t)SMD_BLOCKS_DISK_MAX);
 	blocks->bits = calloc(1, smd_blocks_bytes(blocks->size) + 1);
 	if (!blocks->bits)
 		return smd_image_fail(err, SMD_REASON_IO, smd_chain_io(chain, 0)->name,

@@ -48,8 +48,8 @@ carry_options(struct carry *carry, json *options, struct smd_error *err)
 	carry->bytes_per_second = strtoull(limit, &end, 10);
 	if (errno || end == limit || *end || *limit == '-')
 		return smd_fail_INVALID_VALUE(err, "bytes-per-second", limit,
-					      "bytes-per-second is a number of bytes, 0 for no limit, not \"%s\"",
-					      limit);
+					      "bytes-per-second is a number of bytes, 0 for no "
+					      "limit, not \"%s\"", limit);
 	carry->asked = smd_json_str(options, "dest-img-format", "");
 	return 0;
 }
@@ -412,7 +412,6 @@ fill_copy(void *opaque, struct worker_job *job, struct smd_error *err)
 {
 	const struct node_copy *copy = opaque;
 	struct carry *c = copy->c;
-
 	json *target;
 
 	smd_json_set_bool(job->request, "verify", c->verify);

@@ -55,7 +55,8 @@ void task_transfer(struct tasks *tasks, const char *ref, double from, double to,
 
 /* What other_config says of the work: key, value, … NULL; a value "" removes its key.
  * Keys: "state" (as QEMU's jobs have them: "created", "running", "paused", "concluded";
- * and "queued"), "phase" and "phases" (daemon/job/phase.h), "waits_for", and of what made it wait, "error" and "error_message". ref may be NULL: nothing. */
+ * and "queued"), "phase" and "phases" (daemon/job/phase.h), "waits_for", and of what
+ * made it wait, "error" and "error_message". ref may be NULL: nothing. */
 void task_note(struct tasks *tasks, const char *ref, const char *const *pairs);
 
 /* Tasks that stand still (daemon/job/stall.h): other_config's "waits_for" and, when each

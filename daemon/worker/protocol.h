@@ -93,7 +93,8 @@
  *   {"op":"export",  "source":S, "format":F, "fd":N, "uuid":U, "base":S, "base_uuid":U,
  *    "coding":C}	to a pipe; U: of the image. With base an overlay that names
  *	<base_uuid>.F as its parent: what differs from base. With "offset" and "count" in
- *	the place of the rest, that part of the disk. {"digest":…} or, for ranges and overlays, "digest_absent"
+ *	the place of the rest, that part of the disk. {"digest":…} or, for ranges and
+ *	overlays, "digest_absent"
  *   {"op":"export-blocks", "source":S, "format":F, "fd":N, "coding":C}	a tar of blocks
  *	(blocks.c), to a pipe; F: raw
  *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F, "coding":C,
