@@ -156,8 +156,10 @@ def killed(smd, vdi, srs, digest):
     writes.marked = writes.marks()
     smd.start()
     look(smd, task)
-    reach(smd, task, 0.95)
-    smd.call("task.set_speed", task, str(RATE // 8))
+    # Slower and slower: a test that is kept from running does not sleep through the job's end.
+    for share, seconds in ((0.85, 40), (0.97, 300)):
+        reach(smd, task, share)
+        smd.call("task.set_speed", task, str(DATA // seconds))
     reach(smd, task, 0.99)
     kill_workers(smd, writes)
     return expect_moved(smd, task, digest, srs, writes, "killed four times")
