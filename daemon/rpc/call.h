@@ -6,7 +6,9 @@
  * checks the result.
  *
  * Threads: a call has a thread of the pool while its handler runs, and may block. One
- * that waits for long, for whatever may never happen, parks instead and needs none.
+ * that waits for long, for whatever may never happen, parks instead and needs none. The
+ * few that cannot wait for anything (dispatch.c says which) are answered by the loop of
+ * the server itself, since handing a call over costs several times what they do.
  */
 #ifndef SMD_DAEMON_RPC_CALL_H
 #define SMD_DAEMON_RPC_CALL_H
@@ -26,6 +28,7 @@ struct peer {
 	char address[64];	/* for the log */
 	int fd;			/* of the connection, while a caller waits in it; 0: none does */
 	struct call_park *park;	/* of that caller; NULL: the handler answers at once */
+	bool on_loop;		/* the caller must not wait: CALL_ELSEWHERE */
 };
 
 /* Waiting without a thread. A handler that has nothing to say yet puts its park where
@@ -42,6 +45,8 @@ struct call_park {
 	struct shared_frame frame;	/* the wire's, of a call that was parked */
 };
 #define CALL_PARKED 1
+/* Nothing has happened: the call may wait, or failed, and is to be made on a thread. */
+#define CALL_ELSEWHERE 2
 
 struct session;
 struct db_rows;
@@ -116,7 +121,7 @@ int call_result_next(struct call_result *result, const char **ret_key, json **re
 		     struct smd_error *err);
 
 /* What both wires do with a parsed request: name and positional params as they
- * came. 0, -1, or CALL_PARKED: nothing is to be answered yet. */
+ * came. 0, -1; CALL_PARKED, CALL_ELSEWHERE: nothing is to be answered yet. */
 int call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
 		  struct call_result *ret, struct smd_error *err);
 

@@ -300,7 +300,8 @@ run_handler(struct running *r, struct call_result *ret, struct smd_error *err)
 		return 0;
 	}
 	audit(r, err);
-	log_failure(r, err);
+	if (!r->peer.on_loop)
+		log_failure(r, err);
 	return -1;
 }
 
@@ -456,9 +457,9 @@ create_task(struct running *r, struct smd_error *err)
 	return task_take(daemon->tasks, r->task_ref, err);
 }
 
-int
-call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
-	      struct call_result *ret, struct smd_error *err)
+static int
+dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
+	 struct call_result *ret, struct smd_error *err)
 {
 	const char *plain = name;
 	bool async = strip_async(&plain);
@@ -483,4 +484,27 @@ call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, 
 		return start_async(TAKE_PTR(r), ret, err);
 	}
 	return run_sync(r, ret, err);
+}
+
+/* The getters of what is in memory: no database, whose lock somebody may hold while the
+ * disk works, no file, no task, no line in a log. */
+static bool
+cannot_wait(const char *name)
+{
+	const struct api_message *message = api_message_find(name);
+
+	return message && message->cls->flags & API_IN_MEMORY && message->role <= API_READER &&
+	       message->kind > API_M_METHOD && message->kind < API_M_SET_FIELD;
+}
+
+int
+call_dispatch(struct daemon *daemon, const struct peer *peer, const char *name, json *params,
+	      struct call_result *ret, struct smd_error *err)
+{
+	if (!peer->on_loop)
+		return dispatch(daemon, peer, name, params, ret, err);
+	if (cannot_wait(name) && dispatch(daemon, peer, name, params, ret, err) == 0)
+		return 0;
+	smd_error_clear(err);
+	return CALL_ELSEWHERE;
 }

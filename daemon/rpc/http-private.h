@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Inside the HTTP server. A loop of libmicrohttpd's for each listening socket reads
- * requests and writes replies, and never waits for anything but sockets. All else is
- * done in steps, each on a thread of the pool (daemon/rpc/pool.h):
+ * requests and writes replies, and never waits for anything but sockets. It answers a
+ * short call that cannot wait (daemon/rpc/call.h) by itself, on a connection whose peer
+ * is known. All else is done in steps, each on a thread of the pool (daemon/rpc/pool.h):
  *
  *   RPC       call (again after each time it was parked)
  *   upload    begin, write for as much of the body as has come, finish, end

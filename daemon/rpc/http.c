@@ -29,6 +29,7 @@
 #define HEAD_TIMEOUT_S 15	/* for the head of the first request, or once one has begun */
 #define BODY_TIMEOUT_S 60	/* for the body of a call */
 #define MEMORY_STEP (16 * 1024)
+#define AT_ONCE_MAX 1024	/* the longest body of a call that the loop may answer itself */
 
 int
 http_fd(struct http_request *request)
@@ -310,6 +311,27 @@ stays_parked(struct http_request *request)
 	return request->parked;
 }
 
+/* Whether it is answered. */
+static bool
+make_call(struct http_request *request)
+{
+	request->status = request->route->rpc(request->http->daemon, &request->peer, request->body,
+					      request->n_body, &request->reply, &request->n_reply,
+					      &request->reply_type, &request->message);
+	return request->status != 0;
+}
+
+/* By the loop: calls that cannot wait, of a peer it knows. */
+static bool
+call_at_once(struct http_request *request)
+{
+	if (!request->at->peer_known || request->n_body > AT_ONCE_MAX)
+		return false;
+	request->peer = request->at->peer;
+	request->peer.on_loop = true;
+	return make_call(request);
+}
+
 static void
 call(void *opaque)
 {
@@ -318,11 +340,7 @@ call(void *opaque)
 	http_know_peer(request);
 	request->peer.park = &request->park;
 	for (;;) {
-		request->status = request->route->rpc(request->http->daemon, &request->peer,
-						      request->body, request->n_body,
-						      &request->reply, &request->n_reply,
-						      &request->reply_type, &request->message);
-		if (request->status != 0)
+		if (make_call(request))
 			break;
 		if (stays_parked(request))
 			return;
@@ -391,18 +409,21 @@ answer(struct call_park *park, struct shared *shared)
 static enum MHD_Result
 rpc_end(struct http_request *request)
 {
-	if (request->begun && request->message)
+	if (!request->begun) {
+		request->begun = true;
+		request->body[request->n_body] = '\0';
+		set_due(request->http, request->at, 0);
+		if (!call_at_once(request)) {
+			request->park.unpark = unpark;
+			request->park.answer = answer;
+			http_hand_over(request, call);
+			return MHD_YES;
+		}
+	}
+	if (request->message)
 		http_reply_header(request, HTTP_MESSAGE_HEADER, one_line(request->message));
-	if (request->begun)
-		return http_reply_rpc(request, request->status, TAKE_PTR(request->reply),
-				      request->n_reply, request->reply_type);
-	request->begun = true;
-	request->body[request->n_body] = '\0';
-	request->park.unpark = unpark;
-	request->park.answer = answer;
-	set_due(request->http, request->at, 0);
-	http_hand_over(request, call);
-	return MHD_YES;
+	return http_reply_rpc(request, request->status, TAKE_PTR(request->reply),
+			      request->n_reply, request->reply_type);
 }
 
 /* ---- MHD's callbacks ---- */

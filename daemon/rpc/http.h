@@ -22,8 +22,9 @@ struct http_request;
 
 /* An RPC: the whole body, bounded, in; the whole reply out. *ret_body is freed by the
  * server, and so is *ret_message: what an error says for a person, where the reply has
- * only xapi's code and parameters; left as it is without one. Returns the status, or 0: the peer's park keeps the call, nothing is
- * answered yet. */
+ * only xapi's code and parameters; left as it is without one. Returns the status, or 0:
+ * nothing is answered yet. The peer's park keeps the call then, or, where the peer was
+ * on_loop, it is to be made again on a thread. */
 typedef unsigned http_rpc_fn(struct daemon *daemon, const struct peer *peer, const char *body,
 			     size_t len, char **ret_body, size_t *ret_len, const char **ret_type,
 			     char **ret_message);

@@ -221,6 +221,8 @@ rpc_json(struct daemon *daemon, const struct peer *peer, const char *body, size_
 		r = wire_bad_utf8(params, &err);
 	else
 		r = call_dispatch(daemon, peer, request.method, params, &result, &err);
+	if (r == CALL_ELSEWHERE)
+		return 0;
 	if (r == CALL_PARKED) {
 		if (!peer->park->frame.before)
 			peer->park->frame = success_frame(&request);

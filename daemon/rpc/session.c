@@ -491,29 +491,60 @@ add_permission(void *opaque, const struct api_message *message)
 		json_object_array_add(p->list, json_object_new_string(permission));
 }
 
+/* Who may everything has no list, as in xapi. */
+static json *
+permissions_of(const struct session *s)
+{
+	json *list = json_object_new_array();
+
+	if (s->role != API_POOL_ADMIN)
+		api_messages(add_permission, &(struct permissions){ s->role, list });
+	return list;
+}
+
+static json *
+value_of(const struct sessions *sessions, const struct session *s, const struct api_field *field)
+{
+	const struct {
+		const char *name, *text;
+	} texts[] = {
+		{ "uuid", s->uuid }, { "this_host", sessions->daemon->host_ref },
+		{ "last_active", s->last_active }, { "validation_time", s->validation_time },
+		{ "auth_user_name", s->user }, { "originator", s->originator },
+	};
+	json *copy = NULL;
+
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		if (strcmp(texts[i].name, field->name) == 0)
+			return json_object_new_string(texts[i].text);
+	}
+	if (strcmp(field->name, "is_local_superuser") == 0)
+		return json_object_new_boolean(s->role == API_POOL_ADMIN);
+	if (strcmp(field->name, "rbac_permissions") == 0)
+		return permissions_of(s);
+	if (strcmp(field->name, "other_config") != 0)
+		return api_value_default(field->type, field->dflt);
+	json_object_deep_copy(s->other_config, &copy, NULL);
+	return copy;
+}
+
 static json *
 record_of(const struct sessions *sessions, const struct session *s)
 {
-	json *record = json_object_new_object(), *roles = json_object_new_array();
-	json *other_config = NULL;
+	json *record = json_object_new_object();
 
 	for (const struct api_field *f = api_class_find("session", false)->fields; f->name; f++)
-		smd_json_set(record, f->name, api_value_default(f->type, f->dflt));
-	/* Who may everything has no list, as in xapi. */
-	if (s->role != API_POOL_ADMIN)
-		api_messages(add_permission, &(struct permissions){ s->role, roles });
-	json_object_deep_copy(s->other_config, &other_config, NULL);
-
-	smd_json_set_str(record, "uuid", s->uuid);
-	smd_json_set_str(record, "this_host", sessions->daemon->host_ref);
-	smd_json_set_str(record, "last_active", s->last_active);
-	smd_json_set_str(record, "validation_time", s->validation_time);
-	smd_json_set_str(record, "auth_user_name", s->user);
-	smd_json_set_str(record, "originator", s->originator);
-	smd_json_set_bool(record, "is_local_superuser", s->role == API_POOL_ADMIN);
-	smd_json_set(record, "rbac_permissions", roles);
-	smd_json_set(record, "other_config", other_config);
+		smd_json_set(record, f->name, value_of(sessions, s, f));
 	return record;
+}
+
+static int
+find_for(struct sessions *sessions, const char *ref, struct session **ret, struct smd_error *err)
+{
+	*ret = find(sessions, ref);
+	if (*ret)
+		return 0;
+	return smd_fail_HANDLE_INVALID(err, "session", ref, "there is no session %s", ref);
 }
 
 int
@@ -522,10 +553,22 @@ session_record(struct sessions *sessions, const char *ref, json **ret, struct sm
 	struct session *s;
 
 	LOCK_SCOPE(&sessions->lock);
-	s = find(sessions, ref);
-	if (!s)
-		return smd_fail_HANDLE_INVALID(err, "session", ref, "there is no session %s", ref);
+	if (find_for(sessions, ref, &s, err) < 0)
+		return -1;
 	*ret = record_of(sessions, s);
+	return 0;
+}
+
+static int
+get_field(struct sessions *sessions, const char *ref, const struct api_field *field, json **ret,
+	  struct smd_error *err)
+{
+	struct session *s;
+
+	LOCK_SCOPE(&sessions->lock);
+	if (find_for(sessions, ref, &s, err) < 0)
+		return -1;
+	*ret = value_of(sessions, s, field);
 	return 0;
 }
 
@@ -567,9 +610,8 @@ change_map(struct sessions *sessions, struct call *call, struct smd_error *err)
 	json *old;
 
 	LOCK_SCOPE(&sessions->lock);
-	s = find(sessions, ref);
-	if (!s)
-		return smd_fail_HANDLE_INVALID(err, "session", ref, "there is no session %s", ref);
+	if (find_for(sessions, ref, &s, err) < 0)
+		return -1;
 	if (kind == API_M_SET_FIELD) {
 		old = s->other_config;
 		s->other_config = NULL;
@@ -591,7 +633,6 @@ int
 session_generic(struct call *call, json **ret, struct smd_error *err)
 {
 	struct sessions *sessions = call->daemon->sessions;
-	CLEANUP_JSON json *record = NULL;
 
 	switch (call->message->kind) {
 	case API_M_GET_BY_UUID:
@@ -603,10 +644,7 @@ session_generic(struct call *call, json **ret, struct smd_error *err)
 	case API_M_GET_RECORD:
 		return session_record(sessions, call_str(call, 0), ret, err);
 	case API_M_GET_FIELD:
-		if (session_record(sessions, call_str(call, 0), &record, err) < 0)
-			return -1;
-		*ret = json_object_get(smd_json_member(record, call->message->field->name));
-		return 0;
+		return get_field(sessions, call_str(call, 0), call->message->field, ret, err);
 	default:
 		return smd_fail_INTERNAL_ERROR(err, call->message->name, "%s is not answered here",
 					       call->message->name);

@@ -275,6 +275,8 @@ rpc_xml(struct daemon *daemon, const struct peer *peer, const char *body, size_t
 		wire_bad_utf8(params, &err);
 	else
 		r = call_dispatch(daemon, peer, name, params, &result, &err);
+	if (r == CALL_ELSEWHERE)
+		return 0;
 	if (r == CALL_PARKED) {
 		if (!peer->park->frame.before)
 			peer->park->frame = success_frame(name);
