@@ -516,7 +516,7 @@ value_of(const struct sessions *sessions, const struct session *s, const struct 
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		if (strcmp(texts[i].name, field->name) == 0)
-			return json_object_new_string(texts[i].text);
+			return json_object_new_string(texts[i].text ? texts[i].text : "");
 	}
 	if (strcmp(field->name, "is_local_superuser") == 0)
 		return json_object_new_boolean(s->role == API_POOL_ADMIN);

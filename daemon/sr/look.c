@@ -7,11 +7,13 @@
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "daemon/job/process.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/volume.h"
 
-#define BATCH_MAX 60	/* images a worker is asked about: it takes 64 descriptors */
+#define BATCH_MAX 200	/* images a worker is asked about */
+_Static_assert(BATCH_MAX <= PROCESS_FDS_MAX, "a descriptor each");
 
 struct looks {
 	json *index;			/* {location: its place in list} */
@@ -316,7 +318,8 @@ take_known(struct sr *sr, struct looks *old, const char *location, char stamp[SM
 
 /* The stamp is of before the look: what changes meanwhile is looked at again. */
 static int
-look_at_changed(struct sr *sr, struct looks *old, struct looks *looks, struct smd_error *err)
+look_at_changed(struct sr *sr, struct looks *old, struct looks *looks, json *names,
+		struct smd_error *err)
 {
 	CLEANUP_FREE char (*stamps)[SMD_SR_STAMP_MAX] = smd_calloc(looks->n + 1, sizeof *stamps);
 	struct batch batch = { .sr = sr, .unless_written = true };
@@ -347,6 +350,12 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks, struct sm
 		if (looks->list[i] && *stamps[i])
 			set_text(&looks->list[i]->stamp, stamps[i]);
 	}
+	json_object_object_foreach(names, name, allocated) {
+		struct look **place = looks_place(looks, name);
+
+		if (*place)
+			(*place)->allocated = json_object_get_int64(allocated);
+	}
 	return 0;
 }
 
@@ -362,9 +371,49 @@ looks_refresh(struct sr *sr, struct looks **looks, json *names, struct smd_error
 		(void)value;
 		smd_json_set_int(now->index, location, (int64_t)now->n++);
 	}
-	if (look_at_changed(sr, *looks, now, err) < 0)
+	if (look_at_changed(sr, *looks, now, names, err) < 0)
 		return -1;
 	old = *looks;
 	*looks = TAKE_PTR(now);
 	return 0;
+}
+
+struct holding {
+	struct sr *sr;
+	const struct looks *looks;
+	size_t n;
+	bool differs;
+};
+
+static bool
+is_as_it_was(struct sr *sr, const struct look *look, const struct smd_sr_volume *volume)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	char stamp[SMD_SR_STAMP_MAX];
+
+	return look && *look->stamp && look->allocated == (int64_t)volume->allocated &&
+	       sr->driver->volume_stamp(sr->handle, volume->name, stamp, &err) == 0 &&
+	       strcmp(look->stamp, stamp) == 0;
+}
+
+static int
+compare_volume(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+{
+	struct holding *h = opaque;
+
+	(void)err;
+	h->n++;
+	h->differs = h->differs || !is_as_it_was(h->sr, looks_get(h->looks, volume->name), volume);
+	return 0;
+}
+
+bool
+looks_hold(struct sr *sr, const struct looks *looks)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct holding h = { .sr = sr, .looks = looks };
+
+	return looks && sr->driver->volume_stamp &&
+	       sr->driver->scan(sr->handle, compare_volume, &h, &err) == 0 &&
+	       !h.differs && h.n == looks->n;
 }

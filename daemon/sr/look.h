@@ -12,6 +12,7 @@
 
 struct look {
 	char *stamp;			/* the driver's; "": look again */
+	int64_t allocated;		/* of the volume then */
 	/* Why the image cannot be used, for sm_config; "": readable, and then: */
 	char *why;
 	uint64_t virtual_size;
@@ -37,9 +38,11 @@ int look_at(struct sr *sr, const char *location, struct look **ret, struct smd_e
 /* What is remembered of an SR's volumes. One thread at a time (sr.scan_lock). */
 struct looks;
 void looks_free(struct looks *looks);
-/* Look at the volumes named (members of an object) as far as they changed; others
+/* Look at the volumes named ({location: allocated}) as far as they changed; others
  * are forgotten. *looks may be NULL, and is afterwards what looks_get takes. */
 int looks_refresh(struct sr *sr, struct looks **looks, json *names, struct smd_error *err);
+/* Whether the SR's volumes are these, and all as they were. */
+bool looks_hold(struct sr *sr, const struct looks *looks);
 /* NULL: nothing can be said of it now; somebody may be writing it. */
 const struct look *looks_get(const struct looks *looks, const char *location);
 

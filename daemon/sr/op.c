@@ -162,6 +162,14 @@ needs_no_data(const char *operation)
 	return false;
 }
 
+static int
+fail_snapshot(const struct subject *s, const char *negation, struct smd_error *err)
+{
+	CLEANUP_FREE char *why = smd_asprintf("VDI is %sa snapshot: %s", negation, s->ref);
+
+	return smd_fail_OPERATION_NOT_ALLOWED(err, why, "%s", why);
+}
+
 /* Of changed block tracking: disks are tracked, and snapshots go on telling. */
 static int
 check_tracking(const struct subject *s, const char *operation, struct smd_error *err)
@@ -169,12 +177,10 @@ check_tracking(const struct subject *s, const char *operation, struct smd_error 
 	const char *type = smd_json_str(s->vdi, "type", "");
 	bool is_snapshot = smd_json_bool(s->vdi, "is_a_snapshot", false);
 	bool destroy = strcmp(operation, "data_destroy") == 0;
-	CLEANUP_FREE char *why = smd_asprintf("VDI is %sa snapshot: %s", destroy ? "not " : "",
-					      s->ref);
 
 	if (strcmp(operation, "enable_cbt") == 0 || strcmp(operation, "disable_cbt") == 0) {
 		if (is_snapshot)
-			return smd_fail_OPERATION_NOT_ALLOWED(err, why, "%s", why);
+			return fail_snapshot(s, "", err);
 		if (strcmp(type, "user") != 0 && strcmp(type, "system") != 0)
 			return smd_fail_VDI_INCOMPATIBLE_TYPE(err, SMD_PARAMS(s->ref, type), "VDI %s is "
 							      "of a type that is not tracked", s->ref);
@@ -183,7 +189,7 @@ check_tracking(const struct subject *s, const char *operation, struct smd_error 
 				err, "VDI %s is reset when its VM starts: no %s", s->ref, operation);
 	}
 	if (destroy && !is_snapshot)
-		return smd_fail_OPERATION_NOT_ALLOWED(err, why, "%s", why);
+		return fail_snapshot(s, "not ", err);
 	if ((destroy || strcmp(operation, "list_changed_blocks") == 0) &&
 	    !smd_json_bool(s->vdi, "cbt_enabled", false))
 		return smd_fail_VDI_NO_CBT_METADATA(err, s->ref, "the changed blocks of VDI %s are not "
@@ -273,11 +279,10 @@ operations_of(struct daemon *daemon, const struct subject *s)
 						       : sr_operations_detached;
 }
 
-static int
-store_allowed(struct daemon *daemon, const struct subject *s, json *current,
-	      struct smd_error *err)
+static json *
+allowed_of(struct daemon *daemon, const struct subject *s, json *current)
 {
-	CLEANUP_JSON json *allowed = json_object_new_array(), *stored = NULL;
+	json *allowed = json_object_new_array();
 	const char *const *operations = operations_of(daemon, s);
 
 	for (; *operations; operations++) {
@@ -293,6 +298,27 @@ store_allowed(struct daemon *daemon, const struct subject *s, json *current,
 		if (ok)
 			json_object_array_add(allowed, json_object_new_string(*operations));
 	}
+	return allowed;
+}
+
+json *
+op_allowed_of_new(struct sr *sr, json *row)
+{
+	CLEANUP_JSON json *none = json_object_new_object();
+	const struct subject subject = {
+		.cls = "VDI", .ref = API_NULL_REF, .sr = sr->ref, .driver = sr->driver, .vdi = row,
+		.db = sr->daemon->db,
+	};
+
+	return allowed_of(sr->daemon, &subject, none);
+}
+
+static int
+store_allowed(struct daemon *daemon, const struct subject *s, json *current,
+	      struct smd_error *err)
+{
+	CLEANUP_JSON json *allowed = allowed_of(daemon, s, current), *stored = NULL;
+
 	if (db_get(daemon->db, s->cls, s->ref, "allowed_operations", &stored, err) < 0)
 		return -1;
 	if (json_object_equal(allowed, stored))

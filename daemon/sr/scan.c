@@ -23,7 +23,8 @@
 #define IMAGE_ERROR_KEY "image-error"
 /* Found hidden, and to become an inner node once nothing unreadable may lie on it. */
 #define HIDDEN_KEY "hidden-image"
-#define ROWS_AT_ONCE 50		/* in one transaction */
+#define ROWS_AT_ONCE 500	/* in one transaction: others wait so long, and each writes most
+				 * pages of the indexes anew */
 
 /* A volume of the SR, and the row it has or gets. */
 struct node {
@@ -47,6 +48,7 @@ struct scan {
 	struct node *nodes;	/* of images[i] */
 	json *places;		/* {ref: i, location: i} */
 	json *orphans;		/* {name: why it is no VDI} */
+	bool introduced;	/* rows, which are durable only with settle_all */
 	json *doubts;		/* formats with an image that may lie on any other of its kind */
 };
 
@@ -368,7 +370,7 @@ look_at_all(struct scan *scan, struct smd_error *err)
 
 	for (size_t i = 0; i < scan->n; i++) {
 		if (!scan->nodes[i].at_work)
-			smd_json_set_bool(names, scan->images[i].location, true);
+			smd_json_set_int(names, scan->images[i].location, scan->nodes[i].allocated);
 	}
 	if (looks_refresh(scan->sr, &scan->sr->looks, names, err) < 0)
 		return -1;
@@ -528,6 +530,7 @@ new_row(struct scan *scan, const struct image *image)
 	if (!*image->look->why)
 		smd_json_set_int(row, "virtual_size", (int64_t)image->look->virtual_size);
 	smd_json_set_int(row, "physical_utilisation", node_of(scan, image)->allocated);
+	smd_json_set(row, "allowed_operations", op_allowed_of_new(scan->sr, row));
 	return row;
 }
 
@@ -567,14 +570,14 @@ introduce(struct scan *scan, const struct image *image, json *row, struct smd_er
 		}
 		return 0;	/* somebody was faster */
 	}
-	op_refresh(scan->sr->daemon, "VDI", ref);
 	smd_json_set_int(scan->places, ref, (int64_t)(image - scan->images));
 	node->ref = TAKE_PTR(ref);
 	return link_parent(scan, image, err);
 }
 
 /* The rows are made first: the lock of the records is never waited for in a
- * transaction, since who holds it may be reading the database. */
+ * transaction, since who holds it may be reading the database. What follows all of them
+ * is durable, and they with it: settle_all. */
 static int
 introduce_some(struct scan *scan, struct image *const *images, size_t n, struct smd_error *err)
 {
@@ -583,8 +586,9 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 
 	for (size_t i = 0; i < n; i++)
 		rows[i] = new_row(scan, images[i]);
-	r = db_begin(scan->db, DB_DURABLE, err);
+	r = db_begin(scan->db, DB_RELAXED, err);
 	if (r == 0) {
+		scan->introduced = true;
 		for (size_t i = 0; r == 0 && i < n; i++)
 			r = introduce(scan, images[i], rows[i], err);
 		r = db_end(scan->db, r, err);
@@ -677,10 +681,10 @@ is_settled(struct scan *scan, const struct image *image)
 
 	if (!node->ref || node->at_work)
 		return true;
-	if (!node->row || (image->parent && !image->is_linked))
+	if (node->row ? image->parent && !image->is_linked : node->snapshot_of != NULL)
 		return false;
 	return image->n_children == 0 ||
-	       (smd_json_bool(node->row, "read_only", false) &&
+	       (node->row && smd_json_bool(node->row, "read_only", false) &&
 		!smd_json_member(smd_json_member(node->row, "sm_config"), HIDDEN_KEY));
 }
 
@@ -708,7 +712,7 @@ settle_all(struct scan *scan, struct smd_error *err)
 		if (scan->images[i].parent && scan->nodes[i].ref)
 			node_of(scan, scan->images[i].parent)->n_child_rows++;
 	}
-	if (settled)
+	if (settled && !scan->introduced)
 		return 0;
 	if (db_begin(scan->db, DB_DURABLE, err) < 0)
 		return -1;
@@ -779,17 +783,65 @@ scan_init(struct scan *scan, struct sr *sr)
 	};
 }
 
-static int
-scan_used(struct sr *sr, struct smd_error *err)
+/* ---- Nothing to do ---- */
+
+/* Whether a VDI of any SR was made, changed or deleted since. */
+static bool
+rows_changed(struct db *db, uint64_t since)
 {
+	const struct db_interest vdis = { api_class_find("VDI", false), NULL };
+
+	return db_concerned(db, since, &vdis, 1);
+}
+
+/* Whether the same volumes, rows and images would leave a scan nothing to do: each volume
+ * is an image that was looked at and has its row, and each row its volume. */
+static bool
+is_at_rest(const struct scan *scan)
+{
+	if ((size_t)json_object_object_length(scan->volumes) != scan->n ||
+	    (size_t)json_object_object_length(scan->rows) != scan->n)
+		return false;
+	for (size_t i = 0; i < scan->n; i++) {
+		const struct node *node = &scan->nodes[i];
+
+		if (!node->row || node->at_work || !scan->images[i].look)
+			return false;
+	}
+	return true;
+}
+
+static int
+scan_whole(struct sr *sr, struct smd_error *err)
+{
+	uint64_t generation = db_generation(sr->daemon->db);
 	struct scan scan CLEANUP_SCAN = { 0 };
-	LOCK_SCOPE(&sr->scan_lock);
 
 	scan_init(&scan, sr);
 	if (survey(&scan, err) < 0 || refresh_all(&scan, err) < 0 ||
 	    introduce_all(&scan, err) < 0 || settle_all(&scan, err) < 0)
 		return -1;
 	report_orphans(&scan);
+	if (is_at_rest(&scan) && !rows_changed(sr->daemon->db, generation))
+		sr->rest_generation = generation;
+	return 0;
+}
+
+static int
+scan_used(struct sr *sr, struct smd_error *err)
+{
+	uint64_t rest;
+	LOCK_SCOPE(&sr->scan_lock);
+
+	rest = sr->rest_generation;
+	sr->rest_generation = 0;
+	if (rest && !rows_changed(sr->daemon->db, rest) && looks_hold(sr, sr->looks)) {
+		sr->rest_generation = rest;
+	} else {
+		if (scan_whole(sr, err) < 0)
+			return -1;
+		malloc_trim(0);		/* thousands of rows were small pieces */
+	}
 	return db_map_remove(sr->daemon->db, "SR", sr->ref, "other_config", "dirty", err);
 }
 
@@ -824,7 +876,6 @@ sr_scan(struct daemon *daemon, const char *ref, struct smd_error *err)
 	if (r == 0)
 		records_save(sr);
 	sr_release(sr);
-	malloc_trim(0);		/* thousands of rows were small pieces */
 	if (r < 0)
 		return -1;
 	collect_kick(daemon, ref);

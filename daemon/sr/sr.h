@@ -98,6 +98,8 @@ void op_set_done(struct op_set *set);
 
 /* Store allowed_operations afresh. */
 void op_refresh(struct daemon *daemon, const char *cls, const char *ref);
+/* allowed_operations of a VDI about to have this row: a new reference. */
+json *op_allowed_of_new(struct sr *sr, json *row);
 
 /* Sizes of the SR row from the driver. */
 int sr_update_stats(struct daemon *daemon, const char *sr_ref, struct smd_error *err);
