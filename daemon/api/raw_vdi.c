@@ -50,8 +50,12 @@ raw_vdi_is_plain(const struct raw_vdi *t)
 int
 raw_vdi_open(struct raw_vdi *t, const char *operation, bool write, struct smd_error *err)
 {
-	if (!raw_vdi_is_plain(t) && !storage_format(t->io.daemon, t->format))
-		return smd_fail_FORMAT_UNKNOWN(err, t->format, "", "Unknown format %s", t->format);
+	if (!raw_vdi_is_plain(t) && !storage_format(t->io.daemon, t->format)) {
+		CLEANUP_FREE char *loaded = storage_format_names(t->io.daemon);
+
+		return smd_fail_FORMAT_UNKNOWN(err, t->format, loaded, "Unknown format %s: there are "
+					       TAR ", which is raw in blocks, %s", t->format, loaded);
+	}
 	return transfer_open(&t->io, operation, "vdi_copy", write, err);
 }
 

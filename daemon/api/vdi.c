@@ -277,9 +277,13 @@ introduce_in(struct call *call, struct sr *sr, json *row, const char *ref, struc
 
 	if (introduce_check(sr, smd_json_str(row, "uuid", ""), location, err) < 0)
 		return -1;
-	if (!dot || !storage_format(call->daemon, dot + 1))
-		return smd_fail_FORMAT_UNKNOWN(err, dot ? dot + 1 : "", "", "the name %s ends in no "
-					       "format that is loaded", location);
+	if (!dot || !storage_format(call->daemon, dot + 1)) {
+		CLEANUP_FREE char *loaded = storage_format_names(call->daemon);
+
+		return smd_fail_FORMAT_UNKNOWN(err, dot ? dot + 1 : "", loaded, "the name %s ends in no "
+					       "format that is loaded: name the file UUID.FORMAT, with "
+					       "one of %s", location, loaded);
+	}
 	if (volume_info(call->daemon, sr, location, dot + 1, &info, err) < 0)
 		return -1;
 	smd_json_set_int(row, "virtual_size", smd_json_int(info, "virtual-size", 0));

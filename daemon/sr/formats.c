@@ -79,6 +79,22 @@ storage_format(struct daemon *daemon, const char *name)
 	return format_find(daemon->storage, name);
 }
 
+char *
+storage_format_names(struct daemon *daemon)
+{
+	json *list = storage_formats(daemon);
+	char *text = smd_strdup("");
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		char *longer = smd_asprintf("%s%s%s", text, i ? ", " : "",
+			smd_json_str(json_object_array_get_idx(list, i), "name", ""));
+
+		free(text);
+		text = longer;
+	}
+	return text;
+}
+
 bool
 storage_format_can(struct daemon *daemon, const char *name, const char *cap)
 {
@@ -281,12 +297,15 @@ choose_by_driver(struct daemon *daemon, const char *sr_ref, const char *asked, c
 	if (driver_of_sr(daemon, sr_ref, &driver, err) < 0 || sr_use(daemon, sr_ref, &sr, err) < 0)
 		return -1;
 	format = driver->choose_format(sr_handle(sr), asked);
-	if (format && storage_format(daemon, format))
+	if (format && storage_format(daemon, format)) {
 		*ret = smd_strdup(format);
-	else
-		smd_fail_FORMAT_UNKNOWN(err, format ? format : asked, "",
+	} else {
+		CLEANUP_FREE char *loaded = storage_format_names(daemon);
+
+		smd_fail_FORMAT_UNKNOWN(err, format ? format : asked, loaded,
 					"the SR's driver wants the format \"%s\", which no module "
-					"serves", format ? format : asked);
+					"serves (loaded: %s)", format ? format : asked, loaded);
+	}
 	sr_release(sr);
 	return err->code ? -1 : 0;
 }

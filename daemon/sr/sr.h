@@ -26,6 +26,9 @@ int sr_driver(struct daemon *daemon, const char *type, const struct smd_sr_drive
 json *storage_formats(struct daemon *daemon);			/* borrowed */
 json *storage_format(struct daemon *daemon, const char *name);	/* borrowed; NULL: not loaded */
 
+/* Their names, with commas between them, for a message; the caller's. */
+char *storage_format_names(struct daemon *daemon);
+
 /* Whether a format has a capability, by its name there: "parent", "stream" … */
 bool storage_format_can(struct daemon *daemon, const char *name, const char *cap);
 

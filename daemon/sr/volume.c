@@ -96,22 +96,6 @@ fail_open(struct disk *disk, const char *vdi_ref, const char *name, struct smd_e
 				    "the volume of" : "which is below", disk->uuid);
 }
 
-static char *
-loaded_formats(struct daemon *daemon)
-{
-	json *list = storage_formats(daemon);
-	char *text = smd_strdup("");
-
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
-		char *longer = smd_asprintf("%s%s%s", text, i ? ", " : "",
-			smd_json_str(json_object_array_get_idx(list, i), "name", ""));
-
-		free(text);
-		text = longer;
-	}
-	return text;
-}
-
 /* What the collector has is given to us. Somebody else's lock may be gone in a moment: a
  * program that had a look, a worker that was killed and whose descriptors the kernel has
  * not closed yet. 0 locked, 1 in use, -1. */
@@ -148,7 +132,7 @@ layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *la
 	int r;
 
 	if (!storage_format(daemon, layer->format)) {
-		CLEANUP_FREE char *loaded = loaded_formats(daemon);
+		CLEANUP_FREE char *loaded = storage_format_names(daemon);
 
 		return smd_fail_FORMAT_UNKNOWN(err, layer->format, loaded,
 					       "VDI %s is in the format %s, which no loaded module "
