@@ -192,7 +192,9 @@ const struct api_class api_class_VDI = {
 		  .flags = API_ASYNC },
 		{ .name = "copy", .since = "0.1",
 		  .doc = "Copy a disk's content, or what differs from another disk's, into a new VDI, "
-			 "or into one there is.",
+			 "or into one there is. The digest of what the VDI has then is in the task's "
+			 "other_config:digest, and in the VDI's as smd:digest; what does not pass by is "
+			 "read for it, unless the SR's other_config:read-for-digests is no.",
 		  .params = API_LIST(struct api_param,
 			{ "vdi", &api_ref_VDI, .doc = "the VDI to copy" },
 			{ "sr", &api_ref_SR, .doc = "SR for the new VDI",
@@ -327,8 +329,7 @@ const struct api_class api_class_VDI = {
 		  .doc = "Move a disk to an SR, in the format asked for; its ref and uuid change. Its "
 			 "snapshots stay, as snapshots of the disk in another SR, or go along. The digest of "
 			 "the content that was copied is in other_config: the task's digest, and the VDI's "
-			 "smd:digest with smd:digest_time; where it did not pass by, the task's "
-			 "digest_absent says why.",
+			 "smd:digest with smd:digest_time. Extents that are shared are read for it.",
 		  .params = API_LIST(struct api_param,
 			{ "vdi", &api_ref_VDI, .doc = "the VDI to move" },
 			{ "sr", &api_ref_SR, .doc = "where to; its own SR converts in place" },
@@ -338,7 +339,8 @@ const struct api_class api_class_VDI = {
 				 "snapshots=true: with all its snapshots in the SR, which get new "
 				 "refs and uuids too and share there what they share here; what "
 				 "lies on a raw base then is in the SR's first format that can; "
-				 "verify=true: compare the copy; bytes-per-second: its limit",
+				 "verify=true: compare the copy, verify=false: read nothing for its digest alone; "
+				 "bytes-per-second: its limit",
 			  .flags = API_PARAM_REST }),
 		  .result = &api_ref_VDI, .result_doc = "the VDI at its new place",
 		  .errors = API_ERRORS(SMD_E_VDI_CBT_ENABLED,

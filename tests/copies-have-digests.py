@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every copy tells the digest of the disk, as smd-img checksum finds it, in its task and on
 the VDI: moves of whole chains, each of whose images was copied over its parent's copy, also
-when they were cut off; copies, uploads and downloads in each way, archives. Where content was
-not read the task says why there is none, and the VDI does not keep that of what it had."""
+when they were cut off; copies, differences, uploads and downloads in each way, archives. What
+does not pass by on its way is read for it, by another worker where one dies. Where the caller
+or the SR does not want that, and where a part of a disk goes out, the task says why there is
+none; the VDI never keeps that of what it had."""
 from smdtest import *
 
 SIZE = 16 * MIB
@@ -126,11 +128,35 @@ def copies(smd, vdi, sr):
     expect_digest(smd, into, task, "VDI.copy into a disk")
     scribble(smd, vdi, 3)
     difference, task = call(smd, "VDI.copy", vdi, sr, copy, NULL_REF)
-    expect_none(smd, difference, task, "a difference")
-    _, task = call(smd, "VDI.copy", vdi, NULL_REF, copy, into)
-    expect_none(smd, into, task, "a difference, into a disk")
+    expect_digest(smd, difference, task, "a difference")
+    for word in "no", "yes":
+        smd.call("SR.add_to_other_config", sr, "read-for-digests", word)
+        _, task = call(smd, "VDI.copy", vdi, NULL_REF, copy, into)
+        (expect_none if word == "no" else expect_digest)(smd, into, task, "into a disk, " + word)
+        smd.call("SR.remove_from_other_config", sr, "read-for-digests")
     expect_eq(checksum(smd, into), checksum(smd, vdi), "the disk it was copied into")
     return into
+
+
+def reader_dies(smd, vdi, sr):
+    """The worker that reads for the digest is killed, and another one does it."""
+    smd.write_vdi(vdi, os.urandom(8 * MIB))
+    base, into = smd.call("VDI.copy", vdi, sr), smd.call("VDI.copy", vdi, sr)
+    smd.call("SR.add_to_other_config", sr, "bytes-per-second", str(2 * MIB))
+    scribble(smd, vdi, 4)
+    task = smd.call("Async.VDI.copy", vdi, NULL_REF, base, into)
+    deadline, killed = time.monotonic() + 120, set()
+    while (record := smd.call("task.get_record", task))["status"] == "pending":
+        if record["other_config"].get("phase") == "verify" and len(killed) < 2:
+            for pid in set(smd.workers()) - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        assert time.monotonic() < deadline, record
+        time.sleep(0.02)
+    expect_eq(record["status"], "success", record)
+    assert killed, record
+    smd.call("SR.remove_from_other_config", sr, "bytes-per-second")
+    expect_digest(smd, into, task, "whose reader was killed")
 
 
 def frames(data, pieces):
@@ -155,8 +181,12 @@ def transfers(smd, vdi, into):
     expect_digest(smd, into, put(smd, where, raw), "an import over a snapshot")
     smd.call("VDI.revert", snapshot)
     assert "smd:digest" not in smd.call("VDI.get_other_config", into), "a revert"
-    task = put(smd, where + "&chunked=true", frames(raw, [(MIB, 4096), (0, 4096)]))
-    expect_none(smd, into, task, "an import in disorder")
+    for verify in "", "true", "false":
+        body = frames(raw, [(MIB, 4096), (0, 4096)])
+        task = put(smd, where + "&chunked=true&verify=" + verify, body)
+        (expect_none if verify == "false" else expect_digest)(smd, into, task, "disorder, " + verify)
+    task = put(smd, where + "&verify=true", raw)
+    expect_digest(smd, into, task, "an import that is read back")
     _, task = get(smd, from_, {"Range": "bytes=0-4095"})
     assert "digest_absent" in config_of(smd, task), "of a range"
 
@@ -164,7 +194,8 @@ def transfers(smd, vdi, into):
 def archives(smd, vdi, sr):
     archive, task = get(smd, "/export_image?vdi=" + vdi)
     expect_eq(config_of(smd, task).get("digest"), checksum(smd, vdi), "an archive")
-    for words, known in ("", False), ("&verify=true", True), ("&format=qcow2", True), ("&flatten=true", True):
+    for words in "", "&verify=true", "&verify=false", "&format=qcow2", "&flatten=true":
+        known = words != "&verify=false"
         task = put(smd, "/import_image?sr=%s&filename=x.tgz%s" % (sr, words), archive)
         new = smd.call("task.get_result", task).replace("<value>", "").replace("</value>", "")
         (expect_digest if known else expect_none)(smd, new, task, "an archive" + words)
@@ -176,4 +207,5 @@ with Smd() as smd:
     trees(smd, one, two)
     vdi = cut_off(smd, one, two)
     transfers(smd, vdi, copies(smd, vdi, one))
+    reader_dies(smd, vdi, two)
     archives(smd, vdi, one)

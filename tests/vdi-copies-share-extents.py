@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """On xfs and btrfs what VDI.copy, VDI.pool_migrate and VDI.measure do with a disk that has no
 room for another one of its size: they share its data, ask for no room for it, and what the SR
-says is in use stays what is. Skipped where nothing can be mounted."""
+says is in use stays what is. They read it all the same, for its digest, unless they are told
+not to. Skipped where nothing can be mounted."""
 from smdtest import *
 
 requires("mount", "umount")
@@ -50,11 +51,20 @@ def share(smd, fs, path, data):
         assert int(answer["bytes-shared"]) > DATA * 0.99, answer
         expect_eq(int(answer["peak-destination"]),
                   int(answer["bytes-required"]) - int(answer["bytes-shared"]), fs + ": peak")
+    smd.call("SR.add_to_other_config", one, "read-for-digests", "no")
+    unread = smd.call("VDI.copy", disk, one)
+    assert "smd:digest" not in smd.call("VDI.get_other_config", unread), fs
+    smd.call("VDI.destroy", unread)
+    smd.call("SR.remove_from_other_config", one, "read-for-digests")
     copy = smd.call("VDI.copy", disk, one)
+    digest = smd.call("VDI.get_other_config", disk)["smd:digest"]
+    expect_eq(smd.call("VDI.get_other_config", copy)["smd:digest"], digest, fs + ": its digest")
     expect_eq(smd.vdi_sha256(copy), content, fs + ": the copy")
     assert int(smd.call("VDI.get_physical_utilisation", copy)) >= DATA
     for fmt, sr in ("raw", two), ("vhd", one), ("qcow2", two):
-        copy = smd.call("VDI.pool_migrate", copy, sr, {"dest-img-format": fmt, "verify": "true"})
+        copy = smd.call("VDI.pool_migrate", copy, sr, dict(
+            {"dest-img-format": fmt}, **({"verify": "true"} if fmt == "vhd" else {})))
+        expect_eq(smd.call("VDI.get_other_config", copy)["smd:digest"], digest, fs + ", " + fmt)
         expect_eq(smd.vdi_format(copy), fmt)
         expect_eq(smd.vdi_sha256(copy), content, "%s: as %s" % (fs, fmt))
     taken = used(smd, path, one) - before

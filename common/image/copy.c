@@ -632,11 +632,11 @@ item_hash(struct worker *w, struct smd_error *err)
 	return 0;
 }
 
-/* The data do not pass by: only to verify them are they read. */
+/* The data do not pass by: only for their digest are they read. */
 static int
 copy_sharing(struct worker *w, struct smd_error *err)
 {
-	int r = w->copy->options->verify ? item_hash(w, err) : 0;
+	int r = w->copy->options->verify || w->copy->digest ? item_hash(w, err) : 0;
 
 	if (r == 0)
 		r = turn_take(w, err);
@@ -839,7 +839,8 @@ copy_plan(struct copy *c, struct smd_error *err)
 		c->share_block = 0;
 		c->plan.chunk = copy_chunk(c, unit);
 	}
-	c->digest = !c->options->base && (!c->share_block || c->options->verify);
+	c->digest = !c->options->base &&
+		    (!c->share_block || c->options->verify || c->options->digest);
 	return 0;
 }
 
@@ -853,7 +854,8 @@ copy_resume(struct copy *c)
 		return;
 	c->resumed = true;
 	c->target_is_zero = false;
-	if (c->options->verify && (!mark->has_digest || mark->is_change)) {
+	if ((c->options->verify && (!mark->has_digest || mark->is_change)) ||
+	    (c->options->digest && c->digest && !mark->has_digest)) {
 		c->reread = mark->position;
 		c->marks.at = (struct smd_mark){ .has_digest = c->digest, .is_change = c->delta };
 		return;
@@ -876,7 +878,7 @@ copy_crew(struct copy *c, struct smd_error *err)
 	int r;
 
 	/* The file system shares one extent at a time: more threads would wait for it. */
-	if (c->share_block && !c->options->verify && c->options->n_threads == 0)
+	if (c->share_block && !c->options->verify && !c->digest && c->options->n_threads == 0)
 		n = 1;
 	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, c->plan.total), c->dense);
 	r = crew_run(&c->crew, n, err);

@@ -25,6 +25,7 @@ struct smd_copy_options {
 	unsigned n_threads;		/* 0: by cores, at most 8 */
 	uint64_t bytes_per_second;	/* 0: no limit */
 	bool verify;			/* read the destination back and compare hashes */
+	bool digest;			/* read also what could be shared unread, for the digest */
 	bool target_is_zero;		/* a fresh image: zeroes need not be written */
 	bool compress;			/* encode what shrinks; IMAGE_UNSUPPORTED: dst can't */
 	bool small;			/* smd_op_convert: encode for size rather than speed */
@@ -58,7 +59,7 @@ struct smd_copy_stats {
 	uint64_t resumed_at;		/* of the disk: what lies before it an earlier run copied */
 	/* Of src's content as it was read. Of a delta of upper layers what they change: to
 	 * be added to the digest of what lies below them. Not of a difference to base, nor
-	 * where extents were shared and not verified: then the disk has not passed by. */
+	 * where extents were shared and neither digest nor verify asked for them to be read. */
 	struct smd_digest digest;
 	bool has_digest, is_change;
 };

@@ -49,7 +49,7 @@ digest_absent(const struct smd_chain *to, const struct smd_target *target,
 {
 	if (!stats->has_digest)
 		return target->parents && target->upper == 0 ? DIGEST_OF_A_PART :
-		       "extents are shared with the source, and were not read: verify=true reads them";
+		       "extents are shared with the source, and were not read";
 	if (!stats->is_change)
 		return NULL;
 	if (!target->has_below)

@@ -241,7 +241,7 @@ smd_op_checksum(struct smd_source *source, const struct smd_copy_options *option
 		struct smd_error *err)
 {
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
-	char text[SMD_DIGEST_TEXT_MAX];
+	char text[SMD_DIGEST_TEXT_MAX], sum[SMD_DIGEST_SUM_MAX];
 	struct smd_digest digest;
 	uint64_t size;
 
@@ -254,6 +254,8 @@ smd_op_checksum(struct smd_source *source, const struct smd_copy_options *option
 	*ret = json_object_new_object();
 	smd_json_set_str(*ret, "filename", source->layers[0].name);
 	smd_json_set_str(*ret, "digest", text);
+	smd_digest_sum_text(&digest, sum);
+	smd_json_set_str(*ret, "digest_sum", sum);
 	smd_json_set_int(*ret, "virtual-size", (int64_t)size);
 	return 0;
 }

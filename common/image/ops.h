@@ -101,7 +101,7 @@ int smd_op_convert(struct smd_source *source, struct smd_target *target,
 int smd_op_update(struct smd_source *source, struct smd_source *base, struct smd_source *onto,
 		  const struct smd_copy_options *options, json **ret, struct smd_error *err);
 
-/* {"filename","digest":"xxh3-pages:…","virtual-size"}: the merged view's content. */
+/* {"filename","digest":"xxh3-pages:…","digest_sum","virtual-size"}: the merged view's content. */
 int smd_op_checksum(struct smd_source *source, const struct smd_copy_options *options,
 		    json **ret, struct smd_error *err);
 

@@ -14,16 +14,18 @@
 #include "daemon/api/handlers.h"
 #include "daemon/api/transfer.h"
 #include "daemon/db/db.h"
+#include "daemon/job/digest.h"
 #include "daemon/job/land.h"
 #include "daemon/job/phase.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 
 #define ARCHIVE_FORMAT "vhd"	/* of an archive's images, by what the archive is */
-#define PROGRESS_UPLOADED 0.5	/* where the upload is converted afterwards */
 
 struct image {
 	struct transfer io;
+	bool verify;			/* what is converted is read back */
+	bool reads;			/* what came is read, for its digest */
 	struct sr *sr;
 	struct staging staging;
 };
@@ -65,17 +67,6 @@ word(const struct image *t, const char *name)
 	return value ? value : "";
 }
 
-static int
-word_bool(const struct image *t, const char *name, bool *ret, struct smd_error *err)
-{
-	const char *value = word(t, name);
-
-	*ret = strcmp(value, "true") == 0;
-	if (*ret || !*value || strcmp(value, "false") == 0)
-		return 0;
-	return smd_fail_INVALID_VALUE(err, name, value, "%s is true or false", name);
-}
-
 /* ---- Import ---- */
 
 static int
@@ -100,26 +91,17 @@ import_converts(const struct image *t)
 	return *word(t, "format") || strcmp(word(t, "flatten"), "true") == 0;
 }
 
-static int
-import_take_task(struct image *t, struct smd_error *err)
-{
-	if (transfer_take_task(&t->io, "Importing an image", err) < 0)
-		return -1;
-	phase_begin(t->io.daemon, t->io.task_ref, import_converts(t));
-	return 0;
-}
-
 /* What can be known to be wrong before a byte comes. */
 static int
 import_check(struct image *t, struct smd_error *err)
 {
 	CLEANUP_FREE char *format = NULL;
-	bool flatten, verify;
+	bool flatten;
 
-	if (import_sr(t, err) < 0 || word_bool(t, "flatten", &flatten, err) < 0 ||
-	    word_bool(t, "verify", &verify, err) < 0)
+	if (import_sr(t, err) < 0 || transfer_query_bool(&t->io, "flatten", &flatten, err) < 0 ||
+	    transfer_query_bool(&t->io, "verify", &t->verify, err) < 0)
 		return -1;
-	smd_json_set_bool(t->io.request, "verify", verify);
+	t->reads = digest_wanted(t->io.daemon, sr_ref(t->sr), word(t, "verify"));
 	if (*word(t, "format") &&
 	    sr_choose_format(t->io.daemon, sr_ref(t->sr), word(t, "format"), 1, "", &format, err) < 0)
 		return -1;
@@ -156,11 +138,14 @@ import_request(struct image *t, struct smd_error *err)
 static int
 import_start(struct image *t, struct smd_error *err)
 {
+	bool verifies = import_converts(t) || t->reads;
+
+	phase_begin(t->io.daemon, t->io.task_ref, verifies);
 	phase_enter(t->io.daemon, t->io.task_ref, PHASE_RESERVE);
 	if (staging_begin(t->io.daemon, "import_image", t->sr, STAGING_MAX, &t->staging, err) < 0 ||
 	    import_request(t, err) < 0)
 		return -1;
-	t->io.job.progress_to = import_converts(t) ? PROGRESS_UPLOADED : PHASE_MOVES_TO;
+	t->io.job.progress_to = verifies ? PHASE_VERIFIES_FROM : PHASE_MOVES_TO;
 	return transfer_start(&t->io, false, err);
 }
 
@@ -174,7 +159,7 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 
 	if (status != 0)
 		return status;
-	if ((!probe && import_take_task(t, &err) < 0) ||
+	if ((!probe && transfer_take_task(&t->io, "Importing an image", &err) < 0) ||
 	    import_check(t, &err) < 0)
 		return transfer_answer_error(&t->io, &err, ret_text);
 	if (probe)
@@ -226,9 +211,7 @@ import_land(struct image *t, char **ret_ref, struct smd_error *err)
 		.staging = &t->staging, .images = smd_json_member(t->io.result, "images"),
 		.format = word(t, "format"), .flatten = strcmp(word(t, "flatten"), "true") == 0,
 		.name_label = name, .name_description = word(t, "name_description"),
-		.verify = smd_json_bool(t->io.request, "verify", false),
-		.digest = transfer_digest(&t->io),
-		.digest_absent = smd_json_str(t->io.result, "digest_absent", NULL),
+		.verify = t->verify, .reads = t->reads,
 	};
 
 	return land_images(&landing, ret_ref, err);

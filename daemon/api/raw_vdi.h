@@ -19,6 +19,8 @@ struct raw_vdi {
 	/* Import. */
 	bool any_content;		/* of a raw body: it may look like an image */
 	const char *framing;		/* of a raw body: "import-raw"'s */
+	bool verify;			/* what was written is read back */
+	bool reads;			/* the disk is read where its content came in disorder */
 	struct new_volume volume;	/* the new content */
 	struct new_volume spool;	/* the image as it came */
 };

@@ -15,11 +15,10 @@
 #include "daemon/api/vdi.h"
 #include "daemon/db/db.h"
 #include "daemon/job/again.h"
+#include "daemon/job/digest.h"
 #include "daemon/job/move.h"
 #include "daemon/job/phase.h"
 #include "daemon/job/task.h"
-
-#define PROGRESS_SPOOLED 0.5	/* where an image is all there */
 
 /* Whether the body's length is the disk's. */
 static bool
@@ -43,11 +42,21 @@ import_framing(struct raw_vdi *t, struct smd_error *err)
 				       "and not for %s", t->format);
 }
 
+/* Vhd-tool's frames may come in any order; whether they did is known at their end. */
+static bool
+import_verifies(const struct raw_vdi *t)
+{
+	return !raw_vdi_is_plain(t) || t->verify || (t->reads && strcmp(t->framing, "frames") == 0);
+}
+
 static int
 import_check(struct raw_vdi *t, struct smd_error *err)
 {
-	if (raw_vdi_open(t, "blocked", true, err) < 0)
+	if (transfer_query_bool(&t->io, "verify", &t->verify, err) < 0 ||
+	    raw_vdi_open(t, "blocked", true, err) < 0)
 		return -1;
+	t->reads = digest_wanted(t->io.daemon, sr_ref(t->io.disk.sr),
+				 http_query(t->io.client, "verify"));
 	if (smd_json_bool(t->io.disk.record, "read_only", false))
 		return smd_fail_VDI_READONLY(err, t->io.disk.vdi_ref, "VDI %s is read-only: "
 					     "VDI.set_read_only changes that", t->io.disk.uuid);
@@ -102,6 +111,8 @@ import_start_raw(struct raw_vdi *t, struct smd_error *err)
 			 (int64_t)(size == 0 && is_bare(t) ? t->io.disk.virtual_size : size));
 	smd_json_set_str(t->io.request, "framing", t->framing);
 	smd_json_set_int(t->io.request, "quota", (int64_t)t->volume.virtual_size);
+	if (import_verifies(t))
+		t->io.job.progress_to = PHASE_VERIFIES_FROM;
 	/* A disk whose guest wrote such bytes is raw all the same; its owner knows. */
 	if (!t->any_content)
 		smd_json_set_str(t->io.request, "declared", RAW);
@@ -123,7 +134,7 @@ import_start_spool(struct raw_vdi *t, struct smd_error *err)
 	smd_json_set_str(t->io.request, "op", "spool");
 	smd_json_set(t->io.request, "target", target);
 	smd_json_set_int(t->io.request, "size", (int64_t)transfer_size(&t->io));
-	t->io.job.progress_to = PROGRESS_SPOOLED;
+	t->io.job.progress_to = PHASE_VERIFIES_FROM;
 	return transfer_start(&t->io, false, err);
 }
 
@@ -179,15 +190,6 @@ import_start(struct raw_vdi *t, struct smd_error *err)
 	return raw_vdi_is_plain(t) ? import_start_raw(t, err) : import_start_spool(t, err);
 }
 
-static int
-import_take_task(struct raw_vdi *t, struct smd_error *err)
-{
-	if (transfer_take_task(&t->io, "Importing raw VDI", err) < 0)
-		return -1;
-	phase_begin(t->io.daemon, t->io.task_ref, !raw_vdi_is_plain(t));
-	return 0;
-}
-
 static unsigned
 import_begin(struct http_request *request, void **ret_state, char **ret_text)
 {
@@ -202,12 +204,13 @@ import_begin(struct http_request *request, void **ret_state, char **ret_text)
 	if (status != 0)
 		return status;
 	t->any_content = any_content && strcmp(any_content, "true") == 0;
-	if ((!probe && import_take_task(t, &err) < 0) ||
+	if ((!probe && transfer_take_task(&t->io, "Importing raw VDI", &err) < 0) ||
 	    import_framing(t, &err) < 0 || transfer_check_upload(&t->io, &err) < 0 ||
 	    import_make_vdi(t, &err) < 0 || import_check(t, &err) < 0)
 		return import_fail(t, &err, ret_text);
 	if (probe)
 		return 200;
+	phase_begin(t->io.daemon, t->io.task_ref, import_verifies(t));
 	phase_enter(t->io.daemon, t->io.task_ref, PHASE_RESERVE);
 	if (import_start(t, &err) < 0)
 		return import_fail(t, &err, ret_text);
@@ -291,7 +294,7 @@ fill_check(void *opaque, struct worker_job *job, struct smd_error *err)
 	struct raw_vdi *t = opaque;
 
 	job->task_ref = t->io.task_ref;
-	job->progress_from = job->progress_to = PROGRESS_SPOOLED;
+	job->progress_from = job->progress_to = PHASE_VERIFIES_FROM;
 	worker_loads(job, sr_ref(t->io.disk.sr));
 	return add_spool(t, "check", job, err);
 }
@@ -317,13 +320,15 @@ fill_convert(void *opaque, struct worker_job *job, struct smd_error *err)
 	json *target;
 
 	job->task_ref = t->io.task_ref;
-	job->progress_from = PROGRESS_SPOOLED;
+	job->progress_from = PHASE_VERIFIES_FROM;
 	job->progress_to = PHASE_MOVES_TO;
 	worker_loads(job, sr_ref(t->io.disk.sr));
 	if (new_volume_empty(v, err) < 0 || add_spool(t, "convert", job, err) < 0)
 		return -1;
 	target = target_of_fd(v->fd, v->name, v->format, v->virtual_size, job, err);
 	smd_json_set(job->request, "target", target);
+	smd_json_set_bool(job->request, "digest", t->reads);
+	smd_json_set_bool(job->request, "verify", t->verify);
 	return target ? 0 : -1;
 }
 
@@ -359,6 +364,46 @@ import_finish_image(struct raw_vdi *t, struct smd_error *err)
 	return convert_spool(t, err);
 }
 
+/* ---- The disk that came of it ---- */
+
+static json *
+new_source(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	const struct new_volume *v = &((struct raw_vdi *)opaque)->volume;
+
+	return source_of_fd(v->fd, v->name, v->format, false, false, job, err);
+}
+
+/* All of the new disk: for its digest, or that it is the one of what came. */
+static int
+read_back(struct raw_vdi *t, struct smd_error *err)
+{
+	const struct digest_reading reading = {
+		.daemon = t->io.daemon, .task_ref = t->io.task_ref,
+		.sr_ref = sr_ref(t->io.disk.sr), .progress_from = PHASE_VERIFIES_FROM,
+		.progress_to = PHASE_MOVES_TO, .source = new_source, .opaque = t,
+	};
+	CLEANUP_FREE char *came = smd_json_dup(t->io.result, "digest");
+
+	phase_enter(t->io.daemon, t->io.task_ref, PHASE_VERIFY);
+	if (digest_read(&reading, &t->io.result, err) < 0)
+		return -1;
+	if (!came || strcmp(came, transfer_digest(&t->io)) == 0)
+		return 0;
+	return smd_fail_VDI_COPY_FAILED(err, "the disk reads back otherwise than it came: its digest is "
+					"%s, and what came had %s: its storage, or this host's memory, "
+					"changes data; the VDI is as it was", transfer_digest(&t->io),
+					came);
+}
+
+static int
+import_finish_raw(struct raw_vdi *t, struct smd_error *err)
+{
+	if (check_blocks(t, err) < 0)
+		return -1;
+	return t->verify || (t->reads && !transfer_digest(&t->io)) ? read_back(t, err) : 0;
+}
+
 static int
 import_publish(struct raw_vdi *t, struct smd_error *err)
 {
@@ -377,7 +422,7 @@ import_end(void *state, bool complete, char **ret_text)
 	int r = transfer_finish_upload(&t->io, complete, &err);
 
 	if (r == 0)
-		r = t->spool.fd >= 0 ? import_finish_image(t, &err) : check_blocks(t, &err);
+		r = t->spool.fd >= 0 ? import_finish_image(t, &err) : import_finish_raw(t, &err);
 	if (r == 0)
 		r = import_publish(t, &err);
 	if (r == 0)

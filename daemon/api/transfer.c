@@ -173,6 +173,17 @@ transfer_is_probe(const struct transfer *t)
 				    !http_query(t->client, "task_id"));
 }
 
+int
+transfer_query_bool(const struct transfer *t, const char *name, bool *ret, struct smd_error *err)
+{
+	const char *value = http_query(t->client, name);
+
+	*ret = value && strcmp(value, "true") == 0;
+	if (*ret || !value || !*value || strcmp(value, "false") == 0)
+		return 0;
+	return smd_fail_INVALID_VALUE(err, name, value, "%s is true or false, not \"%s\"", name, value);
+}
+
 /* As xapi has it, of any. */
 static int
 check_transfer_encoding(struct transfer *t, struct smd_error *err)

@@ -71,6 +71,9 @@ bool transfer_length_is_open(const struct transfer *t);
 /* npm xen-api first asks without a task whether it may: with an empty body, or with
  * the length it declares where it knows none, and no body either. */
 bool transfer_is_probe(const struct transfer *t);
+/* A word of the query that is true or false; absent: false. */
+int transfer_query_bool(const struct transfer *t, const char *name, bool *ret,
+			struct smd_error *err);
 /* A body that can be read: the worker's request knows its coding. */
 int transfer_check_upload(struct transfer *t, struct smd_error *err);
 /* The body's length, for the worker's request; 0: not known, or not the disk's. */

@@ -579,24 +579,29 @@ static const char *const copied_fields[] = {
 	NULL,
 };
 
+static json *
+new_target(void *opaque, bool write, struct worker_job *job, struct smd_error *err)
+{
+	const struct new_volume *v = opaque;
+
+	return source_of_fd(v->fd, v->name, v->format, write, false, job, err);
+}
+
 /* With a base, what differs and zeroes elsewhere. */
 static int
 copy_difference(struct move *move, const char *ref, struct smd_error *err)
 {
 	struct new_volume v CLEANUP_NEW_VOLUME = NEW_VOLUME_INIT;
 	CLEANUP_JSON json *row = row_from(move->source->record, copied_fields);
-	struct worker_job job = { 0 };
-	json *target;
+	CLEANUP_FREE char *digest = NULL;
 
 	if (new_volume_begin(move->daemon, "VDI.copy", move->sr, move->format, move->virtual_size,
 			     NULL, NULL, &v, err) < 0 ||
-	    write_empty_image(&v, move->task_ref, err) < 0)
-		return -1;
-	target = source_of_fd(v.fd, v.name, v.format, true, false, &job, err);
-	if (!target || move_difference(move, target, &job, err) < 0 ||
+	    write_empty_image(&v, move->task_ref, err) < 0 ||
+	    move_difference(move, new_target, &v, &digest, err) < 0 ||
 	    new_volume_publish(&v, err) < 0)
 		return -1;
-	digest_set(smd_json_member(row, "other_config"), NULL);
+	digest_set(smd_json_member(row, "other_config"), digest);
 	set_volume(row, &v);
 	return commit_new(&v, ref, row, err);
 }
@@ -666,19 +671,25 @@ copy_to_sr(struct call *call, struct op_set *ops, struct move *move, const char 
 	return 0;
 }
 
+static json *
+into_target(void *opaque, bool write, struct worker_job *job, struct smd_error *err)
+{
+	return disk_source(opaque, job, write, err);
+}
+
 /* Into a disk that holds what base holds. */
 static int
 update_into(const struct move *move, struct disk *into, struct smd_error *err)
 {
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct worker_job job = { 0 };
-	json *target;
+	CLEANUP_FREE char *digest = NULL;
 	int r;
 
 	if (move_check(move, err) < 0 || digest_set_row(move->daemon, into->vdi_ref, NULL, err) < 0)
 		return -1;
-	target = disk_source(into, &job, true, err);
-	r = target ? move_difference(move, target, &job, err) : -1;
+	r = move_difference(move, into_target, into, &digest, err);
+	if (r == 0 && digest)
+		r = digest_set_row(move->daemon, into->vdi_ref, digest, err);
 	vdi_refresh(into->sr, into->vdi_ref, into->record, &ignored);
 	return r;
 }
@@ -745,6 +756,7 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 		to = smd_strdup(sr);
 	else if (db_get_str(call->daemon->db, "VDI", into, "SR", &to, err) < 0)
 		return -1;
+	move.reads = strcmp(base_ref, API_NULL_REF) != 0 && digest_wanted(call->daemon, to, NULL);
 	op_set_init(&ops, call->daemon, call->task_ref);
 	if (op_set_begin(&ops, "VDI", vdi, "copy", err) < 0 ||
 	    (has_into && op_set_begin(&ops, "VDI", into, "mirror", err) < 0) ||
@@ -764,7 +776,11 @@ vdi_copy(struct call *call, json **ret, struct smd_error *err)
 static int
 migrate_run(struct carry *carry, json *options, char **ret_ref, struct smd_error *err)
 {
-	if (carry_options(carry, options, err) < 0 || carry_plan(carry, err) < 0)
+	if (carry_options(carry, options, err) < 0)
+		return -1;
+	carry->reads = digest_wanted(carry->daemon, sr_ref(carry->to),
+				     smd_json_str(options, "verify", ""));
+	if (carry_plan(carry, err) < 0)
 		return -1;
 	return carry_run(carry, ret_ref, err);
 }

@@ -20,7 +20,7 @@ static const struct command_verb verbs[] = {
 };
 
 static const struct command_own own[] = {
-	{ "vdi-import", transfer_import, "uuid filename format? any-content?",
+	{ "vdi-import", transfer_import, "uuid filename format? any-content? verify?",
 	  "Fill a disk from a file in the format raw, vhd or qcow2; - is standard input." },
 	{ "vdi-export", transfer_export, "uuid filename format? base?",
 	  "Write a disk to a file in the format raw, vhd or qcow2; - is standard output." },

@@ -228,7 +228,7 @@ test_words_of_commands(void **state)
 	expect_words("pbd-create", "host-uuid? sr-uuid device-config? other-config? ");
 	expect_words("pbd-plug", "uuid ");
 	expect_words("task-cancel", "uuid ");
-	expect_words("vdi-import", "uuid filename format? any-content? ");
+	expect_words("vdi-import", "uuid filename format? any-content? verify? ");
 	expect_words("sm-list", "params? ");
 }
 

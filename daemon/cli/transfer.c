@@ -256,6 +256,19 @@ import_measure(struct cli *cli, const char *filename, const char *format, struct
 	return measure_file(cli, &file, err);
 }
 
+static void
+query_add(struct transfer *t, char **query, const char *name, const char *value)
+{
+	CLEANUP_FREE char *escaped = NULL, *longer = NULL;
+
+	if (!value || !*query)
+		return;
+	escaped = http_escape(server_http(t->cli->server), value);
+	longer = smd_asprintf("%s&%s=%s", *query, name, escaped);
+	free(*query);
+	*query = TAKE_PTR(longer);
+}
+
 int
 transfer_import(struct cli *cli, struct smd_error *err)
 {
@@ -263,9 +276,9 @@ transfer_import(struct cli *cli, struct smd_error *err)
 	const char *filename = args_need(cli->args, "filename", err);
 	const char *format = args_take(cli->args, "format");
 	const char *any_content = args_take(cli->args, "any-content");
-	bool any = any_content && strcmp(any_content, "true") == 0;
+	const char *verify = args_take(cli->args, "verify");
 	struct http_body body = { .read = transfer_read, .opaque = &t };
-	CLEANUP_FREE char *query = NULL, *path = NULL;
+	CLEANUP_FREE char *query = NULL;
 
 	if (!filename)
 		return -1;
@@ -276,10 +289,11 @@ transfer_import(struct cli *cli, struct smd_error *err)
 	query = transfer_path(&t, "/import_raw_vdi", "vdi-import", format, NULL, err);
 	if (!query)
 		return -1;
-	path = smd_asprintf("%s%s", query, any ? "&any_content=true" : "");
+	query_add(&t, &query, "any_content", any_content);
+	query_add(&t, &query, "verify", verify);
 	t.total = body.size = size_left(t.fd);
 	transfer_begin(&t);
-	return transfer_end(&t, filename, http_put(server_http(cli->server), path, &body, err), NULL,
+	return transfer_end(&t, filename, http_put(server_http(cli->server), query, &body, err), NULL,
 			    err);
 }
 
@@ -371,19 +385,6 @@ image_query(struct transfer *t, const char *handler, const char *label, struct s
 		return NULL;
 	return smd_asprintf("%s?session_id=%s&task_id=%s", handler, server_session(t->cli->server),
 			    t->task);
-}
-
-static void
-query_add(struct transfer *t, char **query, const char *name, const char *value)
-{
-	CLEANUP_FREE char *escaped = NULL, *longer = NULL;
-
-	if (!value || !*query)
-		return;
-	escaped = http_escape(server_http(t->cli->server), value);
-	longer = smd_asprintf("%s&%s=%s", *query, name, escaped);
-	free(*query);
-	*query = TAKE_PTR(longer);
 }
 
 /* The object one of the words names. */

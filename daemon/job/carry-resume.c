@@ -58,6 +58,7 @@ carry_journal(const struct carry *c)
 	smd_json_set_str(j, "asked", c->asked);
 	smd_json_set_bool(j, "snapshots", c->snapshots);
 	smd_json_set_bool(j, "verify", c->verify);
+	smd_json_set_bool(j, "reads", c->reads);
 	smd_json_set_int(j, "bytes-per-second", (int64_t)c->bytes_per_second);
 	smd_json_set_int(j, "data", (int64_t)c->data);
 	for (size_t i = 0; i < c->n; i++)
@@ -181,6 +182,7 @@ load(struct lasting *l, json *resume)
 	c->asked = smd_json_str(c->journal, "asked", "");
 	c->snapshots = smd_json_bool(c->journal, "snapshots", false);
 	c->verify = smd_json_bool(c->journal, "verify", false);
+	c->reads = smd_json_bool(c->journal, "reads", true);
 	c->bytes_per_second = (uint64_t)smd_json_int(c->journal, "bytes-per-second", 0);
 	c->data = (uint64_t)smd_json_int(c->journal, "data", 0);
 	c->ops = smd_calloc(1, sizeof *c->ops);

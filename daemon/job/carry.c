@@ -309,15 +309,14 @@ node_source(const struct carry *c, struct carry_node *node, struct worker_job *j
 	return TAKE_PTR(source);
 }
 
-/* What the new image lies on. */
+/* The same of what it became. */
 static json *
-new_parents(const struct carry *c, const struct carry_node *node, struct worker_job *job,
-	    struct smd_error *err)
+new_source(const struct carry *c, const struct carry_node *node, struct worker_job *job,
+	   struct smd_error *err)
 {
-	const struct new_volume *v = &c->nodes[node->parent].v;
+	const struct new_volume *v = &node->v;
 	CLEANUP_JSON json *source = source_of_fd(v->fd, v->name, v->format, false, false, job, err);
 
-	node = &c->nodes[node->parent];
 	while (source && node->parent != CARRY_BASE) {
 		node = &c->nodes[node->parent];
 		if (source_add(source, node->v.fd, node->v.name, node->v.format, job, err) < 0)
@@ -341,7 +340,7 @@ add_sides(const struct carry *c, struct carry_node *node, struct worker_job *job
 	if (target && node->parent != CARRY_BASE) {
 		smd_json_set_int(target, "upper", 1);
 		if (v->fd >= 0)
-			parents = new_parents(c, node, job, err);
+			parents = new_source(c, &c->nodes[node->parent], job, err);
 		smd_json_set(target, "parents", parents);
 	}
 	if (!err->code)
@@ -415,6 +414,7 @@ fill_copy(void *opaque, struct worker_job *job, struct smd_error *err)
 	json *target;
 
 	smd_json_set_bool(job->request, "verify", c->verify);
+	smd_json_set_bool(job->request, "digest", c->reads);
 	smd_json_set_int(job->request, "bytes_per_second", (int64_t)c->bytes_per_second);
 	worker_loads(job, sr_ref(c->to));
 	worker_loads(job, sr_ref(c->from));
@@ -432,6 +432,9 @@ keep_digest(struct carry *c, struct carry_node *node, json *result, struct smd_e
 {
 	json *all;
 
+	free(node->digest);
+	free(node->digest_sum);
+	free(node->digest_absent);
 	node->digest = smd_json_dup(result, "digest");
 	node->digest_sum = smd_json_dup(result, "digest_sum");
 	node->digest_absent = smd_json_dup(result, "digest_absent");
@@ -481,6 +484,34 @@ copy_node(struct carry *c, struct carry_node *node, uint64_t done, struct smd_er
 	return new_volume_publish(&node->v, err);
 }
 
+static json *
+node_copied(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	const struct node_copy *copy = opaque;
+
+	return new_source(copy->c, copy->node, job, err);
+}
+
+/* A node whose digest nobody has found: smd was ended too early, or the node is smaller
+ * than what it lies on. */
+static int
+read_node(struct carry *c, struct carry_node *node, struct smd_error *err)
+{
+	struct node_copy opaque = { c, node };
+	const struct digest_reading reading = {
+		.daemon = c->daemon, .task_ref = c->task_ref, .sr_ref = sr_ref(c->to),
+		.progress_from = PHASE_MOVES_FROM, .progress_to = PHASE_MOVES_FROM,
+		.stoppable = true, .source = node_copied, .opaque = &opaque,
+	};
+	CLEANUP_JSON json *result = NULL;
+
+	if (node->digest || !c->reads)
+		return 0;
+	if (digest_read(&reading, &result, err) < 0)
+		return smd_error_prefix(err, "VDI %s", node->disk.uuid);
+	return keep_digest(c, node, result, err);
+}
+
 static void
 show_end(struct carry *c)
 {
@@ -500,7 +531,8 @@ carry_work(struct carry *c, char **ret_ref, struct smd_error *err)
 	uint64_t done = 0;
 
 	for (size_t i = 0; i < c->n; i++) {
-		if (!c->nodes[i].v.published && copy_node(c, &c->nodes[i], done, err) < 0)
+		if ((!c->nodes[i].v.published && copy_node(c, &c->nodes[i], done, err) < 0) ||
+		    read_node(c, &c->nodes[i], err) < 0)
 			return -1;
 		done += c->nodes[i].data;
 	}

@@ -33,6 +33,7 @@ struct carry {
 	const char *asked;		/* format; "": the SR's choice */
 	bool snapshots;
 	bool verify;
+	bool reads;			/* all of what it copies, for digests */
 	uint64_t bytes_per_second;	/* 0: no limit */
 	bool exact;			/* of the plan */
 	struct op_set *ops;		/* of the VDIs that move, and of the SRs; NULL: it is only

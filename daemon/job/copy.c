@@ -99,38 +99,61 @@ fill(void *opaque, struct worker_job *job, struct smd_error *err)
 	if (!target)
 		return -1;
 	smd_json_set(job->request, "target", target);
+	smd_json_set_bool(job->request, "digest", digest_wanted(c->daemon, sr_ref(c->sr), NULL));
 	worker_loads(job, sr_ref(c->sr));
 	worker_loads(job, sr_ref(c->source.sr));
 	return 0;
 }
 
 static int
-copy_volume(struct copy *c, char **ret_digest, char **ret_absent, struct smd_error *err)
+copy_volume(struct copy *c, json **ret_result, struct smd_error *err)
 {
 	struct worker_job job = { 0 };
 	const struct lasting_copy copy = { .v = &c->v, .job = &job, .fill = fill, .opaque = c };
-	CLEANUP_JSON json *result = NULL;
 
-	if (lasting_copy(c->lasting, &copy, &result, err) < 0)
+	if (lasting_copy(c->lasting, &copy, ret_result, err) < 0)
 		return smd_error_prefix(err, "VDI %s", c->source.uuid);
-	plan_rate_seen(c->daemon, sr_uuid(c->source.sr), sr_ref(c->sr), result, false);
-	*ret_digest = smd_json_dup(result, "digest");
-	*ret_absent = smd_json_dup(result, "digest_absent");
+	plan_rate_seen(c->daemon, sr_uuid(c->source.sr), sr_ref(c->sr), *ret_result, false);
 	return new_volume_publish(&c->v, err);
+}
+
+static json *
+new_source(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	const struct copy *c = opaque;
+
+	return source_of_fd(c->v.fd, c->v.name, c->v.format, false, false, job, err);
+}
+
+/* What an earlier run copied, whose digest ended with it. */
+static int
+read_copy(struct copy *c, json **ret_result, struct smd_error *err)
+{
+	const struct digest_reading reading = {
+		.daemon = c->daemon, .task_ref = c->task_ref, .sr_ref = sr_ref(c->sr),
+		.progress_from = PHASE_MOVES_TO, .progress_to = PHASE_MOVES_TO,
+		.stoppable = true, .source = new_source, .opaque = c,
+	};
+
+	return digest_wanted(c->daemon, sr_ref(c->sr), NULL) ?
+	       digest_read(&reading, ret_result, err) : 0;
 }
 
 static int
 work(void *opaque, char **ret_ref, struct smd_error *err)
 {
 	struct copy *c = opaque;
-	CLEANUP_FREE char *digest = NULL, *absent = NULL;
+	CLEANUP_JSON json *result = NULL;
+	const char *digest;
 	CLEANUP_FREE char *ref = c->into.vdi_ref ? smd_strdup(c->into.vdi_ref) : db_new_ref();
 
-	if (!c->v.published && copy_volume(c, &digest, &absent, err) < 0)
+	if ((!c->v.published && copy_volume(c, &result, err) < 0) ||
+	    (!smd_json_member(result, "digest") && read_copy(c, &result, err) < 0))
 		return -1;
+	digest = smd_json_str(result, "digest", NULL);
 	phase_enter(c->daemon, c->task_ref, PHASE_SWITCH);
 	/* Before the commit: a kill behind it leaves the task no other end. */
-	digest_show(c->daemon, c->task_ref, digest, absent);
+	digest_show(c->daemon, c->task_ref, digest, smd_json_str(result, "digest_absent", NULL));
 	if (commit(c, ref, digest, err) < 0)
 		return -1;
 	phase_enter(c->daemon, c->task_ref, PHASE_CLEAN_UP);

@@ -234,6 +234,7 @@ fill_convert(void *opaque, struct worker_job *job, struct smd_error *err)
 	job->progress_to = c->to;
 	smd_json_set_str(job->request, "op", "convert");
 	smd_json_set_bool(job->request, "verify", l->verify);
+	smd_json_set_bool(job->request, "digest", l->reads);
 	if (new_volume_empty(&c->land->images[c->i].volume, err) < 0)
 		return -1;
 	return land_sides(c->land, c->i, job, err);
@@ -271,6 +272,47 @@ land_convert(struct land *land, struct smd_error *err)
 			return -1;
 	}
 	return 0;
+}
+
+/* ---- As it came ---- */
+
+static json *
+kept_source(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	return found_source(opaque, 0, job, err);
+}
+
+static int
+land_read(struct land *land, struct smd_error *err)
+{
+	const struct landing *l = land->l;
+	const struct digest_reading reading = {
+		.daemon = l->daemon, .task_ref = l->task_ref, .sr_ref = sr_ref(l->staging->sr),
+		.progress_from = l->progress_from, .progress_to = l->progress_to,
+		.source = kept_source, .opaque = land,
+	};
+	CLEANUP_JSON json *result = NULL;
+
+	phase_enter(l->daemon, l->task_ref, PHASE_VERIFY);
+	if (digest_read(&reading, &result, err) < 0)
+		return -1;
+	land->digest = smd_json_dup(result, "digest");
+	return 0;
+}
+
+static int
+land_keep(struct land *land, struct smd_error *err)
+{
+	const struct landing *l = land->l;
+
+	if (l->reads && land_read(land, err) < 0)
+		return -1;
+	if (!l->reads)
+		land->digest_absent = smd_strdup("it is as it came, and was not to be read");
+	for (size_t i = 0; i < land->n; i++)
+		staging_keep(l->staging, (size_t)(land->images[i].staged - l->staging->volumes),
+			     land->format);
+	return staging_publish(l->staging, err) < 0 ? volume_fail(l->staging->sr, err) : 0;
 }
 
 /* ---- The rows ---- */
@@ -349,18 +391,8 @@ land_images(const struct landing *l, char **ret_ref, struct smd_error *err)
 
 	if (land_parse(&land, err) < 0 || land_choose(&land, err) < 0)
 		return -1;
-	if (land.n_converted) {
-		if (land_convert(&land, err) < 0)
-			return -1;
-	} else {
-		land.digest = l->digest ? smd_strdup(l->digest) : NULL;
-		land.digest_absent = l->digest_absent ? smd_strdup(l->digest_absent) : NULL;
-		for (size_t i = 0; i < land.n; i++)
-			staging_keep(l->staging, (size_t)(land.images[i].staged -
-							  l->staging->volumes), land.format);
-		if (staging_publish(l->staging, err) < 0)
-			return volume_fail(l->staging->sr, err);
-	}
+	if ((land.n_converted ? land_convert(&land, err) : land_keep(&land, err)) < 0)
+		return -1;
 	phase_enter(l->daemon, l->task_ref, PHASE_SWITCH);
 	/* Before the commit: a kill behind it leaves the task no other end. */
 	digest_show(l->daemon, l->task_ref, land.digest, land.digest_absent);

@@ -21,9 +21,8 @@ struct landing {
 	const char *format;		/* to have them in; "": as they are, where the SR can */
 	bool flatten;			/* a chain becomes one disk */
 	bool verify;			/* what is converted is read back */
+	bool reads;			/* all of the disk, for its digest */
 	const char *name_label, *name_description;
-	/* Of the disk as it came, NULL: not known, and why. */
-	const char *digest, *digest_absent;
 };
 
 /* *ret_ref: the VDI of the leaf, the caller's. Those below it are the chain's inner

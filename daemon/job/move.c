@@ -3,7 +3,9 @@
 
 #include <inttypes.h>
 
+#include "common/mem.h"
 #include "daemon/db/db.h"
+#include "daemon/job/again.h"
 #include "daemon/job/digest.h"
 #include "daemon/job/phase.h"
 #include "daemon/job/task.h"
@@ -77,7 +79,7 @@ move_check(const struct move *move, struct smd_error *err)
 		.daemon = move->daemon, .from = move->source->sr, .to = move->sr,
 	};
 
-	phase_begin(move->daemon, move->task_ref, false);
+	phase_begin(move->daemon, move->task_ref, move->reads);
 	if (move_plan(move, &plan, err) < 0)
 		return -1;
 	return plan_room(&plan, err);
@@ -91,34 +93,78 @@ show_moves(void *opaque, bool reads_back)
 	phase_enter(move->daemon, move->task_ref, reads_back ? PHASE_VERIFY : PHASE_COPY);
 }
 
-int
-move_difference(const struct move *move, json *target, struct worker_job *job,
-		struct smd_error *err)
-{
-	CLEANUP_JSON json *request = json_object_new_object();
-	CLEANUP_JSON json *result = NULL;
-	struct move shown = *move;
+struct difference {
+	struct move move;
+	double progress_to;
+	move_target_fn *target;
+	void *opaque;
+};
 
-	job->request = request;
+/* What another worker left undone the next one finds by the same comparison. */
+static int
+fill_difference(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	struct difference *d = opaque;
+	const struct move *move = &d->move;
+	json *target = d->target(d->opaque, true, job, err);
+
+	if (!target)
+		return -1;
+	smd_json_set_str(job->request, "op", "update");
+	smd_json_set(job->request, "onto", target);
+	smd_json_set_int(job->request, "quota", (int64_t)move->virtual_size);
 	job->task_ref = move->task_ref;
 	job->moves = show_moves;
-	job->opaque = &shown;
+	job->opaque = &d->move;
 	job->progress_from = PHASE_MOVES_FROM;
-	job->progress_to = PHASE_MOVES_TO;
-	smd_json_set_str(request, "op", "update");
-	smd_json_set(request, "onto", target);
-	smd_json_set_int(request, "quota", (int64_t)move->virtual_size);
-	if (add_source(request, "source", move->source, job, err) < 0 ||
-	    add_source(request, "base", move->base, job, err) < 0)
-		return -1;
+	job->progress_to = d->progress_to;
 	worker_loads(job, sr_ref(move->sr));
 	worker_loads(job, sr_ref(move->source->sr));
+	if (add_source(job->request, "source", move->source, job, err) < 0)
+		return -1;
+	return add_source(job->request, "base", move->base, job, err);
+}
+
+static json *
+difference_source(void *opaque, struct worker_job *job, struct smd_error *err)
+{
+	const struct difference *d = opaque;
+
+	return d->target(d->opaque, false, job, err);
+}
+
+/* What did not differ has not passed by. */
+static int
+read_difference(struct difference *d, json **ret, struct smd_error *err)
+{
+	const struct move *move = &d->move;
+	const struct digest_reading reading = {
+		.daemon = move->daemon, .task_ref = move->task_ref, .sr_ref = sr_ref(move->sr),
+		.progress_from = d->progress_to, .progress_to = PHASE_MOVES_TO,
+		.source = difference_source, .opaque = d,
+	};
+
+	phase_enter(move->daemon, move->task_ref, PHASE_VERIFY);
+	return digest_read(&reading, ret, err);
+}
+
+int
+move_difference(const struct move *move, move_target_fn *target, void *opaque,
+		char **ret_digest, struct smd_error *err)
+{
+	struct difference d = { .move = *move, .target = target, .opaque = opaque };
+	CLEANUP_JSON json *result = NULL;
+
+	d.progress_to = move->reads ? PHASE_VERIFIES_FROM : PHASE_MOVES_TO;
 	phase_enter(move->daemon, move->task_ref, PHASE_RESERVE);
-	if (worker_run(move->daemon, job, &result, err) < 0) {
+	if (again_run(move->daemon, fill_difference, &d, &result, err) < 0 ||
+	    (move->reads && read_difference(&d, &result, err) < 0)) {
 		smd_error_prefix(err, "VDI %s", move->source->uuid);
 		return volume_fail(move->sr, err);
 	}
-	digest_show(move->daemon, move->task_ref, NULL, smd_json_str(result, "digest_absent", NULL));
+	*ret_digest = smd_json_dup(result, "digest");
+	digest_show(move->daemon, move->task_ref, *ret_digest,
+		    smd_json_str(result, "digest_absent", NULL));
 	phase_enter(move->daemon, move->task_ref, PHASE_SWITCH);
 	return 0;
 }

@@ -20,8 +20,7 @@ struct move {
 	struct sr *sr;			/* where to */
 	const char *format;		/* of the new volume */
 	uint64_t virtual_size;		/* of the new volume: at least the source's */
-	bool verify;
-	uint64_t bytes_per_second;	/* 0: no limit */
+	bool reads;			/* a difference: all of what it makes, for its digest */
 };
 
 /* A disk that is to be filled: VDI_READONLY, VDI_TOO_SMALL. And one whose content the other
@@ -33,10 +32,12 @@ int move_plan(const struct move *move, struct plan *plan, struct smd_error *err)
 /* That, and whether the SR has room: SR_FULL [requested, maximum]. */
 int move_check(const struct move *move, struct smd_error *err);
 /* Copy what differs from base onto a disk that shows what base shows, in place: cut off
- * it is neither, and doing it again ends it. target: its S, with its descriptors in
- * job. */
-int move_difference(const struct move *move, json *target, struct worker_job *job,
-		    struct smd_error *err);
+ * it is neither, and doing it again ends it. target: its S, to be written or read, for each
+ * worker. *ret_digest: of what it shows then; NULL: it was not to be read. The caller's. */
+typedef json *move_target_fn(void *opaque, bool write, struct worker_job *job,
+			     struct smd_error *err);
+int move_difference(const struct move *move, move_target_fn *target, void *opaque,
+		    char **ret_digest, struct smd_error *err);
 
 /* Put v, published, in the place of the volume a VDI has. The job was begun with
  * the old one to delete. The VDI keeps its ref and uuid; it lies on no other one. digest: of

@@ -9,8 +9,8 @@
  *   plan      everything is asked that can be known to fail
  *   reserve   the journal has the job, and the destination is made; the queue
  *   copy      data is moved (of an upload: comes)
- *   verify    the destination is read back (of an upload that is an image: what came is
- *             checked, and becomes the disk)
+ *   verify    the destination is read back, or read for its digest (of an upload that is an
+ *             image: what came is checked, and becomes the disk)
  *   switch    one transaction makes the result what everybody sees
  *   clean-up  what is not needed any more goes
  *
@@ -31,6 +31,7 @@ enum phase {
  * moves bytes in a job's part of it (daemon/job/worker.h). */
 #define PHASE_MOVES_FROM 0.02
 #define PHASE_MOVES_TO 0.98
+#define PHASE_VERIFIES_FROM 0.5		/* in those that verify */
 
 /* The job begins, with its plan; copy and verify share their weight. */
 void phase_begin(struct daemon *daemon, const char *task_ref, bool verifies);

@@ -46,8 +46,6 @@ struct import {
 	uint64_t room, written;		/* bytes that may be, and have been, taken */
 	uint64_t total;			/* of all members */
 	uint64_t upload;		/* the length declared; 0: unknown */
-	bool verify;			/* read the disk that has come */
-	struct smd_digest digest;	/* of that */
 	size_t n;			/* volumes, then images */
 	struct image images[IMAGES_MAX];
 };
@@ -627,7 +625,7 @@ image_relink(const struct image *image, const struct image *parent, bool hidden,
 
 /* From the base up. Then it opens as any chain of ours does, or it is none. */
 static int
-import_relink(struct import *in, const struct smd_copy_options *options, struct smd_error *err)
+import_relink(struct import *in, struct smd_error *err)
 {
 	CLEANUP_CHAIN struct smd_chain *chain = NULL;
 	struct smd_source source = { .n = in->n };
@@ -646,10 +644,7 @@ import_relink(struct import *in, const struct smd_copy_options *options, struct 
 		source.layers[i].name = in->images[i].member;
 		source.layers[i].format = in->images[i].format->name;
 	}
-	if (smd_source_open(&source, &chain, err) != 0)
-		return -1;
-	return in->verify ? smd_digest_chain(chain, 0, smd_chain_size(chain), options, &in->digest,
-					     err) : 0;
+	return smd_source_open(&source, &chain, err);
 }
 
 static json *
@@ -669,11 +664,6 @@ import_answer(const struct import *in)
 		json_object_array_add(list, entry);
 	}
 	smd_json_set(answer, "images", list);
-	if (in->verify)
-		set_digest(answer, &in->digest, true, in->images[0].info.virtual_size);
-	else
-		smd_json_set_str(answer, "digest_absent",
-				 "it is as it came, and was not read: verify=true reads it");
 	return answer;
 }
 
@@ -705,12 +695,9 @@ int
 run_import_image(json *request, json **ret, struct smd_error *err)
 {
 	CLEANUP(cleanup_import) struct import in = { .n = 0 };
-	struct smd_copy_options options;
 	enum coding coding;
 	int fd = -1;
 
-	parse_copy_options(request, &options);
-	in.verify = options.verify;
 	if (parse_import(request, &in, &fd, err) != 0 || coding_parse(request, &coding, err) != 0 ||
 	    import_stream(&in, fd, coding, err) != 0 ||
 	    import_sort(&in, err) != 0)
@@ -719,7 +706,7 @@ run_import_image(json *request, json **ret, struct smd_error *err)
 		if (image_check(&in.images[i], err) != 0)
 			return -1;
 	}
-	if (check_chain(&in, err) != 0 || import_relink(&in, &options, err) != 0)
+	if (check_chain(&in, err) != 0 || import_relink(&in, err) != 0)
 		return -1;
 	*ret = import_answer(&in);
 	return 0;

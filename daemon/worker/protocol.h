@@ -65,7 +65,7 @@
  *	may differ, or without base what the first layer alone says (common/blocks.h)
  *   {"op":"hide",    "source":S, "hidden":b}	the same
  *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
- *    "compress":b, "marks":{"fd":N}}
+ *    "compress":b, "digest":b, "marks":{"fd":N}}
  *	marks: an open regular file of the job's own, read and write, empty at first. After
  *	any end but a result the same request goes on from its last mark, with the same
  *	target file, not emptied, and the same marks; where that cannot be, it makes the target
@@ -76,11 +76,12 @@
  *	content, the same as smd-img checksum's; source_digest is another one only where the disks
  *	have different sizes. Of an overlay it is found by what the copy changed, and the
  *	"digest_sum" of the disk that it lies on, which T's "below_sum" says. Without one
- *	"digest_absent" says why; so it does where extents were shared
- *	and not verified.
+ *	"digest_absent" says why; so it does where extents were shared and neither
+ *	digest nor verify is true, with which they are read.
  *	Verified with verify: VDI_COPY_FAILED, whose message names the first byte that differs
  *   {"op":"update",  "source":S, "base":S, "onto":S, the same three}	onto, which shows
  *				what base shows, is to show what source shows
+ *   {"op":"checksum", "source":S}	read all of it: {"digest","digest_sum":…}
  *   {"op":"resize",  "source":S, "size":N}
  *   {"op":"measure-merge", "source":S}	what "merge" would write, either way
  *   {"op":"merge",   "source":S, "into":"parent|child", "bytes_per_second":N, "threads":N}
@@ -100,13 +101,13 @@
  *   {"op":"import-raw", "source":S, "fd":N, "size":N, "declared":F, "coding":C,
  *    "framing":"|frames|blocks"}	from a pipe into S, which shows zeroes; F, where given,
  *	is what the bytes must not contradict; size is the body's, 0: not known. Frames are
- *	vhd-tool's (disk.c). {"bytes":N,"digest":…} or "digest_absent"
+ *	vhd-tool's (disk.c). {"bytes":N,"digest":…} or, where they did not come in order,
+ *	"digest_absent"
  *   {"op":"spool", "fd":N, "target":T, "size":N, "coding":C}	from a pipe into T, as it
  *	comes; T says which image of which size it may be
  *   {"op":"import-image", "fd":N, "filename":…, "format":F, "size":N, "room":N, "coding":C,
  *    "volumes":[{"fd":N,"stem":…}…]}	an archive or image, from a pipe: what came is
- *	in the volumes, leaf first; format is what a filename that does not say is. With
- *	"verify" the disk is read, and the answer has its "digest"
+ *	in the volumes, leaf first; format is what a filename that does not say is
  *   {"op":"export-image", "source":S, "format":F, "depth":N, "fd":N}	an archive, to a pipe
  *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
  *   C = "gzip" or "zstd": of what goes through the pipe; absent: nothing

@@ -160,6 +160,7 @@ parse_copy_options(json *request, struct smd_copy_options *ret)
 		.n_threads = (unsigned)smd_json_int(request, "threads", 0),
 		.bytes_per_second = (uint64_t)smd_json_int(request, "bytes_per_second", 0),
 		.verify = smd_json_bool(request, "verify", false),
+		.digest = smd_json_bool(request, "digest", false),
 		.compress = smd_json_bool(request, "compress", false),
 		.progress = print_progress,
 		.marked = print_mark,
@@ -328,6 +329,18 @@ run_update(json *request, json **ret, struct smd_error *err)
 }
 
 static int
+run_checksum(json *request, json **ret, struct smd_error *err)
+{
+	struct smd_copy_options options;
+	struct smd_source source;
+
+	if (parse_source(smd_json_member(request, "source"), &source, err) != 0)
+		return -1;
+	parse_copy_options(request, &options);
+	return smd_op_checksum(&source, &options, ret, err);
+}
+
+static int
 run_resize(json *request, json **ret, struct smd_error *err)
 {
 	struct smd_source source;
@@ -448,6 +461,7 @@ static const struct {
 	{ "hide", run_hide, false },
 	{ "convert", run_convert, true },
 	{ "update", run_update, true },
+	{ "checksum", run_checksum, true },
 	{ "resize", run_resize, true },
 	{ "measure-merge", run_measure_merge, false },
 	{ "merge", run_merge, true },
