@@ -82,12 +82,24 @@ json_has_strays(const char *text, size_t len)
 	return false;
 }
 
+/* What a string in quotes stands for; nearly all stand for themselves. */
+static char *
+json_plain_name(const char *text, size_t len)
+{
+	CLEANUP_FREE char *quoted = NULL;
+	CLEANUP_JSON json *name = NULL;
+
+	if (len >= 2 && text[len - 1] == '"' && !memchr(text, '\\', len))
+		return smd_strndup(text + 1, len - 2);
+	quoted = smd_strndup(text, len);
+	name = json_tokener_parse(quoted);
+	return smd_strdup(name ? json_object_get_string(name) : quoted);
+}
+
 static bool
 json_name_repeats(json *names, const char *text, size_t len)
 {
-	CLEANUP_FREE char *quoted = smd_strndup(text, len);
-	CLEANUP_JSON json *name = json_tokener_parse(quoted);
-	const char *plain = name ? json_object_get_string(name) : quoted;
+	CLEANUP_FREE char *plain = json_plain_name(text, len);
 
 	if (json_object_object_get_ex(names, plain, NULL))
 		return true;
