@@ -315,9 +315,16 @@ db_touch(struct db *db, const char *class_name, const char *ref, struct smd_erro
 int
 db_touch_target(struct db *db, struct db_field *field, const char *ref, struct smd_error *err)
 {
-	if (!db_exists(db, field->target->api->name, ref))
-		return 0;	/* the null reference, or one whose object is gone */
-	return touch_row(db, field->target, ref, err);
+	if (strcmp(ref, API_NULL_REF) == 0 ||
+	    (db->touched_class == field->target && strcmp(db->touched, ref) == 0) ||
+	    !db_exists(db, field->target->api->name, ref))
+		return 0;	/* nothing, touched already, or gone */
+	if (touch_row(db, field->target, ref, err) != 0)
+		return -1;
+	free(db->touched);
+	db->touched = smd_strdup(ref);
+	db->touched_class = field->target;
+	return 0;
 }
 
 /* ---- Shorthands ---------------------------------------------------------------- */

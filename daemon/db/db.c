@@ -8,12 +8,14 @@
 #include "common/mem.h"
 #include "common/uuid.h"
 
-/* The cache in KiB; a log that one large transaction made long shrinks again. */
+/* The cache in KiB; a log that one large transaction made long shrinks again; what a
+ * nested transaction may undo is kept in memory and not in a file. */
 #define DB_PRAGMAS \
 	"PRAGMA journal_mode = WAL;" \
 	"PRAGMA synchronous = NORMAL;" \
 	"PRAGMA cache_size = -65536;" \
-	"PRAGMA journal_size_limit = 16777216;"
+	"PRAGMA journal_size_limit = 16777216;" \
+	"PRAGMA temp_store = MEMORY;"
 #define DB_BUSY_MS 10000	/* somebody else may look at the file with sqlite3(1) */
 
 int
@@ -104,6 +106,7 @@ begin_locked(struct db *db, bool durable, struct smd_error *err)
 		rc = db_disk_check(db, err) != 0 ? -1 :
 		     run_plain(db, DB_STMT_BEGIN, "BEGIN IMMEDIATE", err);
 		db->durable = false;
+		db->touched_class = NULL;
 	} else {
 		rc = run_plain(db, DB_STMT_SAVEPOINT, "SAVEPOINT nested", err);
 	}
@@ -163,6 +166,7 @@ db_rollback(struct db *db)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
+	db->touched_class = NULL;	/* that may be undone */
 	if (--db->depth > 0) {
 		run_plain(db, DB_STMT_ROLLBACK_TO, "ROLLBACK TO nested", &err);
 		smd_error_clear(&err);
@@ -222,6 +226,7 @@ db_close(struct db *db)
 	free(db->failure);
 	pthread_cond_destroy(&db->event_cond);
 	pthread_mutex_destroy(&db->event_lock);
+	free(db->touched);
 	pthread_mutex_destroy(&db->readers_lock);
 	pthread_cond_destroy(&db->sync_ended);
 	pthread_mutex_destroy(&db->sync_lock);

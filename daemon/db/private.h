@@ -73,6 +73,10 @@ struct db {
 	int depth;			/* of transactions */
 	bool durable;			/* the open transaction */
 	uint64_t generation;		/* the last one given out */
+	/* The last one that was pointed at and touched in the open transaction: nobody sees
+	 * it between, so that once is enough for all that point at it. */
+	const struct db_class *touched_class;	/* NULL: none */
+	char *touched;
 	uint64_t deletions_lost;	/* up to here the log of deletions was trimmed */
 	int64_t n_deletions;
 
