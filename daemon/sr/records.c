@@ -300,27 +300,15 @@ records_forget(struct sr *sr, const char *location)
 
 /* ---- The keeper: a thread that saves what changed, now and then ---- */
 
-static void
-note_any(void *opaque, const struct db_change *change)
-{
-	(void)change;
-	*(bool *)opaque = true;
-}
-
 static bool
 vdis_changed(struct daemon *daemon, uint64_t *since)
 {
 	const struct db_interest interest = { api_class_find("VDI", false), NULL };
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	bool changed = false, lost = false;
-	uint64_t now;
+	uint64_t now = db_generation(daemon->db);
+	bool changed = db_concerned(daemon->db, *since, &interest, 1);
 
-	if (db_generation(daemon->db) == *since ||
-	    db_changes(daemon->db, *since, &interest, 1, note_any, &changed, &now, &lost,
-		       &err) < 0)
-		return false;
 	*since = now;
-	return changed || lost;
+	return changed;
 }
 
 static void
