@@ -104,6 +104,8 @@ struct smd_sr_volume {
 };
 typedef int smd_sr_volume_fn(void *opaque, const struct smd_sr_volume *volume,
 			     struct smd_error *err);
+typedef int smd_sr_stamped_fn(void *opaque, const struct smd_sr_volume *volume, const char *stamp,
+			     struct smd_error *err);
 
 /* One SR found by probe: its uuid where it carries one, else "". */
 typedef int smd_sr_found_fn(void *opaque, const char *uuid, const struct smd_sr_config *config,
@@ -189,6 +191,10 @@ struct smd_sr_driver {
 	 * (FICLONERANGE): with those that give the same text, itself among them; "": none.
 	 * NULL: no SR does. The host then asks for no room for what a copy shares. */
 	int (*shares)(void *sr, char ret[SMD_SR_SHARES_MAX], struct smd_error *err);
+
+	/* scan, with the volume_stamp of each: where the driver learns it with the rest, so
+	 * that very many are looked at once and not twice. NULL: the host asks for each. */
+	int (*scan_stamped)(void *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err);
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

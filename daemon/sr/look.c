@@ -385,35 +385,49 @@ struct holding {
 	bool differs;
 };
 
-static bool
-is_as_it_was(struct sr *sr, const struct look *look, const struct smd_sr_volume *volume)
-{
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	char stamp[SMD_SR_STAMP_MAX];
-
-	return look && *look->stamp && look->allocated == (int64_t)volume->allocated &&
-	       sr->driver->volume_stamp(sr->handle, volume->name, stamp, &err) == 0 &&
-	       strcmp(look->stamp, stamp) == 0;
-}
-
 static int
-compare_volume(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+compare_stamped(void *opaque, const struct smd_sr_volume *volume, const char *stamp,
+		struct smd_error *err)
 {
 	struct holding *h = opaque;
+	const struct look *look = looks_get(h->looks, volume->name);
 
 	(void)err;
 	h->n++;
-	h->differs = h->differs || !is_as_it_was(h->sr, looks_get(h->looks, volume->name), volume);
+	if (!look || !*look->stamp || look->allocated != (int64_t)volume->allocated ||
+	    strcmp(look->stamp, stamp) != 0)
+		h->differs = true;
 	return 0;
+}
+
+static int
+compare(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+{
+	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct holding *h = opaque;
+	struct sr *sr = h->sr;
+	char stamp[SMD_SR_STAMP_MAX] = "";
+
+	if (h->differs || sr->driver->volume_stamp(sr->handle, volume->name, stamp, &gone) < 0) {
+		h->differs = true;
+		return 0;
+	}
+	return compare_stamped(h, volume, stamp, err);
 }
 
 bool
 looks_hold(struct sr *sr, const struct looks *looks)
 {
+	const struct smd_sr_driver *driver = sr->driver;
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct holding h = { .sr = sr, .looks = looks };
+	int r = -1;
 
-	return looks && sr->driver->volume_stamp &&
-	       sr->driver->scan(sr->handle, compare_volume, &h, &err) == 0 &&
-	       !h.differs && h.n == looks->n;
+	if (!looks)
+		return false;
+	if (driver->scan_stamped)
+		r = driver->scan_stamped(sr->handle, compare_stamped, &h, &err);
+	else if (driver->volume_stamp)
+		r = driver->scan(sr->handle, compare, &h, &err);
+	return r == 0 && !h.differs && h.n == looks->n;
 }

@@ -360,5 +360,6 @@ static const struct smd_sr_driver file_driver = {
 	.records_save = file_records_save,
 	.volume_stamp = file_volume_stamp,
 	.shares = file_shares,
+	.scan_stamped = file_scan_stamped,
 };
 SMD_REGISTER_SR(file_driver)

@@ -96,10 +96,58 @@ volume_from_stat(struct smd_sr_volume *v, const char *name, const struct stat *s
 	v->allocated = (uint64_t)st->st_blocks * 512;
 }
 
-int
-file_scan(void *opaque, smd_sr_volume_fn *add, void *add_opaque, struct smd_error *err)
+/* Whether a change from now on would show as another time. */
+static bool
+long_ago(const struct timespec *then, time_t now)
 {
-	struct file_sr *sr = opaque;
+	return then->tv_sec < now - STAMP_SECONDS;
+}
+
+/* ctime too: nobody sets that one. */
+static void
+stamp_from_stat(char ret[SMD_SR_STAMP_MAX], const struct stat *st)
+{
+	struct timespec now;
+
+	ret[0] = '\0';
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (long_ago(&st->st_mtim, now.tv_sec) && long_ago(&st->st_ctim, now.tv_sec))
+		snprintf(ret, SMD_SR_STAMP_MAX, "%jx %jx %jx.%lx %jx.%lx", (uintmax_t)st->st_ino,
+			 (uintmax_t)st->st_size, (uintmax_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec,
+			 (uintmax_t)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
+}
+
+/* Who lists: one of the two, which differ in what they are told. */
+struct listing {
+	struct file_sr *sr;
+	smd_sr_volume_fn *add;
+	smd_sr_stamped_fn *add_stamped;
+	void *opaque;
+};
+
+static int
+list_one(const struct listing *listing, const char *name, struct smd_error *err)
+{
+	struct smd_sr_volume volume;
+	char stamp[SMD_SR_STAMP_MAX];
+	struct stat st;
+
+	/* What vanishes meanwhile was not there; other kinds are not ours. A file
+	 * whose name is none for a volume is for the host to report. */
+	if (name[0] == '.' || fstatat(listing->sr->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISREG(st.st_mode))
+		return 0;
+	volume_from_stat(&volume, name, &st);
+	if (listing->add)
+		return listing->add(listing->opaque, &volume, err);
+	stamp_from_stat(stamp, &st);
+	return listing->add_stamped(listing->opaque, &volume, stamp, err);
+}
+
+static int
+list(const struct listing *listing, struct smd_error *err)
+{
+	struct file_sr *sr = listing->sr;
 	int fd = file_open_beneath(sr->dir, ".", O_RDONLY | O_DIRECTORY, 0);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	int r = 0;
@@ -111,9 +159,7 @@ file_scan(void *opaque, smd_sr_volume_fn *add, void *add_opaque, struct smd_erro
 		return -1;
 	}
 	while (r == 0) {
-		struct smd_sr_volume volume;
 		struct dirent *entry;
-		struct stat st;
 
 		errno = 0;
 		entry = readdir(dir);
@@ -123,17 +169,22 @@ file_scan(void *opaque, smd_sr_volume_fn *add, void *add_opaque, struct smd_erro
 						sr->location);
 			break;
 		}
-		/* What vanishes meanwhile was not there; other kinds are not ours. A
-		 * file whose name is none for a volume is for the host to report. */
-		if (entry->d_name[0] == '.' ||
-		    fstatat(sr->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !S_ISREG(st.st_mode))
-			continue;
-		volume_from_stat(&volume, entry->d_name, &st);
-		r = add(add_opaque, &volume, err);
+		r = list_one(listing, entry->d_name, err);
 	}
 	closedir(dir);
 	return r;
+}
+
+int
+file_scan(void *sr, smd_sr_volume_fn *add, void *opaque, struct smd_error *err)
+{
+	return list(&(struct listing){ .sr = sr, .add = add, .opaque = opaque }, err);
+}
+
+int
+file_scan_stamped(void *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err)
+{
+	return list(&(struct listing){ .sr = sr, .add_stamped = add, .opaque = opaque }, err);
 }
 
 int
@@ -199,17 +250,6 @@ file_volume_stat(void *opaque, const char *name, struct smd_sr_volume *ret, stru
 	return 0;
 }
 
-/* Whether a change from now on would show as another time. */
-static bool
-long_ago(const struct timespec *then)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return then->tv_sec < now.tv_sec - STAMP_SECONDS;
-}
-
-/* ctime too: nobody sets that one. */
 int
 file_volume_stamp(void *opaque, const char *name, char ret[SMD_SR_STAMP_MAX],
 		  struct smd_error *err)
@@ -221,11 +261,7 @@ file_volume_stamp(void *opaque, const char *name, char ret[SMD_SR_STAMP_MAX],
 		return -1;
 	if (fstatat(sr->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail_errno(sr, name, SMD_SR_FAIL_VOLUME_UNAVAILABLE, errno, "look at", err);
-	ret[0] = '\0';
-	if (long_ago(&st.st_mtim) && long_ago(&st.st_ctim))
-		snprintf(ret, SMD_SR_STAMP_MAX, "%jx %jx %jx.%lx %jx.%lx", (uintmax_t)st.st_ino,
-			 (uintmax_t)st.st_size, (uintmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-			 (uintmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+	stamp_from_stat(ret, &st);
 	return 0;
 }
 
