@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/sr/overlay.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "common/mem.h"
@@ -97,7 +98,7 @@ find_empty(struct overlay *o, struct smd_error *err)
 }
 
 static int
-check_room(struct overlay *o, struct smd_error *err)
+measure(struct overlay *o, json *target, int64_t *ret, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .task_ref = o->task_ref, .urgent = true };
@@ -105,10 +106,52 @@ check_room(struct overlay *o, struct smd_error *err)
 
 	smd_json_set_str(request, "op", "measure");
 	smd_json_set_int(request, "size", (int64_t)o->virtual_size);
-	smd_json_set(request, "target", overlay_target(o, -1, "the new image", &job, err));
+	smd_json_set(request, "target", json_object_get(target));
 	if (worker_run(o->daemon, &job, &result, err) < 0)
 		return -1;
-	return sr_check_room(o->disk->sr, (uint64_t)smd_json_int(result, "allocated", 0) * o->n, err);
+	*ret = smd_json_int(result, "allocated", 0);
+	return 0;
+}
+
+#define MEASURED_MAX 64		/* kept */
+
+static pthread_mutex_t measured_lock = PTHREAD_MUTEX_INITIALIZER;
+static json *measured;		/* {an image's target: what it takes while empty}; measured_lock */
+
+static int64_t
+recall(const char *target)
+{
+	LOCK_SCOPE(&measured_lock);
+	return smd_json_int(measured, target, -1);
+}
+
+static void
+remember(const char *target, int64_t allocated)
+{
+	LOCK_SCOPE(&measured_lock);
+	if (measured && json_object_object_length(measured) >= MEASURED_MAX) {
+		json_object_put(measured);
+		measured = NULL;
+	}
+	if (!measured)
+		measured = json_object_new_object();
+	smd_json_set_int(measured, target, allocated);
+}
+
+/* What an empty image takes depends on nothing but its format, size and options. */
+static int
+check_room(struct overlay *o, struct smd_error *err)
+{
+	CLEANUP_JSON json *target = overlay_target(o, -1, "the new image", NULL, err);
+	CLEANUP_FREE char *text = smd_json_print(target);
+	int64_t allocated = recall(text);
+
+	if (allocated < 0) {
+		if (measure(o, target, &allocated, err) < 0)
+			return -1;
+		remember(text, allocated);
+	}
+	return sr_check_room(o->disk->sr, (uint64_t)allocated * o->n, err);
 }
 
 int
@@ -141,23 +184,44 @@ parent_source(const struct overlay *o, struct worker_job *job, struct smd_error 
 	return source_of_fd(disk->fd, disk->location, disk->format, false, false, job, err);
 }
 
+/* NULL: *err is set. */
+static json *
+image_target(const struct overlay *o, const struct new_volume *v, struct worker_job *job,
+	     struct smd_error *err)
+{
+	CLEANUP_JSON json *target = overlay_target(o, v->fd, v->name, job, err);
+	json *parent = target ? parent_source(o, job, err) : NULL;
+
+	if (!parent)
+		return NULL;
+	smd_json_set(target, "parents", parent);
+	return TAKE_PTR(target);
+}
+
+/* All of them by one worker. */
 static int
-write_image(struct overlay *o, struct new_volume *v, struct smd_error *err)
+write_images(struct overlay *o, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .task_ref = o->task_ref, .urgent = true };
 	CLEANUP_JSON json *result = NULL;
-	json *target = overlay_target(o, v->fd, v->name, &job, err);
-	json *parent = target ? parent_source(o, &job, err) : NULL;
+	json *more = json_object_new_array();
 
 	smd_json_set_str(request, "op", "create");
-	smd_json_set(request, "target", target);
-	if (!parent) {
-		worker_job_done(&job);
-		return -1;
+	smd_json_set(request, "more", more);
+	for (size_t i = 0; i < o->n; i++) {
+		json *target = image_target(o, &o->v[i], &job, err);
+
+		if (!target) {
+			worker_job_done(&job);
+			return -1;
+		}
+		if (i == 0)
+			smd_json_set(request, "target", target);
+		else
+			json_object_array_add(more, target);
 	}
-	smd_json_set(target, "parents", parent);
-	return worker_run(o->daemon, &job, &result, err) < 0 ? volume_fail(v->sr, err) : 0;
+	return worker_run(o->daemon, &job, &result, err) < 0 ? volume_fail(o->v[0].sr, err) : 0;
 }
 
 int
@@ -171,10 +235,11 @@ overlay_make(struct overlay *o, const char *old, struct smd_error *err)
 	if (!o->empty)
 		job_plan_add_hidden(&redo, sr, o->disk->location, o->disk->format);
 	if (new_volumes_begin(o->daemon, o->kind, o->disk->sr, o->format, o->virtual_size, redo,
-			      o->n, o->v, err) < 0)
+			      o->n, o->v, err) < 0 ||
+	    write_images(o, err) < 0)
 		return -1;
 	for (size_t i = 0; i < o->n; i++) {
-		if (write_image(o, &o->v[i], err) < 0 || new_volume_publish(&o->v[i], err) < 0)
+		if (new_volume_publish(&o->v[i], err) < 0)
 			return -1;
 	}
 	return 0;

@@ -180,14 +180,29 @@ run_formats(json *request, json **ret, struct smd_error *err)
 }
 
 static int
-run_create(json *request, json **ret, struct smd_error *err)
+create_one(json *obj, struct smd_error *err)
 {
 	CLEANUP(cleanup_target) struct smd_target target;
 
-	(void)ret;
-	if (parse_target(smd_json_member(request, "target"), true, &target, err) != 0)
+	if (parse_target(obj, true, &target, err) != 0)
 		return -1;
 	return smd_op_create(&target, err);
+}
+
+static int
+run_create(json *request, json **ret, struct smd_error *err)
+{
+	json *more = smd_json_member(request, "more");
+	size_t n = json_object_is_type(more, json_type_array) ? json_object_array_length(more) : 0;
+
+	(void)ret;
+	if (create_one(smd_json_member(request, "target"), err) != 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		if (create_one(json_object_array_get_idx(more, i), err) != 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int
