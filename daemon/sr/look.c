@@ -2,6 +2,7 @@
 #include "daemon/sr/look.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "common/lock.h"
@@ -316,14 +317,88 @@ take_known(struct sr *sr, struct looks *old, const char *location, char stamp[SM
 	return true;
 }
 
+/* ---- Many batches, by more than one worker at a time ---- */
+
+#define WORKERS 2
+
+struct asking {
+	struct batch *batches;
+	size_t n;
+	pthread_mutex_t lock;	/* what follows */
+	size_t next;
+	struct smd_error err;	/* of the first that failed: no more are begun */
+};
+
+static struct batch *
+next_batch(struct asking *asking)
+{
+	LOCK_SCOPE(&asking->lock);
+	return asking->next < asking->n && !asking->err.code ? &asking->batches[asking->next++] : NULL;
+}
+
+static void *
+ask_on(void *opaque)
+{
+	struct asking *asking = opaque;
+	struct batch *batch;
+
+	while ((batch = next_batch(asking))) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+		if (ask(batch, &err) == 0)
+			continue;
+		LOCK_SCOPE(&asking->lock);
+		if (!asking->err.code)
+			smd_error_move(&asking->err, &err);
+	}
+	return NULL;
+}
+
+static int
+ask_all(struct batch *batches, size_t n, struct smd_error *err)
+{
+	struct asking asking = { .batches = batches, .n = n, .err = SMD_ERROR_INIT };
+	pthread_t threads[WORKERS - 1];
+	size_t n_threads = 0;
+
+	pthread_mutex_init(&asking.lock, NULL);
+	while (n_threads + 1 < WORKERS && n_threads + 1 < n &&
+	       pthread_create(&threads[n_threads], NULL, ask_on, &asking) == 0)
+		n_threads++;
+	ask_on(&asking);
+	while (n_threads > 0)
+		pthread_join(threads[--n_threads], NULL);
+	pthread_mutex_destroy(&asking.lock);
+	if (!asking.err.code)
+		return 0;
+	smd_error_move(err, &asking.err);
+	return -1;
+}
+
+/* Put off what is to be asked about a volume. */
+static void
+batches_add(struct sr *sr, const char *location, struct look **place, struct batch **batches,
+	    size_t *n)
+{
+	struct batch *last = *n > 0 ? &(*batches)[*n - 1] : NULL;
+
+	if (!last || last->n == BATCH_MAX) {
+		*batches = smd_reallocarray(*batches, *n + 1, sizeof **batches);
+		last = &(*batches)[(*n)++];
+		*last = (struct batch){ .sr = sr, .unless_written = true };
+	}
+	last->locations[last->n] = location;
+	last->places[last->n++] = place;
+}
+
 /* The stamp is of before the look: what changes meanwhile is looked at again. */
 static int
 look_at_changed(struct sr *sr, struct looks *old, struct looks *looks, json *names,
 		struct smd_error *err)
 {
 	CLEANUP_FREE char (*stamps)[SMD_SR_STAMP_MAX] = smd_calloc(looks->n + 1, sizeof *stamps);
-	struct batch batch = { .sr = sr, .unless_written = true };
-	int r = 0;
+	CLEANUP_FREE struct batch *batches = NULL;
+	size_t n = 0;
 
 	json_object_object_foreach(looks->index, location, at) {
 		int64_t i = json_object_get_int64(at);
@@ -331,20 +406,12 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks, json *nam
 
 		if (take_known(sr, old, location, stamps[i], place))
 			continue;
-		if (!look_format(sr, location)) {
+		if (!look_format(sr, location))
 			*place = look_at_name(location);
-		} else {
-			batch.locations[batch.n] = location;
-			batch.places[batch.n++] = place;
-		}
-		if (batch.n == BATCH_MAX) {
-			r = ask(&batch, err);
-			batch.n = 0;
-		}
-		if (r < 0)
-			return -1;
+		else
+			batches_add(sr, location, place, &batches, &n);
 	}
-	if (batch.n > 0 && ask(&batch, err) < 0)
+	if (ask_all(batches, n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < looks->n; i++) {
 		if (looks->list[i] && *stamps[i])

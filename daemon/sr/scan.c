@@ -873,8 +873,6 @@ sr_scan(struct daemon *daemon, const char *ref, struct smd_error *err)
 	if (sr_use(daemon, ref, &sr, err) < 0)
 		return -1;
 	r = scan_used(sr, err);
-	if (r == 0)
-		records_save(sr);
 	sr_release(sr);
 	if (r < 0)
 		return -1;
