@@ -19,6 +19,7 @@ class Row:
 
     cwd = None
     durable = False
+    warm = ()
 
     def __init__(self, name, bar, cpu=None, size=None):
         self.name = name
@@ -31,6 +32,10 @@ class Row:
     def room(self, data):
         """Where the results go."""
         return data.dir
+
+    def inputs(self, data):
+        """All files that are read."""
+        return self.sources(data)
 
     def others(self, data, scratch):
         """The peer's other ways to do the same: it is measured by the quickest."""
@@ -61,6 +66,12 @@ class Convert(Row):
 
     def sources(self, data):
         return [data.get(self.source)]
+
+    def inputs(self, data):
+        if not self.source.startswith("c"):
+            return self.sources(data)
+        below = ["c%d.qcow2" % i for i in range(1, int(self.source[1]))]
+        return [data.get(name) for name in ["ext4.qcow2", *below, self.source]]
 
     def check(self, data, scratch):
         """Both results are the source's disk."""

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Measuring: two commands in turn, each under the same conditions."""
+import ctypes
 import mmap
 import os
 import re
+import socket
 import statistics
+import struct
 import subprocess
 import time
 
@@ -27,12 +30,93 @@ def settle(touch=TOUCH):
     os.waitpid(child, 0)
 
 
+class Room:
+    """Free memory that the hypervisor leaves where it is, for what the commands write. It takes
+    back what is free in blocks of 2 MiB, and to get that again costs up to some seconds for a
+    GiB. So a child takes memory, keeps one page of each such block, and frees the others: they
+    go on being there, and are what the kernel gives first, for it breaks no large block while
+    there are small ones."""
+
+    SIZE = 5 << 30
+    BLOCK = 9       # 2 MiB: so many pages, as a power of two
+
+    def __init__(self):
+        ours, childs = socket.socketpair()
+        # In a process of its own: what it takes would count as the peak of those started later.
+        self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            kept, blocks = [], set()
+            while childs.recv(1) != b"":
+                kept.append(keep_a_page_of_each(self.size(), self.BLOCK, blocks))
+                childs.send(b"d")
+            os._exit(0)
+        childs.close()
+        self.child = ours
+
+    def size(self):
+        with open("/proc/meminfo") as f:
+            available = next(int(li.split()[1]) for li in f if li.startswith("MemAvail")) << 10
+        return min(self.SIZE, available // 2) // mmap.PAGESIZE * mmap.PAGESIZE
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.close()
+        os.waitpid(self.pid, 0)
+
+    def make(self):
+        self.child.send(b"m")
+        self.child.recv(1)
+
+
+def keep_a_page_of_each(size, block, blocks):
+    """Take so much memory and free it, but for a page of each block that is not in blocks yet."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    for at in range(0, size, mmap.PAGESIZE):
+        memory[at] = 1
+    first = ctypes.addressof(ctypes.c_char.from_buffer(memory)) // mmap.PAGESIZE
+    freed = 0
+    with open("/proc/self/pagemap", "rb", buffering=0) as f:
+        for page in range(size // mmap.PAGESIZE):
+            if page % 4096 == 0:
+                f.seek(8 * (first + page))
+                frames = struct.unpack("%dQ" % 4096, f.read(8 * 4096))
+            # Without root's rights the frame is 0: then neighbours count as such.
+            frame = frames[page % 4096] & ((1 << 55) - 1) or page << 1
+            if frame >> block in blocks:
+                continue
+            blocks.add(frame >> block)
+            free(memory, freed, page)
+            freed = page + 1
+    free(memory, freed, size // mmap.PAGESIZE)
+    return memory
+
+
+def free(memory, start, end):
+    if end > start:
+        memory.madvise(mmap.MADV_DONTNEED, start * mmap.PAGESIZE, (end - start) * mmap.PAGESIZE)
+
+
 def warm(paths):
-    """Into the page cache."""
+    """Into the page cache, but for their holes."""
     for path in paths:
         with open(path, "rb", buffering=0) as f:
-            while f.read(1 << 20):
-                pass
+            end = 0
+            while (start := next_data(f, end)) is not None:
+                end = os.lseek(f.fileno(), start, os.SEEK_HOLE)
+                f.seek(start)
+                while f.tell() < end and f.read(min(1 << 20, end - f.tell())):
+                    pass
+
+
+def next_data(f, at):
+    try:
+        return os.lseek(f.fileno(), at, os.SEEK_DATA)
+    except OSError:
+        return None         # none is left
 
 
 def remove(path):
@@ -46,20 +130,28 @@ def page_cache():
         return sum(int(line.split()[1]) for line in f if re.match("(Cached|Buffers):", line)) << 10
 
 
+def stolen():
+    """Seconds for which the machine's processors had work and its host had other work."""
+    with open("/proc/stat") as f:
+        return int(f.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
 class Sample:
     """One run of a command: seconds and bytes."""
 
-    def __init__(self, wall, usage, synced, cached):
+    synced = None       # seconds until a sync after it had ended
+
+    def __init__(self, wall, usage, cached, lost):
         self.wall = wall
         self.cached = cached
         self.cpu = usage.ru_utime + usage.ru_stime
         self.peak = usage.ru_maxrss << 10
         self.written = usage.ru_oublock * 512
-        self.synced = synced
+        self.lost = lost        # the part of its time that the host took
 
 
 def measure(command, cwd=None):
-    cached = page_cache()
+    cached, lost = page_cache(), stolen()
     start = time.monotonic()
     with subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE) as child:
@@ -69,9 +161,7 @@ def measure(command, cwd=None):
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise SystemExit("bench: %s: %s" % (" ".join(command), said.decode(errors="replace")))
-    cached = page_cache() - cached
-    os.sync()
-    return Sample(wall, usage, time.monotonic() - start, cached)
+    return Sample(wall, usage, page_cache() - cached, (stolen() - lost) / wall)
 
 
 class Result:
@@ -80,7 +170,7 @@ class Result:
     def __init__(self, pairs, sizes):
         def middle(what):
             return statistics.median(getattr(b, what) / max(getattr(a, what), 1e-9)
-                                     for a, b in pairs)
+                                     for a, b in pairs if getattr(a, what) is not None)
 
         self.wall, self.cpu, self.synced = middle("wall"), middle("cpu"), middle("synced")
         walls = sorted(b.wall / a.wall for a, b in pairs)
@@ -110,30 +200,57 @@ def allocated(path):
     return os.stat(path).st_blocks * 512
 
 
-def run_once(row, command, out):
-    """A hypervisor takes back pages that are free for a while, and who touches them next pays,
-    seconds for a GiB. So the output of the run before is removed when the next one begins,
-    which finds its pages."""
-    row.before(command)
-    os.sync()
-    if out:
-        remove(out)
-    return measure(command, row.cwd)
+class Bench:
+    """Runs a row's commands, each under the same conditions."""
 
+    SLOW = 5        # seconds: what took longer does not depend on how it began
+    LOST = 0.05     # of its time the host may take from a run
+    TRIES = 3       # or it is run again
 
-def quickest(row, commands):
-    """Of the commands for the same work the one that took the least time, once."""
-    if len(commands) == 1:
-        return commands[0]
-    return min(commands, key=lambda c: run_once(row, *c).wall)
+    def __init__(self, room):
+        self.room = room
 
+    def once(self, row, command, out, last=False):
+        """Its output is gone again, or on the disk if this is the last time."""
+        samples = []
+        while not samples or (samples[-1].lost > self.LOST and len(samples) < self.TRIES):
+            row.before(command)
+            if out:
+                remove(out)
+            warm(row.warm)
+            if row.durable:     # what was removed is discarded, on the host, too
+                os.sync()
+                time.sleep(1.5)
+            samples.append(measure(command, row.cwd))
+            if out and not last:
+                remove(out)
+        return min(samples, key=lambda sample: sample.lost)
 
-def measure_pairs(row, peer, ours, n):
-    """Run row's commands n times in turn, after a first time that does not count. peer, ours:
-    (command, output or None)."""
-    pairs = []
-    for _ in range(n + 1):
-        pairs.append([run_once(row, command, out) for command, out in (peer, ours)])
-    pairs = pairs[1:]
-    sizes = [allocated(out) for _, out in (peer, ours)] if peer[1] and ours[1] else None
-    return Result(pairs, sizes)
+    def once_synced(self, row, command, out):
+        sample = self.once(row, command, out, True)
+        start = time.monotonic()
+        os.sync()
+        sample.synced = sample.wall + time.monotonic() - start
+        return sample
+
+    def quickest(self, row, commands):
+        """Of the commands for the same work the one that took the least time, once."""
+        if len(commands) == 1:
+            return commands[0]
+        return min(commands, key=lambda c: self.once(row, *c).wall)
+
+    def pairs(self, row, peer, ours, n):
+        """Run row's commands n times in turn, each first every other time, after a first time
+        that does not count. peer, ours: (command, output or None)."""
+        self.room.make()
+        pairs = [[self.once(row, *peer), self.once(row, *ours)]]
+        if sum(run.wall for run in pairs[0]) < self.SLOW:
+            pairs = []
+        while len(pairs) < n:
+            once = self.once_synced if len(pairs) == n - 1 else self.once
+            if len(pairs) % 2:
+                pairs.append([once(row, *ours), once(row, *peer)][::-1])
+            else:
+                pairs.append([once(row, *peer), once(row, *ours)])
+        sizes = [allocated(out) for _, out in (peer, ours)] if peer[1] and ours[1] else None
+        return Result(pairs, sizes)
