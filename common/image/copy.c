@@ -18,6 +18,7 @@
 #define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
 #define WRITEBACK_STEP (32u << 20)
 #define GROW_AHEAD (64u << 20)
+#define TAKE_MIN (64u << 10)		/* to take the space of less costs more than it saves */
 #define HASHES_MAX (1u << 20)
 #define MAGIC_XFS 0x58465342
 #define MAGIC_BTRFS 0x9123683E
@@ -38,6 +39,7 @@ struct copy {
 	uint64_t granule;		/* zeroes, or what base has too, are left out in these */
 	uint64_t share_block;		/* 0: extents can't be shared */
 	bool direct;			/* past the page cache */
+	bool takes;			/* space for what is written is taken just before */
 	bool dense;			/* new space is taken beforehand: zeroes in it save none */
 
 	pthread_mutex_t plan_lock;
@@ -173,6 +175,15 @@ write_out(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offs
 	return 0;
 }
 
+static int
+write_hole(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
+	   struct smd_error *err)
+{
+	if (c->takes && count >= TAKE_MIN)
+		smd_io_take(chain_leaf(c->dst)->io, host_offset, count);
+	return write_out(c, buf, count, host_offset, err);
+}
+
 /* Write the pages that are not zero, neighbours together. */
 static int
 write_sparse(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
@@ -185,15 +196,15 @@ write_sparse(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_o
 		uint64_t n = smd_min_u64(page, count - at);
 
 		if (copy_is_zero(buf + at, n)) {
-			if (at > start && write_out(c, buf + start, at - start,
-						    host_offset + start, err) < 0)
+			if (at > start && write_hole(c, buf + start, at - start,
+						     host_offset + start, err) < 0)
 				return -1;
 			start = at + n;
 			atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
 		}
 		at += n;
 	}
-	return at > start ? write_out(c, buf + start, at - start, host_offset + start, err) : 0;
+	return at > start ? write_hole(c, buf + start, at - start, host_offset + start, err) : 0;
 }
 
 /* The part [offset, end) of buf, which begins at guest offset start, to a place. */
@@ -839,6 +850,8 @@ copy_plan(struct copy *c, struct smd_error *err)
 		c->share_block = 0;
 		c->plan.chunk = copy_chunk(c, unit);
 	}
+	c->takes = !c->direct && !c->options->compress && !c->share_block &&
+		   smd_io_gains_by_taking(chain_leaf(c->dst)->io);
 	c->digest = !c->options->base &&
 		    (!c->share_block || c->options->verify || c->options->digest);
 	return 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/checked.h"
@@ -16,6 +17,8 @@
 #include "common/mem.h"
 
 #define DIRECT_ALIGN 4096u		/* what any device and file system is content with */
+
+#define MAGIC_EXT4 0xEF53
 
 struct file_io {
 	struct smd_io io;
@@ -396,6 +399,22 @@ smd_io_grow_end(struct smd_io *io, struct smd_error *err)
 		return file_fail(io, err, "resizing to", 0, io->size);
 	f->length = 0;
 	return 0;
+}
+
+bool
+smd_io_gains_by_taking(struct smd_io *io)
+{
+	struct statfs fs;
+
+	return io->ops == &file_ops && file_of(io)->regular && (io->flags & SMD_IO_CAN_GROW) &&
+	       fstatfs(file_of(io)->fd, &fs) == 0 && fs.f_type == MAGIC_EXT4;
+}
+
+void
+smd_io_take(struct smd_io *io, uint64_t offset, uint64_t count)
+{
+	if (io->ops == &file_ops)
+		(void)!fallocate(file_of(io)->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count);
 }
 
 void

@@ -66,6 +66,12 @@ int smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_
 void smd_io_grow_ahead(struct smd_io *io, uint64_t ahead, bool take);
 int smd_io_grow_end(struct smd_io *io, struct smd_error *err);
 
+/* Whether writing costs less where space was taken before: on ext4, which else looks for
+ * each page's place, reserves space for it and notes that, while others wait to write. */
+bool smd_io_gains_by_taking(struct smd_io *io);
+/* Take the space of a range that is written next; where that can't be, the write will. */
+void smd_io_take(struct smd_io *io, uint64_t offset, uint64_t count);
+
 /* Make flush do nothing, for a caller that would rather be fast than safe
  * (qemu-img's cache mode "unsafe"). Files only. */
 void smd_io_set_no_flush(struct smd_io *io, bool no_flush);
