@@ -58,11 +58,13 @@ raw_create(struct smd_io *io, const struct smd_create *params, struct smd_error 
 	uint64_t size = params->virtual_size;
 
 	if (params->parent_name)
-		return smd_fail(err, SMD_REASON_UNSUPPORTED, io->name, "raw has no parents");
+		return smd_fail(err, SMD_REASON_UNSUPPORTED, io->name, "raw has no parents: another "
+				"format has, or make it a whole disk");
 	if (!(io->flags & SMD_IO_CAN_GROW)) {
 		if (io->size < size)
 			return smd_fail(err, SMD_REASON_SIZE_LIMIT, io->name,
-					"%llu bytes do not fit in %llu",
+					"a disk of %llu bytes does not fit in a store of %llu: make "
+					"the store larger",
 					(unsigned long long)size, (unsigned long long)io->size);
 	} else if (io->ops->truncate(io, size, err) < 0) {
 		return -1;
@@ -118,8 +120,9 @@ raw_open(struct smd_io *io, uint32_t flags, void **ret_img, struct smd_error *er
 	struct raw *raw;
 
 	if (io->size > RAW_SIZE_MAX)
-		return smd_fail(err, SMD_REASON_SIZE_LIMIT, io->name, "%llu bytes",
-				(unsigned long long)io->size);
+		return smd_fail(err, SMD_REASON_SIZE_LIMIT, io->name,
+				"%llu bytes are over the limit of %llu: make it smaller",
+				(unsigned long long)io->size, (unsigned long long)RAW_SIZE_MAX);
 	raw = calloc(1, sizeof *raw);
 	if (!raw)
 		return smd_fail(err, SMD_REASON_IO, io->name, "out of memory");
@@ -167,7 +170,8 @@ raw_reserve(void *img, uint64_t offset, uint64_t count, smd_place_fn *add, void 
 	const struct raw *raw = img;
 
 	if (!raw->writable)
-		return smd_fail(err, SMD_REASON_IO, raw->io->name, "opened for reading only");
+		return smd_fail(err, SMD_REASON_IO, raw->io->name, "open for reading only: open "
+				"it for writing");
 	*ret_res = NULL;
 	return add(opaque, &all, err);
 }
@@ -211,11 +215,13 @@ raw_resize(void *img, uint64_t virtual_size, uint32_t flags, struct smd_error *e
 	struct raw *raw = img;
 
 	if (virtual_size == 0 || virtual_size > RAW_SIZE_MAX)
-		return smd_fail(err, SMD_REASON_BAD_SIZE, raw->io->name, "%llu bytes",
-				(unsigned long long)virtual_size);
+		return smd_fail(err, SMD_REASON_BAD_SIZE, raw->io->name,
+				"a size is from 1 to %llu bytes, and not %llu",
+				(unsigned long long)RAW_SIZE_MAX, (unsigned long long)virtual_size);
 	if (virtual_size < raw->size && !(flags & SMD_RESIZE_SHRINK))
 		return smd_fail(err, SMD_REASON_BAD_SIZE, raw->io->name,
-				"%llu bytes is less than the present %llu",
+				"%llu bytes are less than the present %llu: smd-img resize "
+				"--shrink makes it smaller",
 				(unsigned long long)virtual_size, (unsigned long long)raw->size);
 	if (raw->io->ops->truncate(raw->io, virtual_size, err) < 0 ||
 	    raw->io->ops->flush(raw->io, err) < 0)

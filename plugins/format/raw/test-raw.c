@@ -85,6 +85,7 @@ test_shrinks_only_when_asked(void **state)
 	assert_int_equal(raw->open(io, SMD_OPEN_WRITE, &img, &err), 0);
 	assert_int_equal(raw->resize(img, 4, 0, &err), -1);
 	assert_string_equal(err.params[1], "BAD_SIZE");
+	assert_non_null(strstr(err.message, "4 bytes are less than the present 8: smd-img resize"));
 	assert_int_equal(io->size, 8);
 	smd_error_clear(&err);
 	assert_int_equal(raw->resize(img, 4, SMD_RESIZE_SHRINK, &err), 0);
@@ -106,6 +107,7 @@ test_fixed_store_must_fit(void **state)
 	assert_int_equal(raw->create(io, &fits, &err), 0);
 	assert_int_equal(raw->create(io, &large, &err), -1);
 	assert_string_equal(err.params[1], "SIZE_LIMIT");
+	assert_non_null(strstr(err.message, "a disk of 1025 bytes does not fit in a store of 1024: "));
 }
 
 static void

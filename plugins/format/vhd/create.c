@@ -36,13 +36,13 @@ size_check(const struct smd_create *params, bool azure, const char *name, struct
 	if (size > VHD_MAX_SIZE)
 		return smd_fail(err, SMD_REASON_SIZE_LIMIT, name,
 				"%" PRIu64 " bytes are over VHD's limit of %" PRIu64
-				" (2040 GiB)", size, VHD_MAX_SIZE);
+				" (2040 GiB): another format holds it", size, VHD_MAX_SIZE);
 	if (size == 0)
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
 				"an empty disk can be no VHD: the least is %u bytes", VHD_SECTOR);
 	if (size % VHD_SECTOR)
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
-				"a VHD's size is a multiple of 512, not %" PRIu64, size);
+				"a VHD's size is a multiple of 512, not %" PRIu64 ": round it up", size);
 	if (azure && size % MIB)
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
 				"subformat=fixed,creator=win needs whole MiB, not %" PRIu64, size);
@@ -157,7 +157,8 @@ store_size(struct smd_io *io, uint64_t data_end, uint64_t *ret_tail, struct smd_
 	}
 	if (io->size < data_end + VHD_FOOTER_SIZE)
 		return smd_fail(err, SMD_REASON_IO, io->name,
-				"the store has %" PRIu64 " bytes, the image needs %" PRIu64,
+				"the store has %" PRIu64 " bytes, the image needs %" PRIu64 ": make the "
+				"store larger",
 				io->size, data_end + VHD_FOOTER_SIZE);
 	*ret_tail = io->size / VHD_SECTOR * VHD_SECTOR - VHD_FOOTER_SIZE;
 	return 0;

@@ -213,7 +213,8 @@ vhd_footers_choose(struct vhd_footers *f, uint64_t io_size, struct vhd_footer *r
 				 "a fixed disk that does not end with its footer");
 	if (head && tail && f->tail.type != VHD_TYPE_FIXED && !copies_agree(&f->head, &f->tail))
 		return vhd_fault(fault, SMD_REASON_AMBIGUOUS,
-				 "the footer and its copy disagree on uuid, size, type or header");
+				 "the footer and its copy disagree on uuid, size, type or header: "
+				 "take another copy");
 	*ret = tail ? f->tail : f->head;
 	*ret_degraded = !tail || (!head && f->tail.type != VHD_TYPE_FIXED);
 	return 0;
@@ -227,20 +228,27 @@ vhd_footer_check(const struct vhd_footer *f, uint64_t tail_offset, struct vhd_fa
 				 "footer version 0x%08" PRIx32 ", not 1.x", f->version);
 	if (f->creator_app == VHD_APP_TAP && f->creator_version == VHD_TAP_VERSION_0_1)
 		return vhd_fault(fault, SMD_REASON_UNSUPPORTED,
-				 "tapdisk 0.1 images have little-endian bitmaps");
+				 "tapdisk 0.1 images have little-endian bitmaps, which are not read: "
+				 "convert it with what made it");
 	if (f->type < VHD_TYPE_FIXED || f->type > VHD_TYPE_DIFFERENCING)
-		return vhd_fault(fault, SMD_REASON_UNSUPPORTED, "disk type %" PRIu32, f->type);
+		return vhd_fault(fault, SMD_REASON_UNSUPPORTED,
+				 "disk type %" PRIu32 " is none of 2, fixed, 3, dynamic, and 4, "
+				 "differencing: it is damaged, or no hard disk: take another copy",
+				 f->type);
 	if (f->current_size == 0 || f->current_size % VHD_SECTOR)
 		return vhd_fault(fault, SMD_REASON_BAD_SIZE,
-				 "virtual size %" PRIu64 " is no multiple of 512", f->current_size);
+				 "virtual size %" PRIu64 " is no multiple of 512 above 0: it is "
+				 "damaged, or what made it errs: take another copy",
+				 f->current_size);
 	if (f->current_size > VHD_MAX_SIZE)
 		return vhd_fault(fault, SMD_REASON_SIZE_LIMIT,
 				 "virtual size %" PRIu64 " is over VHD's limit of %" PRIu64
-				 " (2040 GiB)", f->current_size, VHD_MAX_SIZE);
+				 " (2040 GiB): what made it can convert it to another format",
+				 f->current_size, VHD_MAX_SIZE);
 	if (f->type == VHD_TYPE_FIXED && f->current_size > tail_offset)
 		return vhd_fault(fault, SMD_REASON_TRUNCATED,
-				 "a fixed disk of %" PRIu64 " bytes has %" PRIu64, f->current_size,
-				 tail_offset);
+				 "a fixed disk of %" PRIu64 " bytes has %" PRIu64 " before its footer",
+				 f->current_size, tail_offset);
 	return 0;
 }
 

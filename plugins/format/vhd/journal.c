@@ -246,7 +246,8 @@ journal_place(struct smd_io *io, uint32_t size, uint64_t busy_end, uint64_t *ret
 	if (at < busy_end || at - busy_end < size)
 		return smd_fail(err, SMD_REASON_IO, io->name,
 				"no room: a change of the metadata needs %" PRIu32
-				" bytes of slack before the footer", size);
+				" bytes of slack before the footer: put the image in a larger "
+				"store", size);
 	*ret = at - size;
 	return 0;
 }

@@ -153,7 +153,8 @@ vhd_parent_text(const char *name, const struct smd_io *io, struct vhd_parent_tex
 {
 	if (!parent_text_make(name, ret))
 		return smd_fail(err, SMD_REASON_BACKING_NAME, io ? io->name : "vhd",
-				"a parent's name must be UTF-8 and fit a locator of 512 bytes");
+				"a parent's name must be UTF-8 and fit a locator of 512 bytes: "
+				"give it another name");
 	return 0;
 }
 

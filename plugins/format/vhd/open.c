@@ -176,14 +176,16 @@ static int
 write_check(const struct vhd *v, struct smd_error *err)
 {
 	if (!(v->io->flags & SMD_IO_WRITABLE))
-		return smd_fail(err, SMD_REASON_IO, v->io->name, "the file is open for reading");
+		return smd_fail(err, SMD_REASON_IO, v->io->name,
+				"the file is open for reading only: open it for writing");
 	if (v->degraded)
 		return smd_fail(err, SMD_REASON_NEEDS_REPAIR, v->io->name,
 				"a copy of the footer is damaged or a journal was not carried "
 				"out: repair before writing");
 	if (!vhd_is_fixed(v) && v->header.block_size != VHD_BLOCK_SIZE)
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, v->io->name,
-				"blocks of %" PRIu32 " bytes are read only; writing needs 2 MiB",
+				"blocks of %" PRIu32 " bytes are read only; writing needs 2 MiB: converted to "
+				"VHD again it has them",
 				v->header.block_size);
 	return 0;
 }
@@ -200,7 +202,7 @@ image_open(struct vhd *v, uint32_t flags, struct smd_error *err)
 		return vhd_fault_fail(ret, &fault, v->io, err);
 	if (v->footer.type == VHD_TYPE_DIFFERENCING && v->parent_name[0] == '\0')
 		return smd_fail(err, SMD_REASON_EXTERNAL_REF, v->io->name,
-				"a differencing disk that names no parent");
+				"a differencing disk that names no parent: smd-img rebase -u gives it one");
 	v->write = flags & SMD_OPEN_WRITE;
 	v->trust_batmap = !(flags & SMD_OPEN_FOREIGN);
 	if (v->write && write_check(v, err) < 0)

@@ -112,7 +112,8 @@ vhd_set_parent(void *img, const char *name, const char *format, const uint8_t uu
 		return -1;
 	if (vhd_is_fixed(v))
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, v->io->name,
-				"a fixed VHD can have no parent");
+				"a fixed VHD can have no parent: a dynamic one, to which it can be "
+				"converted, can");
 	if (vhd_no_pending(v, err) < 0 || vhd_flush(v, err) < 0)
 		return -1;
 	if (!name)

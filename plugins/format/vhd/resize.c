@@ -113,7 +113,8 @@ plan_table(struct vhd *v, struct plan *p, struct smd_error *err)
 		p->meta_end += VHD_SECTOR + (uint64_t)vhd_batmap_room(p->n_blocks) * VHD_SECTOR;
 	if (v->footer.data_offset >= h->bat_offset && v->footer.data_offset < p->meta_end)
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, v->io->name,
-				"the header lies behind the BAT, which cannot grow then");
+				"the header lies behind the BAT, which cannot grow then: converted to VHD "
+				"again it can");
 	if (v->footer.type == VHD_TYPE_DIFFERENCING && plan_locators(v, p, err) < 0)
 		return -1;
 	h->n_entries = p->n_blocks;
@@ -255,7 +256,7 @@ plan_carry_out(struct vhd *v, struct plan *p, bool moved, struct smd_error *err)
 
 	if (!(v->io->flags & SMD_IO_CAN_GROW) && data_end > v->tail_offset)
 		return smd_fail(err, SMD_REASON_IO, v->io->name,
-				"no room for a larger BAT before the footer at %" PRIu64,
+				"no room for a larger BAT before the footer at %" PRIu64 ": make the store larger",
 				v->tail_offset);
 	old = malloc((size_t)n_old * 4 + 4);
 	if (!old)
@@ -347,7 +348,8 @@ fixed_grow(struct vhd *v, const struct vhd_footer *after, struct smd_error *err)
 
 		if (!(v->io->flags & SMD_IO_CAN_GROW))
 			return smd_fail(err, SMD_REASON_IO, v->io->name,
-					"the store has room for %" PRIu64 " bytes", tail);
+					"a disk of %" PRIu64 " bytes: the store has room for %" PRIu64
+					": make it larger", to, tail);
 		if (footer_put(v, &v->footer, smd_max_u64(to, old_end), err) < 0)
 			return -1;
 		tail = smd_min_u64(v->tail_offset, old_end);
@@ -386,21 +388,22 @@ size_check(const struct vhd *v, uint64_t size, uint32_t flags, struct smd_error 
 		return -1;
 	if (size == 0 || size % VHD_SECTOR)
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
-				"a VHD's size is a multiple of 512 above 0, not %" PRIu64, size);
+				"a VHD's size is a multiple of 512 above 0, not %" PRIu64 ": round it up", size);
 	if (size > VHD_MAX_SIZE)
 		return smd_fail(err, SMD_REASON_SIZE_LIMIT, name,
-				"%" PRIu64 " bytes are over VHD's limit of %" PRIu64 " (2040 GiB)",
-				size, VHD_MAX_SIZE);
+				"%" PRIu64 " bytes are over VHD's limit of %" PRIu64 " (2040 GiB): "
+				"converted to another format it can have them", size, VHD_MAX_SIZE);
 	if (size >= v->footer.current_size)
 		return 0;
 	if (!(flags & SMD_RESIZE_SHRINK))
 		return smd_fail(err, SMD_REASON_BAD_SIZE, name,
-				"from %" PRIu64 " to %" PRIu64 " bytes would shrink the disk",
+				"from %" PRIu64 " to %" PRIu64 " bytes would shrink the disk: smd-img resize "
+				"--shrink does",
 				v->footer.current_size, size);
 	if (v->footer.type == VHD_TYPE_DIFFERENCING)
 		return smd_fail(err, SMD_REASON_UNSUPPORTED, name,
 				"a differencing disk that shrank would show its parent when it "
-				"grows again");
+				"grows again: convert it to a whole disk first");
 	return 0;
 }
 

@@ -147,11 +147,12 @@ test_limits_before_anything_is_written(void **state)
 {
 	static const struct {
 		uint64_t size;
-		const char *reason;
+		const char *reason, *text;
 	} table[] = {
-		{ (UINT64_C(2040) << 30) + 512, "SIZE_LIMIT" },
-		{ 0, "BAD_SIZE" },
-		{ 1000001, "BAD_SIZE" },
+		{ (UINT64_C(2040) << 30) + 512, "SIZE_LIMIT",
+		  "2190433321472 bytes are over VHD's limit of 2190433320960 (2040 GiB): another" },
+		{ 0, "BAD_SIZE", "the least is 512 bytes" },
+		{ 1000001, "BAD_SIZE", "a multiple of 512, not 1000001: round it up" },
 	};
 
 	(void)state;
@@ -163,6 +164,7 @@ test_limits_before_anything_is_written(void **state)
 
 		assert_int_equal(vhd->create(io, &params, &err), -1);
 		assert_string_equal(err.params[1], table[i].reason);
+		assert_non_null(strstr(err.message, table[i].text));
 		assert_int_equal(io->size, 0);
 		smd_error_clear(&err);
 		assert_int_equal(vhd->measure(&params, 0, 0, &measure, &err), -1);

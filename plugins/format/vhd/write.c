@@ -92,7 +92,8 @@ grow_to(struct vhd *v, uint64_t end, struct smd_error *err)
 	if (!(v->io->flags & SMD_IO_CAN_GROW))
 		return smd_fail(err, SMD_REASON_IO, v->io->name,
 				"no room for a block that ends at %" PRIu64
-				": the store ends with the footer at %" PRIu64, end, v->tail_offset);
+				": the store ends with the footer at %" PRIu64 ": make it larger",
+				end, v->tail_offset);
 	/* From here to the next flush the footer's copy stands in for the tail. */
 	if (v->io->ops->truncate(v->io, end + VHD_FOOTER_SIZE, err) < 0)
 		return -1;
@@ -119,7 +120,8 @@ vhd_block_place(struct vhd *v, uint32_t *ret_bat_sector, struct smd_error *err)
 	end = start + size;
 	if (end / VHD_SECTOR >= VHD_BAT_UNUSED)
 		return smd_fail(err, SMD_REASON_SIZE_LIMIT, v->io->name,
-				"a block at %" PRIu64 " is past the 2 TiB a VHD file may have",
+				"a block at %" PRIu64 " is past the 2 TiB a VHD file may have: converted "
+				"it takes less, or another format holds it",
 				start);
 	if (grow_to(v, end, err) < 0)
 		return -1;
@@ -418,7 +420,8 @@ int
 vhd_write_begin(const struct vhd *v, struct smd_error *err)
 {
 	if (!v->write)
-		return smd_fail(err, SMD_REASON_IO, v->io->name, "the image is open for reading");
+		return smd_fail(err, SMD_REASON_IO, v->io->name,
+				"the image is open for reading only: open it for writing");
 	if (v->failed)
 		return smd_fail(err, SMD_REASON_IO, v->io->name,
 				"an earlier flush or change of metadata failed: reopen and "
