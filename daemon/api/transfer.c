@@ -19,10 +19,11 @@
 #include "daemon/rpc/audit.h"
 #include "daemon/rpc/session.h"
 
-/* A client at work hears of the end before it is hung up on: of one that somebody asked for,
- * and of a worker's. */
+/* A client at work hears of the end by what it does, one that stalls is told after so long,
+ * and hung up on as much later. */
 #define HEARING_MS 500
-#define HEARING_LOST_MS 10000
+
+#define UPLOAD_LOST "; nothing is left of the upload: send it again"
 
 void
 transfer_init(struct transfer *t, struct http_request *request)
@@ -259,10 +260,9 @@ transfer_answer_error(struct transfer *t, const struct smd_error *err, char **re
 
 /* ---- The worker ---- */
 
-/* A client that sends or reads finds out by itself, one that does neither would hold its VDI
- * for as long as it likes. */
-static void
-hang_up_after(struct transfer *t, long ms)
+/* Whether the connection's thread knows of the end, or learns of it by then. */
+static bool
+hears_within(struct transfer *t, long ms)
 {
 	struct timespec until;
 
@@ -274,14 +274,21 @@ hang_up_after(struct transfer *t, long ms)
 	LOCK_SCOPE(&t->lock);
 	while (!t->ending && pthread_cond_timedwait(&t->moved, &t->lock, &until) == 0)
 		;
-	if (!t->ending)
-		http_hang_up(t->client);
+	return t->ending;
 }
 
+/* A client that sends or reads finds out by itself, one that does neither would hold its VDI
+ * for as long as it likes. */
 void
 transfer_hang_up(void *opaque)
 {
-	hang_up_after(opaque, HEARING_MS);
+	struct transfer *t = opaque;
+
+	if (hears_within(t, 2 * HEARING_MS))
+		return;
+	LOCK_SCOPE(&t->lock);
+	if (!t->ending)
+		http_hang_up(t->client);
 }
 
 void
@@ -303,15 +310,31 @@ transfer_begun(void *opaque, uint64_t size)
 	pthread_cond_broadcast(&t->moved);
 }
 
+/* Half of its body is here, and the rest does not come: it is told why nobody waits for that
+ * any more. The error stays the connection's. */
+static void
+answer_stalled(struct transfer *t)
+{
+	CLEANUP_FREE char *text = NULL;
+
+	if (hears_within(t, HEARING_MS))
+		return;
+	text = smd_asprintf("%s: %s%s\n", t->error.code, t->error.message,
+			    smd_error_is(&t->error, SMD_E_JOB_WORKER_FAILED) ? UPLOAD_LOST : "");
+	LOCK_SCOPE(&t->lock);
+	if (!t->ending && http_answer_idle(t->client, t->status ? t->status : status_of(&t->error),
+					   text))
+		t->refused = true;
+}
+
 static void *
 transfer_main(void *opaque)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct transfer *t = opaque;
-	bool failed, cancelled;
+	bool failed;
 
 	worker_run(t->daemon, &t->job, &t->result, &err);
-	cancelled = smd_error_is(&err, SMD_E_TASK_CANCELLED);
 	failed = err.code != NULL;
 	{
 		LOCK_SCOPE(&t->lock);
@@ -320,8 +343,10 @@ transfer_main(void *opaque)
 		t->done = true;
 		pthread_cond_broadcast(&t->moved);
 	}
+	if (failed && t->uploads)
+		answer_stalled(t);
 	if (failed)
-		hang_up_after(t, cancelled ? HEARING_MS : HEARING_LOST_MS);
+		transfer_hang_up(t);
 	return NULL;
 }
 
@@ -339,6 +364,7 @@ transfer_start(struct transfer *t, bool worker_writes, struct smd_error *err)
 	t->job.task_ref = t->task_ref;
 	if (t->disk.sr)
 		worker_loads(&t->job, sr_ref(t->disk.sr));
+	t->uploads = !worker_writes;
 	t->job.begin = transfer_begun;
 	t->job.streams = true;
 	t->job.urgent = true;	/* as fast as its client: it must not hold up the others */
@@ -409,22 +435,23 @@ fail_lost(struct smd_error *err)
 
 	smd_error_move(&was, err);
 	return smd_fail_JOB_WORKER_FAILED(err, was.params[0], was.params[1],
-					  "%s; nothing is left of the upload: send it again", was.message);
+					  "%s" UPLOAD_LOST, was.message);
 }
 
 int
 transfer_finish_upload(struct transfer *t, bool complete, struct smd_error *err)
 {
-	bool broke_off = !complete && !t->refused;
+	int r;
 
 	stall_says_anew(t->task_ref, "smd-worker, which writes what came");
 	close(t->pipe);
 	t->pipe = -1;
-	if (transfer_join(t, err) == 0 && complete)
+	r = transfer_join(t, err);
+	if (r == 0 && complete)
 		return 0;
 	if (smd_error_is(err, SMD_E_JOB_WORKER_FAILED))
 		return fail_lost(err);
-	if (err->code && (!broke_off || smd_error_is(err, SMD_E_TASK_CANCELLED)))
+	if (err->code && (complete || t->refused || smd_error_is(err, SMD_E_TASK_CANCELLED)))
 		return -1;
 	smd_error_clear(err);
 	return fail_broken(t, err);

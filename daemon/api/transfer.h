@@ -31,6 +31,7 @@ struct transfer {
 	unsigned status;		/* of the answer, whatever the error; 0: the error's */
 	uint64_t declared;		/* the length of an upload; UINT64_MAX: none */
 	uint64_t received;		/* bytes that went through here */
+	bool uploads;
 	bool refused;			/* the worker wanted no more of an upload */
 	/* The worker at the other end of the pipe. */
 	struct worker_job job;

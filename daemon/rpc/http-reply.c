@@ -367,8 +367,8 @@ drain(struct http_request *request)
 	}
 }
 
-void
-http_answer_and_hang_up(struct http_request *request, unsigned status, const char *text)
+static void
+send_answer(struct http_request *request, unsigned status, const char *text)
 {
 	CLEANUP_FREE char *reply = smd_asprintf(
 		"HTTP/1.1 %u %s\r\nConnection: close\r\n"
@@ -377,5 +377,28 @@ http_answer_and_hang_up(struct http_request *request, unsigned status, const cha
 		strlen(text), text);
 
 	send_all(request, reply);
+}
+
+void
+http_answer_and_hang_up(struct http_request *request, unsigned status, const char *text)
+{
+	send_answer(request, status, text);
 	drain(request);
+}
+
+/* The loop only reads from an upload, and while we hold the lock it closes nothing. What it
+ * reads after this it refuses. */
+bool
+http_answer_idle(struct http_request *request, unsigned status, const char *text)
+{
+	LOCK_SCOPE(&request->lock);
+	if (request->gone || request->working || request->answered || !request->open)
+		return false;
+	request->answered = request->hung_up = true;
+	send_answer(request, status, text);
+	if (http_tls(request))
+		tls_end(http_tls(request));
+	else
+		shutdown(http_fd(request), SHUT_WR);
+	return true;
 }

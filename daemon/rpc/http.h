@@ -74,6 +74,9 @@ uint64_t http_content_length(struct http_request *request);
 void http_reply_header(struct http_request *request, const char *name, const char *value);
 void http_reply_size(struct http_request *request, uint64_t size);
 void http_reply_status(struct http_request *request, unsigned status);	/* instead of 200 */
+/* From any thread, before end() returns: answer an upload that brings nothing just now. What
+ * comes after it is nobody's; hang up soon. False: it is answered, or what came is at work. */
+bool http_answer_idle(struct http_request *request, unsigned status, const char *text);
 /* From any thread, before end() returns: as if the client had gone away. */
 void http_hang_up(struct http_request *request);
 /* The session of a request: session_id in query or cookie, else HTTP Basic (a
