@@ -4,6 +4,8 @@
 through them in their order; within each its progress is where the weights say. A job that
 began again at a mark shows the rate of what it moves, not of what was there; and of one that
 a limit held back nothing is learned."""
+import threading
+
 from smdtest import *
 
 DATA = 24 * MIB
@@ -132,6 +134,23 @@ def upload(smd, sr, image):
     expect_eq(config["phase"], "clean-up")
 
 
+def downloads(smd, vdi):
+    """They make nothing, and show what they do all the same."""
+    smd.call("SR.add_to_other_config", smd.call("VDI.get_SR", vdi), "bytes-per-second", str(DATA // 2))
+    for path in "/export_raw_vdi?format=vhd", "/export_image?depth=1":
+        task = smd.call("task.create", "download", "")
+        client = threading.Thread(target=smd.http, args=("GET", "%s&session_id=%s&vdi=%s&task_id=%s" % (
+            path, smd.login(), vdi, task)))
+        client.start()
+        watch = Watch(smd, task)
+        record = watch.until_over()
+        client.join()
+        expect_eq(list(phases_of(record["other_config"])), ["plan", "copy", "clean-up"], path)
+        assert "copy" in watch.seen, watch.seen
+        expect_eq(record["other_config"]["phase"], "clean-up", path)
+    smd.call("SR.remove_from_other_config", smd.call("VDI.get_SR", vdi), "bytes-per-second")
+
+
 with Smd() as smd:
     one, two = smd.make_sr("one"), smd.make_sr("two")
     image = os.path.join(smd.dir, "content.vhd")
@@ -144,5 +163,6 @@ with Smd() as smd:
     vdi = plain(smd, vdi, one)
     vdi = held_back(smd, vdi, one, two)
     smd.export_vdi(vdi, image, "vhd")
+    downloads(smd, vdi)
     with_snapshot(smd, vdi, one)
     upload(smd, one, image)

@@ -277,6 +277,7 @@ export_start(struct image *t, struct smd_error *err)
 	int64_t depth = 0;
 	json *source;
 
+	phase_begin_download(t->io.daemon, t->io.task_ref);
 	if (export_depth(t, &depth, err) < 0 ||
 	    transfer_open(&t->io, "copy", "vdi_copy", false, err) < 0)
 		return -1;

@@ -10,6 +10,7 @@
 #include "daemon/api/coding.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
+#include "daemon/job/phase.h"
 
 /* ---- Shared ---- */
 
@@ -206,6 +207,7 @@ export_start(struct raw_vdi *t, struct http_request *request, struct smd_error *
 	bool sized = strcmp(t->format, TAR) != 0;
 	unsigned status;
 
+	phase_begin_download(t->io.daemon, t->io.task_ref);
 	if (raw_vdi_open(t, "copy", false, err) < 0)
 		return -1;
 	if (export_part(t, request, &status, err) < 0) {

@@ -513,6 +513,7 @@ transfer_read_end(struct transfer *t, bool complete)
 	if (!t->task_ref || t->failed_task)
 		return 200;
 	if (whole) {
+		phase_enter(t->daemon, t->task_ref, PHASE_CLEAN_UP);
 		transfer_show_digest(t);
 		task_succeed(t->daemon->tasks, t->task_ref, "");
 		return 200;

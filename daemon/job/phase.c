@@ -27,6 +27,13 @@ phase_begin(struct daemon *daemon, const char *task_ref, bool verifies)
 }
 
 void
+phase_begin_download(struct daemon *daemon, const char *task_ref)
+{
+	task_note(daemon->tasks, task_ref, SMD_PARAMS("phases", "plan=2 copy=96 clean-up=2",
+						      "phase", phases[PHASE_PLAN].name));
+}
+
+void
 phase_enter(struct daemon *daemon, const char *task_ref, enum phase phase)
 {
 	task_note(daemon->tasks, task_ref, SMD_PARAMS("phase", phases[phase].name));

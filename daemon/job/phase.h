@@ -35,6 +35,8 @@ enum phase {
 
 /* The job begins, with its plan; copy and verify share their weight. */
 void phase_begin(struct daemon *daemon, const char *task_ref, bool verifies);
+/* A download begins, which makes nothing here: plan, copy and clean-up. */
+void phase_begin_download(struct daemon *daemon, const char *task_ref);
 /* Progress is where the phase begins, at least. */
 void phase_enter(struct daemon *daemon, const char *task_ref, enum phase phase);
 
