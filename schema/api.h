@@ -121,6 +121,9 @@ struct api_param {
 	const char *doc;
 	const char *dflt;	/* as JSON text; NULL: required */
 	unsigned flags;
+	const char *keys;	/* of a map: all that are read, by spaces; "bytes-*": any that begin
+				 * so. NULL: any. The server passes over others, which a later one
+				 * may know; smctl refuses them */
 };
 /* param: the command line's key=value words that no other parameter claims go here. */
 #define API_PARAM_REST 0x1u

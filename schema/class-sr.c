@@ -162,6 +162,7 @@ const struct api_class api_class_SR = {
 				 "format, as smd-img measure says; dest-img-format: as "
 				 "VDI.pool_migrate's; into: ref of the VDI whose content it is to be; "
 				 "staged: bytes that are there as they came until they are converted",
+			  .keys = "virtual-size bytes-* dest-img-format into staged",
 			  .flags = API_PARAM_REST }),
 		  .result = &api_string_map, .result_doc = "as VDI.measure's",
 		  .errors = API_ERRORS(SMD_E_HANDLE_INVALID, SMD_E_INVALID_VALUE),

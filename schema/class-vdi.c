@@ -292,6 +292,8 @@ const struct api_class api_class_VDI = {
 				 "new). "
 				 "exact=true: read all data, since zeroes that are stored as data "
 				 "are not copied; else bytes-required is a bound where there are any",
+			  .keys = "dest-img-format snapshots verify bytes-per-second copy base-vdi "
+				  "into-vdi exact",
 			  .flags = API_PARAM_REST, .dflt = "{}" }),
 		  .result = &api_string_map,
 		  .result_doc = "a map of text, which every client can read, with numbers in decimal "
@@ -340,7 +342,8 @@ const struct api_class api_class_VDI = {
 				 "refs and uuids too and share there what they share here; what "
 				 "lies on a raw base then is in the SR's first format that can; "
 				 "verify=true: compare the copy, verify=false: read nothing for its digest alone; "
-				 "bytes-per-second: its limit",
+				 "bytes-per-second: its limit; exact=true: as VDI.measure's",
+			  .keys = "dest-img-format snapshots verify bytes-per-second exact",
 			  .flags = API_PARAM_REST }),
 		  .result = &api_ref_VDI, .result_doc = "the VDI at its new place",
 		  .errors = API_ERRORS(SMD_E_VDI_CBT_ENABLED,

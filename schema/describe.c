@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The tables as text and as JSON, for people, clients and the manual. */
+#include <string.h>
+
 #include "common/mem.h"
 #include "schema/api.h"
 
@@ -118,6 +120,20 @@ describe_fields(const struct api_field *fields)
 }
 
 static json *
+describe_keys(const char *keys)
+{
+	json *list = json_object_new_array();
+
+	while (*keys) {
+		size_t len = strcspn(keys, " ");
+
+		json_object_array_add(list, json_object_new_string_len(keys, (int)len));
+		keys += len + strspn(keys + len, " ");
+	}
+	return list;
+}
+
+static json *
 describe_params(const struct api_param *params)
 {
 	json *list = json_object_new_array();
@@ -131,6 +147,8 @@ describe_params(const struct api_param *params)
 		if (p->dflt)
 			smd_json_set(j, "default", api_value_default(p->type, p->dflt));
 		set_true(j, "rest", p->flags, API_PARAM_REST);
+		if (p->keys)
+			smd_json_set(j, "keys", describe_keys(p->keys));
 		json_object_array_add(list, j);
 	}
 	return list;

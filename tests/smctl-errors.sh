@@ -33,11 +33,14 @@ For the commands there are, run: smctl help" vdi-frob
 refused "Required parameter not found: sr-uuid" vdi-create name-label=x virtual-size=1MiB
 refused "Required parameter not found: uuid" vdi-destroy
 refused "Unknown parameter: typo" vdi-destroy uuid="$vdi" typo=1
+refused "Unknown parameter: snaphots; as options there are: dest-img-format, snapshots, verify, \
+bytes-per-second, exact" vdi-pool-migrate uuid="$vdi" sr-uuid="$sr" snaphots=true
 refused "sharable: \"maybe\" is neither true nor false" vdi-create sr-uuid="$sr" virtual-size=1MiB sharable=maybe
 refused "\"extra\" is no WORD=VALUE" vdi-destroy extra uuid="$vdi"
 refused "$t/none: Couldn't connect to server: No such file or directory" --socket "$t/none" vdi-list
 refused "$t/none: No such file or directory" vdi-import uuid="$vdi" filename="$t/none"
 expect_fail smctl vdi-export uuid="$vdi" filename="$t/out" format=zip
+[[ $output == *"there are tar, which is raw in blocks, "*qcow2* ]] || fail "which formats: $output"
 [ ! -e "$t/out" ] || fail "an export that failed left a file"
 
 # A name that two have is no name.

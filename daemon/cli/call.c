@@ -179,11 +179,46 @@ call_rest(struct args *args, json *map)
 	}
 }
 
+static bool
+key_is(const char *key, const char *pattern)
+{
+	size_t len = strcspn(pattern, "*");
+
+	return pattern[len] ? strncmp(key, pattern, len) == 0 : strcmp(key, pattern) == 0;
+}
+
+/* A key that the method does not read is a slip of the pen, and would have no effect. */
+static int
+check_keys(json *param, json *map, struct smd_error *err)
+{
+	size_t n = describe_count(param, "keys");
+	CLEANUP_FREE char *known = smd_strdup("");
+
+	for (size_t i = 0; i < n; i++) {
+		char *longer = smd_asprintf("%s%s%s", known, i ? ", " : "", json_object_get_string(
+						    describe_item(param, "keys", i)));
+
+		free(known);
+		known = longer;
+	}
+	json_object_object_foreach(map, key, value) {
+		size_t i = 0;
+
+		(void)value;
+		while (i < n && !key_is(key, json_object_get_string(describe_item(param, "keys", i))))
+			i++;
+		if (n > 0 && i == n)
+			return cli_fail(err, "Unknown parameter: %s; as %s there are: %s", key,
+					describe_name(param), known);
+	}
+	return 0;
+}
+
 static int
 call_params(struct cli *cli, json *cls, json *method, json **ret, struct smd_error *err)
 {
 	CLEANUP_JSON json *params = json_object_new_array();
-	json *rest = NULL, *value;
+	json *rest = NULL, *rest_param = NULL, *value;
 
 	for (size_t i = 0; i < describe_count(method, "params"); i++) {
 		json *param = describe_item(method, "params", i);
@@ -195,11 +230,16 @@ call_params(struct cli *cli, json *cls, json *method, json **ret, struct smd_err
 			return -1;
 		}
 		json_object_array_add(params, value);
-		if (smd_json_bool(param, "rest", false))
+		if (smd_json_bool(param, "rest", false)) {
 			rest = value;
+			rest_param = param;
+		}
 	}
-	if (rest)
+	if (rest) {
 		call_rest(cli->args, rest);
+		if (check_keys(rest_param, rest, err) < 0)
+			return -1;
+	}
 	if (args_all_used(cli->args, err) < 0)
 		return -1;
 	*ret = TAKE_PTR(params);
