@@ -13,7 +13,7 @@
 #include "daemon/sr/internal.h"
 #include "daemon/sr/volume.h"
 
-#define BATCH_MAX 200	/* images a worker is asked about */
+#define BATCH_MAX 100	/* images a worker is asked about; the daemon has them open */
 _Static_assert(BATCH_MAX <= PROCESS_FDS_MAX, "a descriptor each");
 
 struct looks {
@@ -76,13 +76,13 @@ look_format(struct sr *sr, const char *location)
 
 /* ---- What a worker answers ---- */
 
-/* NULL: the trouble is not the image's (it vanished). */
+/* NULL: the trouble is not the image's (it vanished, or too many files are open). */
 static struct look *
 look_of_error(const struct smd_error *err)
 {
 	CLEANUP_FREE char *why = NULL;
 
-	if (err->errnum == ENOENT)
+	if (err->errnum == ENOENT || err->errnum == EMFILE || err->errnum == ENFILE)
 		return NULL;
 	if (smd_error_is(err, SMD_E_IMAGE_CORRUPT) || smd_error_is(err, SMD_E_IMAGE_UNSUPPORTED))
 		why = smd_asprintf("%s %s: %s", err->code, err->params[1], err->message);

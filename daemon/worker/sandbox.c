@@ -28,7 +28,7 @@
 
 #define SANDBOX_UID 65534	/* nobody, everywhere */
 #define CPU_SLACK_S 2		/* for what is said at the end of it */
-#define SANDBOX_FDS_MAX 256	/* the worker's, its modules' and the standard three */
+#define SANDBOX_FDS_MAX 128	/* the worker's, its modules' and the standard three */
 
 /* A sanitizer maps terabytes and reads /proc at exit: limits and seccomp would
  * stop it, not the code under test. The other walls stand. */
