@@ -170,12 +170,10 @@ create_plan(struct creation *c, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
 
-	if (db_begin(db, DB_RELAXED, err) < 0)
+	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (db_end(db, create_begin(c, err), err) == 0) {
-		new_volume_planned(&c->v);
+	if (db_end(db, create_begin(c, err), err) == 0)
 		return 0;
-	}
 	op_set_keep(&c->ops);	/* it was rolled back */
 	return -1;
 }

@@ -202,7 +202,6 @@ locks_init(struct db *db)
 	pthread_mutex_init(&db->readers_lock, NULL);
 	pthread_mutex_init(&db->sync_lock, NULL);
 	pthread_cond_init(&db->sync_ended, NULL);
-	pthread_cond_init(&db->sync_begun, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&db->event_cond, &monotonic);
@@ -214,7 +213,6 @@ db_close(struct db *db)
 {
 	if (!db)
 		return;
-	db_disk_stop(db);
 	for (size_t i = 0; i < db->n_readers; i++)
 		db_close(db->readers[i]);
 	for (size_t i = 0; i < DB_N_STMTS; i++)
@@ -226,12 +224,11 @@ db_close(struct db *db)
 	json_tokener_free(db->tokener);
 	free(db->path);
 	free(db->failure);
-	free(db->touched);
 	pthread_cond_destroy(&db->event_cond);
 	pthread_mutex_destroy(&db->event_lock);
+	free(db->touched);
 	pthread_mutex_destroy(&db->readers_lock);
 	pthread_cond_destroy(&db->sync_ended);
-	pthread_cond_destroy(&db->sync_begun);
 	pthread_mutex_destroy(&db->sync_lock);
 	pthread_mutex_destroy(&db->lock);
 	free(db);

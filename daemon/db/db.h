@@ -51,10 +51,6 @@ int db_commit(struct db *db, struct smd_error *err);
 void db_rollback(struct db *db);
 /* Commit what went well (result 0), else roll back: returns what the caller should. */
 int db_end(struct db *db, int result, struct smd_error *err);
-/* Outside a transaction: send what was committed RELAXED to the disk, and go on meanwhile.
- * end waits until it is there; the number is never 0. */
-uint64_t db_sync_begin(struct db *db);
-int db_sync_end(struct db *db, uint64_t number, struct smd_error *err);
 
 /* Single calls outside a transaction are transactions of their own (DURABLE).
  * record: members by field name, absent ones take the field's default; an absent

@@ -151,57 +151,6 @@ db_disk_sync_log(struct db *db, uint64_t commits, struct smd_error *err)
 	return errnum ? db_disk_fail(db, errnum, err) : 0;
 }
 
-/* ---- Syncs that are waited for later ---- */
-
-static void *
-syncer_main(void *opaque)
-{
-	struct db *db = opaque;
-
-	pthread_mutex_lock(&db->sync_lock);
-	while (!db->syncer_ends) {
-		if (db->synced >= db->sync_wanted || db->sync_errnum != 0)
-			pthread_cond_wait(&db->sync_begun, &db->sync_lock);
-		else if (db->syncing)
-			pthread_cond_wait(&db->sync_ended, &db->sync_lock);
-		else
-			db->sync_errnum = sync_for_all(db);
-	}
-	pthread_mutex_unlock(&db->sync_lock);
-	return NULL;
-}
-
-uint64_t
-db_sync_begin(struct db *db)
-{
-	uint64_t commits = db->commits;
-
-	LOCK_SCOPE(&db->sync_lock);
-	db->sync_wanted = commits;
-	/* Without the thread, who waits does it. */
-	if (!db->syncer_runs)
-		db->syncer_runs = pthread_create(&db->syncer, NULL, syncer_main, db) == 0;
-	pthread_cond_signal(&db->sync_begun);
-	return commits;
-}
-
-int
-db_sync_end(struct db *db, uint64_t commits, struct smd_error *err)
-{
-	return db_disk_sync_log(db, commits, err);
-}
-
-void
-db_disk_stop(struct db *db)
-{
-	pthread_mutex_lock(&db->sync_lock);
-	db->syncer_ends = true;
-	pthread_cond_signal(&db->sync_begun);
-	pthread_mutex_unlock(&db->sync_lock);
-	if (db->syncer_runs)
-		pthread_join(db->syncer, NULL);
-}
-
 /* A commit has written to the log. In place of sqlite's automatic checkpoint, which tells
  * nobody that a sync failed: the commit has succeeded, whatever happens here is not its
  * error. */

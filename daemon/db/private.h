@@ -91,10 +91,6 @@ struct db {
 	uint64_t synced;		/* of commits: those that are on the disk */
 	bool syncing;			/* somebody waits for the disk, for all who came before */
 	int sync_errnum;		/* of the first one that failed, which is the last */
-	uint64_t sync_wanted;		/* of commits, by db_sync_begin */
-	pthread_cond_t sync_begun;
-	pthread_t syncer;
-	bool syncer_runs, syncer_ends;
 	int log_fd;			/* the write-ahead log, for its syncs; -1: not open yet */
 
 	pthread_mutex_t event_lock;	/* taken after lock, never before */
@@ -157,7 +153,6 @@ int db_disk_sync_directory(struct db *db, struct smd_error *err);
 /* Without the lock: return when so many commits are on the disk. Who comes while another
  * one waits for the disk shares the next sync with all who came then. */
 int db_disk_sync_log(struct db *db, uint64_t commits, struct smd_error *err);
-void db_disk_stop(struct db *db);
 
 /* tables.c --------------------------------------------------------------------- */
 

@@ -677,12 +677,6 @@ new_volume_begin_job(struct new_volume *v, const char *kind, struct smd_error *e
 	return job_begin(v->daemon, &(struct job_plan){ kind, undo, NULL, NULL }, &v->job_id, err);
 }
 
-void
-new_volume_planned(struct new_volume *v)
-{
-	v->plan = db_sync_begin(v->daemon->db);
-}
-
 int
 new_volume_make(struct new_volume *v, struct smd_error *err)
 {
@@ -772,13 +766,7 @@ new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const 
 		ret[i] = new_volume_name(daemon, sr, format, virtual_size);
 		new_volume_plan(&ret[i], &undo);
 	}
-	if (db_begin(daemon->db, DB_RELAXED, err) < 0)
-		r = -1;
-	else
-		r = db_end(daemon->db, job_begin(daemon, &(struct job_plan){ kind, undo, redo, NULL },
-						 &ret[0].job_id, err), err);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		new_volume_planned(&ret[i]);
+	r = job_begin(daemon, &(struct job_plan){ kind, undo, redo, NULL }, &ret[0].job_id, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = new_volume_make(&ret[i], err);
 	for (size_t i = n; r < 0 && i-- > 0;)
@@ -804,8 +792,6 @@ new_volume_publish(struct new_volume *v, struct smd_error *err)
 	/* Whoever wrote it has flushed it, mostly; its times are nobody's concern. */
 	if (fdatasync(v->fd) < 0)
 		return smd_fail_IMAGE_IO(err, v->name, "%s: fdatasync: %s", v->name, strerror(errno));
-	if (v->plan && db_sync_end(v->daemon->db, v->plan, err) < 0)
-		return -1;
 	if (sr_get_driver(v->sr)->volume_rename(sr_handle(v->sr), v->tmp, v->name, err) < 0)
 		return -1;
 	v->published = true;

@@ -112,7 +112,6 @@ struct new_volume {
 	char *job_id;
 	int fd;
 	bool published;
-	uint64_t plan;			/* of its job: is on its way to the disk; 0: is there */
 };
 #define NEW_VOLUME_INIT { .fd = -1 }
 
@@ -127,10 +126,6 @@ struct new_volume new_volume_name(struct daemon *daemon, struct sr *sr, const ch
 void new_volume_plan(const struct new_volume *v, json **undo);
 /* The plan of a job that makes this volume and no other. */
 int new_volume_begin_job(struct new_volume *v, const char *kind, struct smd_error *err);
-/* It was committed, RELAXED: it goes to the disk while the volume is made, and is there
- * before new_volume_publish gives that its name. Until then a power cut leaves a
- * temporary one, which goes with any plan or without. */
-void new_volume_planned(struct new_volume *v);
 int new_volume_make(struct new_volume *v, struct smd_error *err);
 /* Of a job that is taken up again: with the names it had. */
 struct new_volume new_volume_named(struct daemon *daemon, struct sr *sr, const char *name,
