@@ -20,8 +20,9 @@
 #include "daemon/rpc/session.h"
 
 /* A client at work hears of the end by what it does, one that stalls is told after so long,
- * and hung up on as much later. */
+ * or when what it sent is not at work any more, and hung up on a little later. */
 #define HEARING_MS 500
+#define HEARING_TRIES 20
 
 #define UPLOAD_LOST "; nothing is left of the upload: send it again"
 
@@ -315,16 +316,17 @@ transfer_begun(void *opaque, uint64_t size)
 static void
 answer_stalled(struct transfer *t)
 {
-	CLEANUP_FREE char *text = NULL;
+	int tries = smd_error_is(&t->error, SMD_E_TASK_CANCELLED) ? 1 : HEARING_TRIES;
+	CLEANUP_FREE char *text = smd_asprintf(
+		"%s: %s%s\n", t->error.code, t->error.message,
+		smd_error_is(&t->error, SMD_E_JOB_WORKER_FAILED) ? UPLOAD_LOST : "");
 
-	if (hears_within(t, HEARING_MS))
-		return;
-	text = smd_asprintf("%s: %s%s\n", t->error.code, t->error.message,
-			    smd_error_is(&t->error, SMD_E_JOB_WORKER_FAILED) ? UPLOAD_LOST : "");
-	LOCK_SCOPE(&t->lock);
-	if (!t->ending && http_answer_idle(t->client, t->status ? t->status : status_of(&t->error),
-					   text))
-		t->refused = true;
+	while (!t->refused && tries-- > 0 && !hears_within(t, HEARING_MS)) {
+		LOCK_SCOPE(&t->lock);
+		if (!t->ending && http_answer_idle(t->client, t->status ? t->status :
+						   status_of(&t->error), text))
+			t->refused = true;
+	}
 }
 
 static void *
