@@ -24,9 +24,18 @@
 
 /* A store's last answer about holes: none of [start, data) is there, all of
  * [data, end) is. */
-struct holes {
+struct holes_answer {
 	struct smd_io *io;
 	uint64_t start, data, end;
+};
+
+/* The answers of several stores: a chain's runs go from one to another and back, and to ask
+ * where the next hole is costs a walk through all the data before it. Of a store that somebody
+ * writes meanwhile they are worth nothing. XenServer's chains have 30 images at most. */
+#define HOLES_STORES 32u
+struct holes {
+	struct holes_answer of[HOLES_STORES];
+	unsigned next;			/* the one to give up for another store's */
 };
 
 /* How a DATA run begins: so much of a hole, then so much that is there. */

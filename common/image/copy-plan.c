@@ -30,28 +30,43 @@ plan_keep(struct plan *plan, const struct smd_run *run, struct smd_error *err)
 	return 0;
 }
 
-static int
-holes_look(struct holes *h, struct smd_io *io, uint64_t offset, struct smd_error *err)
+static struct holes_answer *
+holes_of(struct holes *h, struct smd_io *io)
 {
-	if (h->io == io && offset >= h->start && offset < h->end)
+	struct holes_answer *answer;
+
+	for (unsigned i = 0; i < HOLES_STORES && h->of[i].io; i++) {
+		if (h->of[i].io == io)
+			return &h->of[i];
+	}
+	answer = &h->of[h->next];
+	h->next = (h->next + 1) % HOLES_STORES;
+	*answer = (struct holes_answer){ .io = io };
+	return answer;
+}
+
+static int
+holes_look(struct holes_answer *h, uint64_t offset, struct smd_error *err)
+{
+	if (offset >= h->start && offset < h->end)
 		return 0;
-	h->io = io;
 	h->start = offset;
-	if (offset >= io->size) {	/* reading will fail, and say so */
+	if (offset >= h->io->size) {	/* reading will fail, and say so */
 		h->data = offset;
 		h->end = UINT64_MAX;
 		return 0;
 	}
-	return smd_io_next_data(io, offset, io->size - offset, &h->data, &h->end, err);
+	return smd_io_next_data(h->io, offset, h->io->size - offset, &h->data, &h->end, err);
 }
 
 int
-holes_split(struct holes *h, const struct smd_run *run, uint64_t *ret_hole, uint64_t *ret_data,
-	    struct smd_error *err)
+holes_split(struct holes *holes, const struct smd_run *run, uint64_t *ret_hole,
+	    uint64_t *ret_data, struct smd_error *err)
 {
+	struct holes_answer *h = holes_of(holes, run->io);
 	uint64_t hole;
 
-	if (holes_look(h, run->io, run->host_offset, err) < 0)
+	if (holes_look(h, run->host_offset, err) < 0)
 		return -1;
 	hole = run->host_offset < h->data ? h->data - run->host_offset : 0;
 	*ret_hole = smd_min_u64(hole, run->count);
