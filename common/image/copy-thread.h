@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the threads of one copy share, and what each has for itself. Items and their order
+ * are copy.c's; their bytes copy-window.c's; extents that are shared copy-share.c's.
+ */
+#ifndef SMD_COMMON_IMAGE_COPY_THREAD_H
+#define SMD_COMMON_IMAGE_COPY_THREAD_H
+
+#include "common/image/copy-impl.h"
+
+struct copy {
+	struct crew crew;
+	struct smd_chain *src, *dst;
+	const struct smd_copy_options *options;
+	bool target_is_zero;
+	bool delta;			/* between the items dst stays as it is */
+	bool digest;			/* what is read is the whole disk's content, or of upper
+					 * layers what they change of it */
+	bool resumed;			/* what is past the mark may hold anything */
+	uint64_t reread;		/* items before it are there: only their hash is wanted */
+	uint64_t unit;			/* the destination's */
+	uint64_t window;		/* bytes of a thread's buffer */
+	uint64_t step;			/* and what of it is read at once */
+	uint64_t granule;		/* zeroes, or what base has too, are left out in these */
+	uint64_t share_block;		/* 0: extents can't be shared */
+	bool direct;			/* past the page cache */
+	bool takes;			/* space for what is written is taken just before */
+	bool dense;			/* new space is taken beforehand: zeroes in it save none */
+
+	pthread_mutex_t plan_lock;
+	struct plan plan;
+
+	pthread_mutex_t turn_lock;
+	pthread_cond_t turns[COPY_THREADS_MAX];	/* by seq: only the next one is woken */
+	uint64_t turn;			/* the item whose places are next */
+	uint64_t written_back;		/* host offset */
+
+	struct copy_hashes hashes;
+	struct copy_marks marks;
+	_Atomic uint64_t written, shared, zero;
+};
+
+/* One thread's own. */
+struct copy_thread {
+	struct copy *copy;
+	uint8_t *buf;
+	uint8_t *base_buf;		/* the same range of base; NULL: none */
+	struct plan_item item;
+	bool had_turn;
+	struct chain_places *segments;	/* of the window at hand */
+	size_t n_segments, room;
+	struct smd_digest digest;	/* of the item's part that was read */
+	/* Where units are encoded: a place for each of the window's, and its length
+	 * (0: as it is). Else NULL. */
+	uint8_t *encoded;
+	size_t *encoded_len;
+};
+
+/* ---- copy.c ---- */
+
+/* Wait until the item's places are the next to be asked for; and let the item after it ask.
+ * Nothing is waited for by an item that has had its turn. */
+int copy_turn_take(struct copy_thread *w, struct smd_error *err);
+void copy_turn_pass(struct copy_thread *w);
+/* A place for a range of the disk, another of w->segments. In the item's turn. */
+int copy_reserve(struct copy_thread *w, uint64_t offset, uint64_t count, struct smd_error *err);
+/* Commit them all; where r < 0, or on failure, give the rest back. */
+int copy_segments_end(struct copy_thread *w, int r, struct smd_error *err);
+
+/* ---- copy-window.c ---- */
+
+/* Whether it reads as zeroes before anything is written there. */
+bool copy_place_is_zero(const struct copy *c, const struct smd_place *p);
+/* The part [offset, end) of buf, which begins at guest offset start, to a place. */
+int copy_write_place(struct copy *c, const struct smd_place *p, const uint8_t *buf, uint64_t start,
+		     uint64_t end, struct smd_error *err);
+/* Zeroes of a whole disk, between items. */
+int copy_zero(struct copy *c, uint64_t offset, uint64_t count, struct smd_error *err);
+/* An item, in units that a window holds, or of one that is larger. */
+int copy_small(struct copy_thread *w, struct smd_error *err);
+int copy_large(struct copy_thread *w, struct smd_error *err);
+/* Read an item for its digest, and write nothing. */
+int copy_item_hash(struct copy_thread *w, struct smd_error *err);
+
+/* ---- copy-share.c ---- */
+
+int copy_sharing(struct copy_thread *w, struct smd_error *err);
+
+#endif
