@@ -5,6 +5,7 @@ import os
 import shutil
 
 from benchdata import run
+from benchrun import remove
 
 QEMU_NAME = {"vhd": "vpc"}
 
@@ -156,13 +157,14 @@ class Commit(Row):
         run("qemu-img", "rebase", "-u", "-F", "qcow2", "-b", "base.qcow2", "leaf.qcow2",
             cwd=self.cwd)
         if self.fmt == "qcow2":
-            os.link(os.path.join(self.cwd, "leaf.qcow2"), os.path.join(self.cwd, "ours.tmp"))
-            os.rename(os.path.join(self.cwd, "ours.tmp"), os.path.join(self.cwd, "ours.qcow2"))
+            remove(os.path.join(self.cwd, "ours.qcow2"))
+            os.link(os.path.join(self.cwd, "leaf.qcow2"), os.path.join(self.cwd, "ours.qcow2"))
         else:
             self.copy(self.data.get("ext4.vhd"), "base.vhd")
             run("smd-img", "convert", "-f", "qcow2", "-O", self.fmt, "--chain", "-B",
                 "base." + self.fmt, "-F", self.fmt, "leaf.qcow2", "ours." + self.fmt,
                 cwd=self.cwd)
+        os.sync()       # what was made here is nobody's to write back
 
     def check(self, data, scratch):
         pass        # tests/ show what commit leaves; here the base is made anew
