@@ -231,6 +231,22 @@ smd_json_dup(json *obj, const char *key)
 	return text ? smd_strdup(text) : NULL;
 }
 
+char *
+smd_json_join(json *array)
+{
+	size_t n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+	char *text = smd_strdup("");
+
+	for (size_t i = 0; i < n; i++) {
+		char *longer = smd_asprintf("%s%s%s", text, i ? ", " : "", json_object_get_string(
+						    json_object_array_get_idx(array, i)));
+
+		free(text);
+		text = longer;
+	}
+	return text;
+}
+
 int64_t
 smd_json_int(json *obj, const char *key, int64_t fallback)
 {

@@ -37,6 +37,8 @@ char *smd_json_print(json *j);
  * or of another kind. Borrowed. */
 const char *smd_json_str(json *obj, const char *key, const char *fallback);
 char *smd_json_dup(json *obj, const char *key);	/* a string, the caller's; NULL: none */
+/* An array's strings, "a, b, c"; of what is no array: "". The caller's. */
+char *smd_json_join(json *array);
 int64_t smd_json_int(json *obj, const char *key, int64_t fallback);
 bool smd_json_bool(json *obj, const char *key, bool fallback);
 json *smd_json_member(json *obj, const char *key);	/* NULL: absent */

@@ -192,15 +192,8 @@ static int
 check_keys(json *param, json *map, struct smd_error *err)
 {
 	size_t n = describe_count(param, "keys");
-	CLEANUP_FREE char *known = smd_strdup("");
+	CLEANUP_FREE char *known = smd_json_join(smd_json_member(param, "keys"));
 
-	for (size_t i = 0; i < n; i++) {
-		char *longer = smd_asprintf("%s%s%s", known, i ? ", " : "", json_object_get_string(
-						    describe_item(param, "keys", i)));
-
-		free(known);
-		known = longer;
-	}
 	json_object_object_foreach(map, key, value) {
 		size_t i = 0;
 

@@ -79,22 +79,6 @@ storage_format(struct daemon *daemon, const char *name)
 	return format_find(daemon->storage, name);
 }
 
-char *
-storage_format_names(struct daemon *daemon)
-{
-	json *list = storage_formats(daemon);
-	char *text = smd_strdup("");
-
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
-		char *longer = smd_asprintf("%s%s%s", text, i ? ", " : "",
-			smd_json_str(json_object_array_get_idx(list, i), "name", ""));
-
-		free(text);
-		text = longer;
-	}
-	return text;
-}
-
 bool
 storage_format_can(struct daemon *daemon, const char *name, const char *cap)
 {
@@ -109,19 +93,15 @@ array_add(json *array, const char *text)
 	json_object_array_add(array, json_object_new_string(text));
 }
 
-static char *
-array_join(json *array)
+char *
+storage_format_names(struct daemon *daemon)
 {
-	char *text = smd_strdup("");
+	CLEANUP_JSON json *names = json_object_new_array();
+	json *list = storage_formats(daemon);
 
-	for (size_t i = 0; i < json_object_array_length(array); i++) {
-		char *longer = smd_asprintf("%s%s%s", text, i ? ", " : "", json_object_get_string(
-						    json_object_array_get_idx(array, i)));
-
-		free(text);
-		text = longer;
-	}
-	return text;
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		array_add(names, smd_json_str(json_object_array_get_idx(list, i), "name", ""));
+	return smd_json_join(names);
 }
 
 static bool
@@ -264,7 +244,7 @@ fail_too_large(struct daemon *daemon, const char *format, json *names, uint64_t 
 		else if (*format ? strcmp(name, format) == 0 : m > max)
 			max = m;
 	}
-	text = array_join(fit);
+	text = smd_json_join(fit);
 	return smd_fail_VDI_TOO_LARGE(err, vdi_ref, SMD_U64(max), "a disk of %" PRIu64 " bytes is over "
 				      "the limit of %s, %" PRIu64 "; %s%s", size,
 				      *format ? format : "every format of the SR", max,
@@ -275,7 +255,7 @@ static int
 fail_not_supported(struct daemon *daemon, const char *sr_ref, const char *format, json *names,
 		   struct smd_error *err)
 {
-	CLEANUP_FREE char *uuid = NULL, *text = NULL, *known = array_join(names);
+	CLEANUP_FREE char *uuid = NULL, *text = NULL, *known = smd_json_join(names);
 
 	if (db_get_str(daemon->db, "SR", sr_ref, "uuid", &uuid, err) < 0)
 		return -1;
