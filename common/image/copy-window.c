@@ -288,14 +288,19 @@ copy_small_window(struct copy_thread *w, uint64_t start, uint64_t end, struct sm
 	return copy_segments_end(w, r, err);
 }
 
+static uint64_t
+window_end(const struct copy *c, uint64_t at, uint64_t end)
+{
+	return smd_min_u64(end, smd_round_down_u64(at, c->window) + c->window);
+}
+
 int
 copy_small(struct copy_thread *w, struct smd_error *err)
 {
 	uint64_t end = w->item.offset + w->item.count;
 
 	for (uint64_t at = w->item.offset; at < end;) {
-		uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, w->copy->window) +
-						 w->copy->window);
+		uint64_t stop = window_end(w->copy, at, end);
 
 		if (copy_small_window(w, at, stop, err) < 0)
 			return -1;
@@ -377,8 +382,7 @@ copy_item_hash(struct copy_thread *w, struct smd_error *err)
 	uint64_t end = w->item.offset + w->item.count;
 
 	for (uint64_t at = w->item.offset; at < end && !w->item.zero;) {
-		uint64_t stop = smd_min_u64(end, smd_round_down_u64(at, w->copy->window) +
-						 w->copy->window);
+		uint64_t stop = window_end(w->copy, at, end);
 
 		if (read_window(w, at, stop, err) < 0)
 			return -1;
