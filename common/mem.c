@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PAGE 4096
+
 static void *
 mem_check(void *p)
 {
@@ -19,6 +21,14 @@ void *
 smd_malloc(size_t size)
 {
 	return mem_check(malloc(size ? size : 1));
+}
+
+void *
+smd_malloc_pages(size_t size)
+{
+	void *p;
+
+	return mem_check(posix_memalign(&p, PAGE, size ? size : 1) == 0 ? p : NULL);
 }
 
 void *

@@ -13,6 +13,13 @@
 
 void *smd_malloc(size_t size);
 void *smd_calloc(size_t n, size_t size);
+/*
+ * At the beginning of a page, for what files are read into and written from: direct I/O wants
+ * it, and where a processor copies with "rep movsb" (AMD's of 2020 and later) a copy from the
+ * page cache to an address some bytes past a page's beginning, malloc's 16, takes four times
+ * as long (measured: 2 and 8.5 GB/s).
+ */
+void *smd_malloc_pages(size_t size);
 void *smd_reallocarray(void *p, size_t n, size_t size);
 char *smd_strdup(const char *s);			/* NULL stays NULL */
 char *smd_strndup(const char *s, size_t n);

@@ -23,7 +23,7 @@ read_encoded(struct chain_layer *l, const struct smd_run *run, uint8_t *buf,
 				return -1;
 		} else {
 			if (!scratch)
-				scratch = smd_malloc(unit);
+				scratch = smd_malloc_pages(unit);
 			if (l->format->read_encoded(l->img, start, scratch, err) < 0)
 				return -1;
 			memcpy(buf, scratch + (at - start), n);

@@ -221,7 +221,7 @@ static int
 write_completed(struct smd_chain *chain, const uint8_t *buf, uint64_t offset, uint64_t count,
 		uint64_t start, uint64_t end, bool in_place, struct smd_error *err)
 {
-	CLEANUP_FREE uint8_t *whole = smd_malloc(end - start);
+	CLEANUP_FREE uint8_t *whole = smd_malloc_pages(end - start);
 
 	if (smd_chain_pread(chain, whole, end - start, start, err) < 0)
 		return -1;

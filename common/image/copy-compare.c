@@ -71,8 +71,8 @@ static int
 compare_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
 	struct compare *c = opaque;
-	CLEANUP_FREE uint8_t *a = smd_malloc(COPY_WINDOW);
-	CLEANUP_FREE uint8_t *b = smd_malloc(COPY_WINDOW);
+	CLEANUP_FREE uint8_t *a = smd_malloc_pages(COPY_WINDOW);
+	CLEANUP_FREE uint8_t *b = smd_malloc_pages(COPY_WINDOW);
 	uint64_t at, data;
 	int r = 0;
 

@@ -245,7 +245,7 @@ stream_begin(struct stream *s, const struct smd_format *format, const struct smd
 	if (!(format->caps & SMD_CAP_STREAM))
 		return smd_image_fail(err, SMD_REASON_UNSUPPORTED, format->name,
 				      "%s cannot be written as a stream", format->name);
-	s->buf = smd_malloc(STREAM_WINDOW);
+	s->buf = smd_malloc_pages(STREAM_WINDOW);
 	if ((params->parent_name && !base ? extents_of_leaf(s, err) :
 	     extents_collect(s, base, err)) < 0)
 		return -1;

@@ -117,7 +117,7 @@ digest_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
 	struct digesting *d = opaque;
 	uint64_t window = copy_window(d->chain), read;
-	CLEANUP_FREE uint8_t *buf = smd_malloc(window);
+	CLEANUP_FREE uint8_t *buf = smd_malloc_pages(window);
 	struct smd_digest sum;
 
 	while (!atomic_load(&crew->stop)) {
@@ -189,7 +189,7 @@ static int
 locate(struct verify *v, const struct copy_hash *entry, uint8_t *buf, uint64_t *ret,
        struct smd_error *err)
 {
-	CLEANUP_FREE uint8_t *other = smd_malloc(v->window);
+	CLEANUP_FREE uint8_t *other = smd_malloc_pages(v->window);
 
 	*ret = entry->offset;
 	for (uint64_t at = entry->offset; at < entry->end;) {
@@ -230,7 +230,7 @@ static int
 verify_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
 	struct verify *v = opaque;
-	CLEANUP_FREE uint8_t *buf = smd_malloc(v->window);
+	CLEANUP_FREE uint8_t *buf = smd_malloc_pages(v->window);
 
 	/* In the order of the disk: what is begun before a difference is looked at. */
 	while (!atomic_load(&crew->stop)) {

@@ -171,20 +171,17 @@ item_copy(struct copy_thread *w, struct smd_error *err)
 	return copy_mark_if_due(&c->marks, w->item.seq + 1, err);
 }
 
-static int
-worker_init(struct copy_thread *w, struct copy *c, struct smd_error *err)
+static void
+worker_init(struct copy_thread *w, struct copy *c)
 {
 	w->copy = c;
-	w->buf = aligned_alloc(COPY_PAGE, c->window);
-	if (w->buf && c->options->base)
-		w->base_buf = aligned_alloc(COPY_PAGE, c->window);
-	if (!w->buf || (c->options->base && !w->base_buf))
-		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
+	w->buf = smd_malloc_pages(c->window);
+	if (c->options->base)
+		w->base_buf = smd_malloc_pages(c->window);
 	if (c->options->compress) {
-		w->encoded = smd_malloc(c->window);
+		w->encoded = smd_malloc_pages(c->window);
 		w->encoded_len = smd_calloc(c->window / c->unit, sizeof *w->encoded_len);
 	}
-	return 0;
 }
 
 static void
@@ -208,8 +205,7 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 	int r;
 
 	(void)crew;
-	if (worker_init(&w, c, err) < 0)
-		return -1;
+	worker_init(&w, c);
 	while ((r = item_next(&w, err)) > 0) {
 		r = item_copy(&w, err);
 		if (r < 0)

@@ -228,19 +228,16 @@ item_by_bytes(struct tally *t, const struct plan_item *item, struct smd_error *e
 	return 0;
 }
 
-static int
-make_buffers(struct tally *t, struct smd_error *err)
+static void
+make_buffers(struct tally *t)
 {
 	uint64_t window = smd_max_u64(copy_window(t->plan.chain), t->plan.unit);
 
 	if (!t->options->exact)
-		return 0;
-	t->buf = aligned_alloc(COPY_PAGE, window);
-	if (t->buf && t->options->base)
-		t->base_buf = aligned_alloc(COPY_PAGE, window);
-	if (t->buf && (t->base_buf || !t->options->base))
-		return 0;
-	return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
+		return;
+	t->buf = smd_malloc_pages(window);
+	if (t->options->base)
+		t->base_buf = smd_malloc_pages(window);
 }
 
 /* ---- All of it ---- */
@@ -273,8 +270,7 @@ tally_run(struct tally *t, struct smd_error *err)
 	CLEANUP(plan_item_free) struct plan_item item = { 0 };
 	int r;
 
-	if (make_buffers(t, err) < 0)
-		return -1;
+	make_buffers(t);
 	while ((r = plan_next(&t->plan, &item, err)) > 0) {
 		if (item.zero)
 			count_zeroes(t, item.offset, item.offset + item.count);

@@ -203,7 +203,7 @@ spool(struct transfer *t, struct smd_error *err)
 {
 	const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
 	CLEANUP_FREE char *name = smd_asprintf("%s/smctl-XXXXXX", dir);
-	CLEANUP_FREE char *buf = smd_malloc(SPOOL_PIECE);
+	CLEANUP_FREE char *buf = smd_malloc_pages(SPOOL_PIECE);
 	struct transfer copy = { .fd = mkostemp(name, O_CLOEXEC), .sparse = true };
 	ssize_t n = 0;
 

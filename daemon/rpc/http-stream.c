@@ -118,7 +118,7 @@ stream_reply(struct http_request *request)
 	struct MHD_Response *response = MHD_create_response_from_callback(
 		sized ? request->reply_size : MHD_SIZE_UNKNOWN, BLOCK, send_block, request, NULL);
 
-	request->block = smd_malloc(BLOCK);
+	request->block = smd_malloc_pages(BLOCK);
 	if (!sized)
 		MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
 	return http_queue(request, request->reply_status, response);
@@ -215,7 +215,7 @@ http_stream_body(struct http_request *request, const char *data, size_t *len)
 	    http_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING))
 		return MHD_NO;
 	if (!request->block)
-		request->block = smd_malloc(UPLOAD_BLOCK);
+		request->block = smd_malloc_pages(UPLOAD_BLOCK);
 	memcpy(request->block + request->n_block, data, *len);
 	request->n_block += *len;
 	*len = 0;

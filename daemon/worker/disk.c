@@ -39,7 +39,7 @@ static int
 export_range(struct smd_chain *chain, struct encoder *to, uint64_t offset, uint64_t count,
 	     struct smd_error *err)
 {
-	CLEANUP_FREE uint8_t *buf = smd_malloc(RANGE_WINDOW);
+	CLEANUP_FREE uint8_t *buf = smd_malloc_pages(RANGE_WINDOW);
 
 	if (!smd_range_ok(offset, count, smd_chain_size(chain)))
 		return smd_fail_INTERNAL_ERROR(err, "range", "the range passes the disk's end");
@@ -282,7 +282,7 @@ upload_answer(uint64_t bytes)
 static int
 import_plain(struct upload *u, uint64_t *ret_bytes, struct smd_error *err)
 {
-	CLEANUP_FREE uint8_t *buf = smd_malloc(IMPORT_CHUNK);
+	CLEANUP_FREE uint8_t *buf = smd_malloc_pages(IMPORT_CHUNK);
 	struct smd_ends ends = { .size = 0 };
 	uint64_t done = 0;
 
@@ -349,7 +349,7 @@ import_frame(struct upload *u, uint8_t *buf, uint64_t offset, uint32_t count,
 static int
 import_frames(struct upload *u, uint64_t *ret_bytes, struct smd_error *err)
 {
-	CLEANUP_FREE uint8_t *buf = smd_malloc(IMPORT_CHUNK);
+	CLEANUP_FREE uint8_t *buf = smd_malloc_pages(IMPORT_CHUNK);
 	size_t n;
 
 	*ret_bytes = smd_chain_size(u->chain);
@@ -447,7 +447,7 @@ spool_piece(int fd, const uint8_t *data, size_t len, uint64_t offset, struct smd
 static int
 spool_stream(struct decoder *from, int fd, uint64_t *ret_size, struct smd_error *err)
 {
-	CLEANUP_FREE uint8_t *buf = smd_malloc(IMPORT_CHUNK);
+	CLEANUP_FREE uint8_t *buf = smd_malloc_pages(IMPORT_CHUNK);
 	uint64_t done = 0;
 
 	for (size_t n;; done += n) {
