@@ -161,7 +161,7 @@ def day(smd, program, transport, url):
         capture_output=True, text=True, timeout=200)
     expect_eq((done.returncode, done.stdout.splitlines()[-1:]), (0, ["done"]),
               transport + ": " + done.stdout + done.stderr)
-    expect_eq(smd.call("task.get_all_records_where", 'field "status" = "pending"'), {}, "tasks")
+    expect_eq(smd.pending_tasks(), [], "tasks")
     expect_eq(smd.call("pool.get_other_config", smd.call("pool.get_all")[0]), {}, "barriers")
 
 

@@ -182,4 +182,4 @@ with Smd(tcp=True) as smd:
             continue
         expect_eq(sha256_of_file(target), sha256_of_file(source), client.__name__)
         print("done:", client.__name__)
-    expect_eq(smd.call("task.get_all_records_where", 'field "status" = "pending"'), {}, "tasks")
+    expect_eq(smd.pending_tasks(), [], "tasks")

@@ -196,14 +196,15 @@ class Smd:
                 pass
         return pids
 
+    def pending_tasks(self):
+        """The records of those that are not the collector's, which comes when it likes."""
+        return [r for r in self.call("task.get_all_records").values()
+                if r["status"] == "pending" and r["name_label"] != "SR.collect"]
+
     def wait_jobs(self, timeout=600):
         """Until the copies that this start of the daemon took up again have ended."""
         deadline = time.monotonic() + timeout
-        while True:
-            tasks = [r for r in self.call("task.get_all_records").values()
-                     if r["status"] == "pending" and r["name_label"] != "SR.collect"]
-            if not tasks:
-                return
+        while tasks := self.pending_tasks():
             assert time.monotonic() < deadline, tasks
             time.sleep(0.05)
 
