@@ -230,8 +230,9 @@ class Many(ApiRow):
             self.sr_uuid = str(uuid.uuid4())
             with open(os.path.join(self.dir, ".smd-sr"), "w") as f:
                 f.write(self.sr_uuid + "\n")
-        if os.path.exists(os.path.join(self.dir, ".smd-records")):
-            os.unlink(os.path.join(self.dir, ".smd-records"))
+        records = os.path.join(self.dir, ".smd-records.json")
+        if os.path.exists(records):
+            os.unlink(records)
         self.sr = self.wire.call("SR.introduce", self.sr_uuid, "many", "", "file", "user", False,
                                  {})
         host = self.wire.call("host.get_all")[0]
