@@ -26,7 +26,7 @@ db_cbt_set(struct db *db, const char *vdi, const char *parent, const char *log,
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, cbt_set(db, vdi, parent, log, err), err);
+	return db_end_call(db, cbt_set(db, vdi, parent, log, err), err);
 }
 
 static int
@@ -46,7 +46,7 @@ db_cbt_clear(struct db *db, const char *vdi, struct smd_error *err)
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, cbt_clear(db, vdi, err), err);
+	return db_end_call(db, cbt_clear(db, vdi, err), err);
 }
 
 int

@@ -19,6 +19,8 @@ fail_gone(const struct db_class *cls, const char *ref, struct smd_error *err)
 
 /* ---- Insert -------------------------------------------------------------------- */
 
+/* OR FAIL: that a uuid is taken is found before anything is changed, so that there is
+ * nothing to undo, and sqlite need not keep the pages a statement with triggers changes. */
 static sqlite3_stmt *
 insert_stmt(struct db *db, struct db_class *cls, struct smd_error *err)
 {
@@ -34,32 +36,10 @@ insert_stmt(struct db *db, struct db_class *cls, struct smd_error *err)
 	for (int i = 0; i < n; i++)
 		sqlite3_str_appendall(marks, i == 0 ? "?" : ", ?");
 	stmt = db_prepare(db, &cls->stmts[DB_STMT_INSERT], err,
-			  "INSERT INTO \"%w\" (%s) VALUES (%s)", cls->api->name, columns,
+			  "INSERT OR FAIL INTO \"%w\" (%s) VALUES (%s)", cls->api->name, columns,
 			  sqlite3_str_value(marks));
 	sqlite3_free(sqlite3_str_finish(marks));
 	return stmt;
-}
-
-/* The value a new row gets; an object without a uuid is given one. New reference. */
-static json *
-initial_value(const struct api_field *field, json *given)
-{
-	if (strcmp(field->name, "uuid") == 0 &&
-	    (!given || !*json_object_get_string(given)))
-		return json_object_new_string(smd_uuid_new().text);
-	return given ? json_object_get(given) : api_value_default(field->type, field->dflt);
-}
-
-static int
-insert_field(struct db *db, struct db_field *field, sqlite3_stmt *stmt, json *record,
-	     struct smd_error *err)
-{
-	json *given = smd_json_member(record, field->api->name);
-	CLEANUP_JSON json *value = initial_value(field->api, given);
-
-	if (db_bind(stmt, field->column + 1, field->api, value, err) != 0)
-		return -1;
-	return field->target ? db_touch_target(db, field, json_object_get_string(value), err) : 0;
 }
 
 /* A misspelt member would silently become a default. */
@@ -74,6 +54,57 @@ check_members(struct db_class *cls, json *record, struct smd_error *err)
 	return 0;
 }
 
+/* What no row says of a field; an object without a uuid is given one. */
+static int
+bind_default(sqlite3_stmt *stmt, const struct db_field *field, struct smd_error *err)
+{
+	if (strcmp(field->api->name, "uuid") == 0) {
+		db_bind_text(stmt, field->column + 1, smd_uuid_new().text);
+		return 0;
+	}
+	if (!field->dflt_text)
+		return db_bind(stmt, field->column + 1, field->api, field->dflt, err);
+	sqlite3_bind_text(stmt, field->column + 1, field->dflt_text, -1, SQLITE_STATIC);
+	return 0;
+}
+
+static bool
+is_given(const struct db_field *field, json *value)
+{
+	return value && (strcmp(field->api->name, "uuid") != 0 || *json_object_get_string(value));
+}
+
+static int
+bind_row(const struct db_class *cls, sqlite3_stmt *stmt, json *record, struct smd_error *err)
+{
+	for (size_t i = 0; i < cls->n_fields; i++) {
+		const struct db_field *field = &cls->fields[i];
+		json *value = smd_json_member(record, field->api->name);
+		int rc;
+
+		if (field->column < 0)
+			continue;
+		rc = is_given(field, value) ? db_bind(stmt, field->column + 1, field->api, value, err)
+					    : bind_default(stmt, field, err);
+		if (rc != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+touch_given(struct db *db, const struct db_class *cls, json *record, struct smd_error *err)
+{
+	for (size_t i = 0; i < cls->n_fields; i++) {
+		struct db_field *field = &cls->fields[i];
+		json *value = field->target ? smd_json_member(record, field->api->name) : NULL;
+
+		if (value && db_touch_target(db, field, json_object_get_string(value), err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int
 insert_row(struct db *db, struct db_class *cls, const char *ref, json *record,
 	   struct smd_error *err)
@@ -82,14 +113,10 @@ insert_row(struct db *db, struct db_class *cls, const char *ref, json *record,
 	int generations = db_created_column(cls);
 	uint64_t gen;
 
-	if (!stmt || check_members(cls, record, err) != 0)
+	if (!stmt || check_members(cls, record, err) != 0 || bind_row(cls, stmt, record, err) != 0 ||
+	    touch_given(db, cls, record, err) != 0)
 		return -1;
 	db_bind_text(stmt, 1, ref);
-	for (size_t i = 0; i < cls->n_fields; i++) {
-		if (cls->fields[i].column >= 0 &&
-		    insert_field(db, &cls->fields[i], stmt, record, err) != 0)
-			return -1;
-	}
 	gen = db_next_generation(db, cls);
 	sqlite3_bind_int64(stmt, generations + 1, (sqlite3_int64)gen);
 	sqlite3_bind_int64(stmt, generations + 2, (sqlite3_int64)gen);
@@ -104,7 +131,7 @@ db_insert(struct db *db, const char *class_name, const char *ref, json *record,
 
 	if (!cls || db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, insert_row(db, cls, ref, record, err), err);
+	return db_end_call(db, insert_row(db, cls, ref, record, err), err);
 }
 
 /* ---- Delete -------------------------------------------------------------------- */
@@ -194,7 +221,7 @@ db_delete(struct db *db, const char *class_name, const char *ref, struct smd_err
 
 	if (!cls || db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, delete_row(db, cls, ref, err), err);
+	return db_end_call(db, delete_row(db, cls, ref, err), err);
 }
 
 /* ---- Fields -------------------------------------------------------------------- */
@@ -282,7 +309,7 @@ db_set(struct db *db, const char *class_name, const char *ref, const char *field
 					       field_name);
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, set_field(db, cls, field, ref, value, err), err);
+	return db_end_call(db, set_field(db, cls, field, ref, value, err), err);
 }
 
 static int
@@ -309,7 +336,7 @@ db_touch(struct db *db, const char *class_name, const char *ref, struct smd_erro
 
 	if (!cls || db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, touch_row(db, cls, ref, err), err);
+	return db_end_call(db, touch_row(db, cls, ref, err), err);
 }
 
 int
@@ -428,7 +455,7 @@ db_map_set(struct db *db, const char *cls, const char *ref, const char *field, c
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, map_change(db, cls, ref, field, key, value ? value : "", err), err);
+	return db_end_call(db, map_change(db, cls, ref, field, key, value ? value : "", err), err);
 }
 
 int
@@ -437,5 +464,5 @@ db_map_remove(struct db *db, const char *cls, const char *ref, const char *field
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, map_change(db, cls, ref, field, key, NULL, err), err);
+	return db_end_call(db, map_change(db, cls, ref, field, key, NULL, err), err);
 }

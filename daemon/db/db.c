@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/db/private.h"
 
+#include <assert.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -102,6 +103,7 @@ begin_locked(struct db *db, bool durable, struct smd_error *err)
 {
 	int rc;
 
+	assert(db->n_calls == 0);
 	if (db->depth == 0) {
 		rc = db_disk_check(db, err) != 0 ? -1 :
 		     run_plain(db, DB_STMT_BEGIN, "BEGIN IMMEDIATE", err);
@@ -126,11 +128,53 @@ db_begin(struct db *db, enum db_durability durability, struct smd_error *err)
 	return begin_locked(db, durability == DB_DURABLE, err);
 }
 
+/* sqlite undoes a whole transaction by itself where the disk is full or fails. What came
+ * next would be committed alone. */
+static int
+check_open(struct db *db, struct smd_error *err)
+{
+	if (!sqlite3_get_autocommit(db->sql))
+		return 0;
+	return smd_fail_INTERNAL_ERROR(err, "transaction", "database: what this was to be a part of "
+				       "is undone already");
+}
+
+/* A savepoint would cost more than most calls: sqlite keeps each page they change. */
 int
 db_begin_call(struct db *db, struct smd_error *err)
 {
 	pthread_mutex_lock(&db->lock);
-	return begin_locked(db, db->depth == 0, err);
+	if (db->depth == 0)
+		return begin_locked(db, true, err);
+	if (check_open(db, err) != 0) {
+		pthread_mutex_unlock(&db->lock);
+		return -1;
+	}
+	if (db->n_calls++ == 0)
+		db->changes = sqlite3_total_changes(db->sql);
+	return 0;
+}
+
+int
+db_end_call(struct db *db, int result, struct smd_error *err)
+{
+	if (db->n_calls == 0)
+		return db_end(db, result, err);
+	if (result != 0 && sqlite3_total_changes(db->sql) != db->changes && db->torn == 0)
+		db->torn = db->depth;
+	db->n_calls--;
+	pthread_mutex_unlock(&db->lock);
+	return result == 0 ? 0 : -1;
+}
+
+/* Whether a part of this transaction was done by half. */
+static int
+check_whole(struct db *db, struct smd_error *err)
+{
+	if (db->torn != db->depth)
+		return 0;
+	return smd_fail_INTERNAL_ERROR(err, "transaction", "database: a change failed half way, and "
+				       "what it was a part of is undone with it");
 }
 
 /* The lock goes before the disk is waited for: others commit meanwhile, and one sync
@@ -142,6 +186,10 @@ db_commit(struct db *db, struct smd_error *err)
 	bool durable;
 	int rc;
 
+	if (check_whole(db, err) != 0) {
+		db_rollback(db);
+		return -1;
+	}
 	if (db->depth > 1) {
 		db->depth--;
 		rc = run_plain(db, DB_STMT_RELEASE, "RELEASE nested", err);
@@ -167,6 +215,8 @@ db_rollback(struct db *db)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
 	db->touched_class = NULL;	/* that may be undone */
+	if (db->torn == db->depth)
+		db->torn = 0;
 	if (--db->depth > 0) {
 		run_plain(db, DB_STMT_ROLLBACK_TO, "ROLLBACK TO nested", &err);
 		smd_error_clear(&err);

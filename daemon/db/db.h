@@ -97,6 +97,9 @@ int db_all(struct db *db, const char *cls, json **ret, struct smd_error *err);
 int db_find(struct db *db, const char *cls, const char *field, const char *value, json **ret,
 	    struct smd_error *err);
 int db_where(struct db *db, const char *cls, const char *expr, json **ret, struct smd_error *err);
+/* Whether db_find would find any. */
+int db_has(struct db *db, const char *cls, const char *field, const char *value, bool *ret,
+	   struct smd_error *err);
 /* What the virtual sizes of an SR's VDIs add up to: at most INT64_MAX. */
 int db_sr_size(struct db *db, const char *sr, int64_t *ret, struct smd_error *err);
 /* The rows whose REF field points at one object point at another one from now on. */

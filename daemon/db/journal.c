@@ -23,7 +23,7 @@ db_job_put(struct db *db, const char *id, json *plan, struct smd_error *err)
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, job_put(db, id, plan, err), err);
+	return db_end_call(db, job_put(db, id, plan, err), err);
 }
 
 static int
@@ -43,7 +43,7 @@ db_job_delete(struct db *db, const char *id, struct smd_error *err)
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, job_delete(db, id, err), err);
+	return db_end_call(db, job_delete(db, id, err), err);
 }
 
 /* Column n of the current row. */

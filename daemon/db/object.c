@@ -19,6 +19,7 @@ bind_json(sqlite3_stmt *stmt, int n, json *value)
 	return sqlite3_bind_text(stmt, n, text, -1, free);
 }
 
+/* A string is not copied: it lives until the statement has run. */
 int
 db_bind(sqlite3_stmt *stmt, int n, const struct api_field *field, json *value,
 	struct smd_error *err)
@@ -52,7 +53,7 @@ db_bind(sqlite3_stmt *stmt, int n, const struct api_field *field, json *value,
 	default:
 		if (is == json_type_string)
 			rc = sqlite3_bind_text(stmt, n, json_object_get_string(value),
-					       json_object_get_string_len(value), SQLITE_TRANSIENT);
+					       json_object_get_string_len(value), SQLITE_STATIC);
 		break;
 	}
 	if (rc != SQLITE_OK)
@@ -324,30 +325,52 @@ db_all(struct db *db, const char *class_name, json **ret, struct smd_error *err)
 	return stmt ? collect_refs(db, stmt, ret, err) : -1;
 }
 
+static sqlite3_stmt *
+find_stmt(struct db *db, const char *class_name, const char *field_name, const char *value,
+	  struct smd_error *err)
+{
+	struct db_class *cls = db_class(db, class_name, err);
+	struct db_field *field = cls ? db_field(cls, field_name, err) : NULL;
+	sqlite3_stmt *stmt;
+
+	if (!field)
+		return NULL;
+	if (field->column < 0) {
+		smd_fail_INTERNAL_ERROR(err, field_name, "%s.%s is not stored", class_name, field_name);
+		return NULL;
+	}
+	stmt = db_prepare(db, &field->find, err,
+			  "SELECT ref FROM \"%w\" WHERE \"%w\" = ? ORDER BY rowid", class_name,
+			  field_name);
+	if (stmt && field->api->type->kind == API_BOOL)
+		sqlite3_bind_int(stmt, 1, strcmp(value, "true") == 0);
+	else if (stmt)
+		db_bind_text(stmt, 1, value);
+	return stmt;
+}
+
 int
 db_find(struct db *db, const char *class_name, const char *field_name, const char *value,
 	json **ret, struct smd_error *err)
 {
 	DB_LOCK_SCOPE(db);
-	struct db_class *cls = db_class(db, class_name, err);
-	struct db_field *field = cls ? db_field(cls, field_name, err) : NULL;
-	DB_STMT *stmt = NULL;
+	DB_STMT *stmt = find_stmt(db, class_name, field_name, value, err);
 
-	if (!field)
+	return stmt ? collect_refs(db, stmt, ret, err) : -1;
+}
+
+int
+db_has(struct db *db, const char *class_name, const char *field_name, const char *value, bool *ret,
+       struct smd_error *err)
+{
+	DB_LOCK_SCOPE(db);
+	DB_STMT *stmt = find_stmt(db, class_name, field_name, value, err);
+	int rc = stmt ? db_step(db, stmt, err) : -1;
+
+	if (rc < 0)
 		return -1;
-	if (field->column < 0)
-		return smd_fail_INTERNAL_ERROR(err, field_name, "%s.%s is not stored", class_name,
-					       field_name);
-	stmt = db_prepare(db, &field->find, err,
-			  "SELECT ref FROM \"%w\" WHERE \"%w\" = ? ORDER BY rowid", class_name,
-			  field_name);
-	if (!stmt)
-		return -1;
-	if (field->api->type->kind == API_BOOL)
-		sqlite3_bind_int(stmt, 1, strcmp(value, "true") == 0);
-	else
-		db_bind_text(stmt, 1, value);
-	return collect_refs(db, stmt, ret, err);
+	*ret = rc == 1;
+	return 0;
 }
 
 /* 1: *ret is the ref of the row with this uuid, 0: none, -1. */

@@ -32,6 +32,8 @@ struct db_field {
 	struct db_class *from;
 	struct db_field *pointer;
 	sqlite3_stmt *get, *set, *find, *pairs;
+	json *dflt;		/* what a row gets that is not told; NULL: derived */
+	char *dflt_text;	/* the same as its column has it; NULL: a number */
 };
 
 enum db_class_stmt {
@@ -72,6 +74,9 @@ struct db {
 	size_t n_classes;
 	int depth;			/* of transactions */
 	bool durable;			/* the open transaction */
+	unsigned n_calls;		/* within a transaction, that are parts of it (db_begin_call) */
+	int changes;			/* sqlite's count before the outermost of them */
+	int torn;			/* depth of the one with a call that failed half way; 0: none */
 	uint64_t generation;		/* the last one given out */
 	/* The last one that was pointed at and touched in the open transaction: nobody sees
 	 * it between, so that once is enough for all that point at it. */
@@ -106,8 +111,11 @@ struct db *db_new(const char *path);
 /* db_open for tables and steps other than smd's own. */
 int db_open_with(const char *path, const struct api_class *const *api,
 		 const struct db_step *steps, struct db **ret, struct smd_error *err);
-/* A call of its own: DURABLE outside a transaction, a part of it inside. db_end ends it. */
+/* A call of its own: DURABLE outside a transaction, a part of it inside. One that fails in
+ * there after it has changed something is not undone by itself: the transaction, or the
+ * nested one, cannot be committed any more. Within a call no transaction is begun. */
 int db_begin_call(struct db *db, struct smd_error *err);
+int db_end_call(struct db *db, int result, struct smd_error *err);
 /* INTERNAL_ERROR with sqlite's words. A sync that failed is db_disk_fail. Returns -1. */
 int db_fail(struct db *db, const char *what, struct smd_error *err);
 /* The statement of a slot, prepared at first use, reset and with no bindings. fmt is

@@ -50,6 +50,23 @@ db_field(struct db_class *cls, const char *name, struct smd_error *err)
 }
 
 static void
+field_init(struct db_field *field, const struct api_field *api, int *column)
+{
+	bool is_text = strcmp(db_column_type(api->type), "TEXT") == 0;
+
+	field->api = api;
+	field->column = -1;
+	if (api->flags & API_DERIVED)
+		return;
+	field->column = (*column)++;
+	field->dflt = api_value_default(api->type, api->dflt);
+	if (json_object_is_type(field->dflt, json_type_string))
+		field->dflt_text = smd_strdup(json_object_get_string(field->dflt));
+	else if (is_text)
+		field->dflt_text = smd_json_print(field->dflt);
+}
+
+static void
 class_init(struct db_class *cls, const struct api_class *api)
 {
 	size_t n = 0;
@@ -60,10 +77,8 @@ class_init(struct db_class *cls, const struct api_class *api)
 	cls->api = api;
 	cls->n_fields = n;
 	cls->fields = smd_calloc(n + 1, sizeof *cls->fields);
-	for (size_t i = 0; i < n; i++) {
-		cls->fields[i].api = &api->fields[i];
-		cls->fields[i].column = api->fields[i].flags & API_DERIVED ? -1 : column++;
-	}
+	for (size_t i = 0; i < n; i++)
+		field_init(&cls->fields[i], &api->fields[i], &column);
 }
 
 /* "VDI.SR" of SR.VDIs: let both ends know of each other. */
@@ -129,6 +144,8 @@ db_tables_done(struct db *db)
 			sqlite3_finalize(cls->fields[j].set);
 			sqlite3_finalize(cls->fields[j].find);
 			sqlite3_finalize(cls->fields[j].pairs);
+			json_object_put(cls->fields[j].dflt);
+			free(cls->fields[j].dflt_text);
 		}
 		free(cls->fields);
 	}

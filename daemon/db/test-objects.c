@@ -185,6 +185,45 @@ test_transactions(void **state)
 	assert_true(db_exists(t->db, "SR", SR1));
 }
 
+/* It fails when its SR has been touched already: its uuid is another's. */
+static void
+fail_half_way(struct db *db)
+{
+	struct smd_error taken CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *record = json_tokener_parse("{\"SR\":\"" SR1 "\",\"uuid\":\"u\"}");
+
+	assert_int_equal(db_insert(db, "VDI", "OpaqueRef:second", record, &taken), -1);
+}
+
+static void
+test_half_a_call_cannot_be_committed(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT, half CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_error half_nested CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+
+	test_insert(t->db, "SR", SR1, "{}");
+	test_insert(t->db, "VDI", "OpaqueRef:first", "{\"SR\":\"" SR1 "\",\"uuid\":\"u\"}");
+	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
+	test_insert(t->db, "SR", SR2, "{}");
+	fail_half_way(t->db);
+	assert_int_equal(db_commit(t->db, &half), -1);
+	assert_false(db_exists(t->db, "SR", SR2));
+
+	/* What a nested one did goes alone; a call that changed nothing is in nobody's way. */
+	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
+	test_insert(t->db, "SR", SR2, "{}");
+	assert_int_equal(db_touch(t->db, "SR", "OpaqueRef:none", &gone), -1);
+	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
+	test_insert(t->db, "SR", "OpaqueRef:third", "{}");
+	fail_half_way(t->db);
+	assert_int_equal(db_commit(t->db, &half_nested), -1);
+	assert_ok(db_commit(t->db, &err), &err);
+	assert_true(db_exists(t->db, "SR", SR2));
+	assert_false(db_exists(t->db, "SR", "OpaqueRef:third"));
+}
+
 /* A transaction in another; whether the disk was waited for. */
 static bool
 synced(struct db *db, enum db_durability outer, enum db_durability inner)
@@ -366,6 +405,7 @@ main(void)
 		DB_TEST(test_many),
 		DB_TEST(test_rows),
 		DB_TEST(test_transactions),
+		DB_TEST(test_half_a_call_cannot_be_committed),
 		DB_TEST(test_durable_commits_wait_for_the_disk),
 		DB_TEST(test_sums),
 		DB_TEST(test_uuids),

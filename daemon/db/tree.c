@@ -28,7 +28,7 @@ db_tree_set(struct db *db, const char *child, const char *parent, struct smd_err
 {
 	if (db_begin_call(db, err) != 0)
 		return -1;
-	return db_end(db, tree_set(db, child, parent, err), err);
+	return db_end_call(db, tree_set(db, child, parent, err), err);
 }
 
 int
