@@ -308,14 +308,46 @@ qcow2_head_parse(struct qcow2_image *img, struct smd_error *err)
 	return 0;
 }
 
+/* Whether all that it says ends within its first bytes. */
+static bool
+head_is_within(const struct qcow2_image *img, uint64_t have)
+{
+	const struct qcow2_header *h = &img->h;
+	uint64_t limit = h->backing_offset ? h->backing_offset : img->g.cluster_size;
+	uint64_t pos = h->header_length;
+
+	if (pos > limit || (h->backing_offset && !smd_range_ok(limit, h->backing_size, have)))
+		return false;
+	while (limit - pos >= 8) {
+		uint32_t length;
+
+		if (pos > have || have - pos < 8)
+			return false;
+		if (smd_load_be32(img->head + pos) == QCOW2_EXT_END)
+			return true;
+		length = smd_load_be32(img->head + pos + 4);
+		pos += 8;
+		if (length > have - pos)
+			return false;
+		pos = smd_min_u64(limit, (pos + length + 7) & ~7ull);
+	}
+	return true;
+}
+
+/* The whole cluster is for who writes it anew; what it says is mostly in the first bytes. */
 static int
 load_head(struct qcow2_image *img, struct smd_error *err)
 {
+	uint64_t size = smd_min_u64(img->g.cluster_size, img->io->size);
+	bool may_write = img->io->flags & SMD_IO_WRITABLE;
+	uint64_t first = may_write ? size : smd_min_u64(size, QCOW2_HEAD_FIRST);
+
 	img->head = calloc(1, img->g.cluster_size);
 	if (!img->head)
 		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
-	if (img->io->ops->pread(img->io, img->head,
-				smd_min_u64(img->g.cluster_size, img->io->size), 0, err) < 0)
+	if (img->io->ops->pread(img->io, img->head, first, 0, err) < 0 ||
+	    (first < size && !head_is_within(img, first) &&
+	     img->io->ops->pread(img->io, img->head + first, size - first, first, err) < 0))
 		return -1;
 	return qcow2_head_parse(img, err);
 }

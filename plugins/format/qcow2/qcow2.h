@@ -119,7 +119,8 @@ struct qcow2_image {
 	/* The size in the header on disk while h.size runs ahead of it; 0: h.size. */
 	uint64_t held_size;
 	struct qcow2_geometry g;
-	uint8_t *head;			/* cluster 0 as it is on disk */
+	uint8_t *head;			/* cluster 0 as it is on disk; where nobody can write it
+					 * perhaps zeroes behind what it says */
 	struct qcow2_ext *exts;
 	size_t n_exts;
 	uint32_t ext_end;		/* in head: past the end marker */
