@@ -70,29 +70,36 @@ set_name(json *object, const char *key, const char *name)
 }
 
 static json *
-info_object(const struct smd_layer *layer, struct smd_image_info *info)
+look_object(const struct smd_image_info *info)
 {
 	json *object = json_object_new_object();
-	json *specific = json_object_new_object();
 
-	set_name(object, "filename", layer->io->name);
-	smd_json_set_str(object, "format", layer->format->name);
 	smd_json_set_int(object, "virtual-size", (int64_t)info->virtual_size);
-	smd_json_set_int(object, "actual-size", actual_size(layer->io));
-	smd_json_set_int(object, "cluster-size", (int64_t)info->alloc_unit);
-	smd_json_set_bool(object, "dirty-flag", info->flags & SMD_INFO_DIRTY);
-	smd_json_set_bool(object, "encrypted", false);
 	set_name(object, "backing-filename", info->parent_name);
 	set_if(object, "backing-filename-format", info->parent_format);
 	smd_json_set_bool(object, "has-parent", info->flags & SMD_INFO_HAS_PARENT);
 	smd_json_set_bool(object, "hidden", info->flags & SMD_INFO_HIDDEN);
 	smd_json_set_bool(object, "degraded", info->flags & SMD_INFO_DEGRADED);
-	smd_json_set_bool(object, "compressed", info->flags & SMD_INFO_COMPRESSED);
 	if (uuid_set(info->uuid))
 		smd_json_set_str(object, "uuid", smd_uuid_from_bytes(info->uuid).text);
 	if (uuid_set(info->parent_uuid))
 		smd_json_set_str(object, "parent-uuid",
 				 smd_uuid_from_bytes(info->parent_uuid).text);
+	return object;
+}
+
+static json *
+info_object(const struct smd_layer *layer, struct smd_image_info *info)
+{
+	json *object = look_object(info), *specific = json_object_new_object();
+
+	set_name(object, "filename", layer->io->name);
+	smd_json_set_str(object, "format", layer->format->name);
+	smd_json_set_int(object, "actual-size", actual_size(layer->io));
+	smd_json_set_int(object, "cluster-size", (int64_t)info->alloc_unit);
+	smd_json_set_bool(object, "dirty-flag", info->flags & SMD_INFO_DIRTY);
+	smd_json_set_bool(object, "encrypted", false);
+	smd_json_set_bool(object, "compressed", info->flags & SMD_INFO_COMPRESSED);
 	smd_json_set_int(object, "snapshots", (int64_t)info->n_snapshots);
 	smd_json_set_str(specific, "type", layer->format->name);
 	if (info->details)
@@ -103,8 +110,8 @@ info_object(const struct smd_layer *layer, struct smd_image_info *info)
 
 /* The leaf alone is opened: what it says of a parent is worth knowing also where
  * there is none. */
-int
-smd_op_info(struct smd_source *source, json **ret, struct smd_error *err)
+static int
+inspect(struct smd_source *source, bool all, json **ret, struct smd_error *err)
 {
 	struct smd_layer layers[SMD_CHAIN_MAX];
 	struct smd_image_info info = { 0 };
@@ -119,13 +126,25 @@ smd_op_info(struct smd_source *source, json **ret, struct smd_error *err)
 	if (rc == 0) {
 		rc = format->info(img, &info, err);
 		if (rc == 0)
-			*ret = info_object(&layers[0], &info);
+			*ret = all ? info_object(&layers[0], &info) : look_object(&info);
 		free(info.details);
 		format->close(img);
 	}
 	for (size_t i = 0; i < source->n; i++)
 		smd_io_close(layers[i].io);
 	return rc;
+}
+
+int
+smd_op_info(struct smd_source *source, json **ret, struct smd_error *err)
+{
+	return inspect(source, true, ret, err);
+}
+
+int
+smd_op_look(struct smd_source *source, json **ret, struct smd_error *err)
+{
+	return inspect(source, false, ret, err);
 }
 
 /* ---- check --------------------------------------------------------------------------- */

@@ -261,12 +261,11 @@ look_at(json *image)
 	source.layers[0].name = smd_json_str(image, "name", "image");
 	source.layers[0].format = smd_json_str(image, "format", "");
 	if (parse_fd(image, &source.layers[0].fd, &err) != 0 ||
-	    smd_op_info(&source, &info, &err) != 0) {
+	    smd_op_look(&source, &info, &err) != 0) {
 		info = json_object_new_object();
 		smd_json_set(info, "error", smd_json_from_error(&err));
 		return info;
 	}
-	json_object_object_del(info, "format-specific");
 	return info;
 }
 
