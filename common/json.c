@@ -187,6 +187,12 @@ smd_json_parse(const char *text, size_t len, int max_depth, struct smd_error *er
 	return TAKE_PTR(value);
 }
 
+json *
+smd_json_read_back(const char *text)
+{
+	return json_tokener_parse(text);
+}
+
 /* Sixteen digits, as xapi writes floats: 0.3 and not its neighbour. */
 static void
 json_set_double_format(void)

@@ -67,11 +67,13 @@ int vbd_check_operation(struct db *db, const char *vdi, const char *operation,
 
 /* records.c */
 void records_load(struct sr *sr);
-bool records_have(struct sr *sr, const char *location);
-/* Whether the record says what the volume lies on. *ret: that volume's name, which the
- * caller frees; NULL: nothing. */
-bool records_parent(struct sr *sr, const char *location, char **ret);
-bool records_unmanaged(struct sr *sr, const char *location);
+struct record_look {
+	bool tells_parent;	/* what the volume lies on, or that it lies on nothing */
+	char *parent;		/* that volume's name, which the caller frees; NULL: nothing */
+	bool unmanaged;
+};
+/* Whether there is a record of the volume, and what a scan asks of it. */
+bool records_look(struct sr *sr, const char *location, struct record_look *ret);
 void keeper_start(struct daemon *daemon);
 void keeper_stop(struct storage *storage);
 

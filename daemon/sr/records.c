@@ -227,14 +227,13 @@ records_load(struct sr *sr)
 static json *
 record_of(struct sr *sr, const char *location)
 {
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	const char *text = smd_json_str(sr->records, location, NULL);
 
-	return text ? smd_json_parse(text, strlen(text), API_DEPTH_MAX, &err) : NULL;
+	return text ? smd_json_read_back(text) : NULL;
 }
 
 /* The record's fields of the right type, over the row about to be made. */
-void
+bool
 records_apply(struct sr *sr, const char *location, json *row)
 {
 	const struct api_class *cls = api_class_find("VDI", false);
@@ -243,7 +242,7 @@ records_apply(struct sr *sr, const char *location, json *row)
 	LOCK_SCOPE(&sr->records_lock);
 	record = record_of(sr, location);
 	if (!record)
-		return;
+		return false;
 	for (const char *const *name = kept_fields; *name; name++) {
 		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 		const struct api_field *field = api_field_find(cls, *name);
@@ -256,36 +255,25 @@ records_apply(struct sr *sr, const char *location, json *row)
 		json_object_put(copy);
 	}
 	smd_json_set_str(row, "snapshot_of", smd_json_str(record, "snapshot_of", ""));
+	return true;
 }
 
 bool
-records_parent(struct sr *sr, const char *location, char **ret)
+records_look(struct sr *sr, const char *location, struct record_look *ret)
 {
 	CLEANUP_JSON json *record = NULL;
 	const char *parent;
 
+	*ret = (struct record_look){ .parent = NULL };
 	LOCK_SCOPE(&sr->records_lock);
+	if (!json_object_object_get_ex(sr->records, location, NULL))
+		return false;
 	record = record_of(sr, location);
 	parent = smd_json_str(record, "parent", NULL);
-	*ret = parent && *parent ? smd_strdup(parent) : NULL;
-	return parent != NULL;
-}
-
-bool
-records_unmanaged(struct sr *sr, const char *location)
-{
-	CLEANUP_JSON json *record = NULL;
-
-	LOCK_SCOPE(&sr->records_lock);
-	record = record_of(sr, location);
-	return !smd_json_bool(record, "managed", true);
-}
-
-bool
-records_have(struct sr *sr, const char *location)
-{
-	LOCK_SCOPE(&sr->records_lock);
-	return json_object_object_get_ex(sr->records, location, NULL);
+	ret->tells_parent = parent != NULL;
+	ret->parent = parent && *parent ? smd_strdup(parent) : NULL;
+	ret->unmanaged = !smd_json_bool(record, "managed", true);
+	return true;
 }
 
 void

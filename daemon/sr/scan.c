@@ -23,7 +23,7 @@
 #define IMAGE_ERROR_KEY "image-error"
 /* Found hidden, and to become an inner node once nothing unreadable may lie on it. */
 #define HIDDEN_KEY "hidden-image"
-#define ROWS_AT_ONCE 500	/* in one transaction: others wait so long, and each writes most
+#define ROWS_AT_ONCE 2000	/* in one transaction: others wait so long, and each writes most
 				 * pages of the indexes anew */
 
 /* A volume of the SR, and the row it has or gets. */
@@ -34,7 +34,9 @@ struct node {
 	bool at_work;		/* a job's: to be left alone */
 	bool left_out;		/* it gets no row */
 	size_t n_child_rows;	/* of the images that lie on it */
-	bool parent_recorded;	/* the SR's records say what it lies on */
+	bool recorded;		/* without a row: in the SR's records, as … */
+	bool parent_recorded;	/* … what it lies on, */
+	bool unmanaged;		/* … nobody's disk */
 	char *snapshot_of;	/* uuid, from its record; NULL: none */
 };
 
@@ -50,6 +52,7 @@ struct scan {
 	json *orphans;		/* {name: why it is no VDI} */
 	bool introduced;	/* rows, which are durable only with settle_all */
 	json *doubts;		/* formats with an image that may lie on any other of its kind */
+	json *allowed;		/* operations of a new row that no record tells of; NULL: not known */
 };
 
 static void
@@ -65,6 +68,7 @@ scan_done(struct scan *scan)
 	json_object_put(scan->places);
 	json_object_put(scan->orphans);
 	json_object_put(scan->doubts);
+	json_object_put(scan->allowed);
 	json_object_put(scan->volumes);
 	json_object_put(scan->rows);
 }
@@ -387,6 +391,18 @@ image_at(struct scan *scan, const char *ref_or_location)
 	return at < 0 ? NULL : &scan->images[at];
 }
 
+static void
+look_at_record(struct scan *scan, struct node *node, struct image *image)
+{
+	struct record_look record;
+
+	node->recorded = records_look(scan->sr, image->location, &record);
+	node->parent_recorded = record.tells_parent;
+	node->unmanaged = record.unmanaged;
+	image->known_parent = record.parent ? image_at(scan, record.parent) : NULL;
+	free(record.parent);
+}
+
 /* The chains as the database has them; where it lacks one, as the images say, or else
  * the records. */
 static int
@@ -394,16 +410,16 @@ load_tree(struct scan *scan, struct smd_error *err)
 {
 	for (size_t i = 0; i < scan->n; i++) {
 		struct image *image = &scan->images[i];
+		struct node *node = &scan->nodes[i];
 		CLEANUP_FREE char *parent = NULL;
 
-		if (scan->nodes[i].ref) {
-			if (tree_parent(scan->db, scan->nodes[i].ref, &parent, err) < 0)
+		if (node->ref) {
+			if (tree_parent(scan->db, node->ref, &parent, err) < 0)
 				return -1;
 			image->known_parent = parent ? image_at(scan, parent) : NULL;
 			image->is_linked = image->known_parent != NULL;
-		} else if (records_parent(scan->sr, image->location, &parent)) {
-			scan->nodes[i].parent_recorded = true;
-			image->known_parent = parent ? image_at(scan, parent) : NULL;
+		} else {
+			look_at_record(scan, node, image);
 		}
 	}
 	return 0;
@@ -420,8 +436,7 @@ note_doubt(struct scan *scan, const struct image *image)
 	if (!image->look || !*image->look->why || !image->format || image->is_linked ||
 	    node_of(scan, image)->parent_recorded)
 		return;
-	if (volume_name_parse(image->location, &uuid, &format) ||
-	    records_have(scan->sr, image->location))
+	if (volume_name_parse(image->location, &uuid, &format) || node_of(scan, image)->recorded)
 		smd_json_set_bool(scan->doubts, image->format, true);
 }
 
@@ -444,9 +459,9 @@ static bool
 is_known(struct scan *scan, const char *uuid)
 {
 	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_FREE char *ref = NULL;
+	bool known;
 
-	return db_by_uuid(scan->db, "VDI", uuid, &ref, &none) == 0;
+	return db_has(scan->db, "VDI", "uuid", uuid, &known, &none) == 0 && known;
 }
 
 /* A disk that nobody knows is either a VDI from now on or an orphan. A uuid and a
@@ -458,7 +473,7 @@ judge(struct scan *scan, const struct image *image)
 	struct smd_uuid_text uuid;
 	const char *format;
 	bool named = volume_name_parse(image->location, &uuid, &format);
-	bool recorded = records_have(scan->sr, image->location);
+	bool recorded = node_of(scan, image)->recorded;
 
 	if (!look)
 		node_of(scan, image)->left_out = true;	/* at work: the next scan will tell */
@@ -469,7 +484,7 @@ judge(struct scan *scan, const struct image *image)
 	else if (*look->why && !named && !recorded)
 		orphan(scan, image, look->why);
 	else if (!*look->why && image->n_children == 0 &&
-		 (recorded ? records_unmanaged(scan->sr, image->location) : look->hidden))
+		 (recorded ? node_of(scan, image)->unmanaged : look->hidden))
 		orphan(scan, image, "hidden, and no image lies on it: it was deleted, or what lies on "
 		       "it is missing");
 	else if (image->parent && node_of(scan, image->parent)->at_work)
@@ -494,10 +509,21 @@ name_row(struct scan *scan, const struct image *image, json *row)
 	}
 	smd_json_set_str(row, "uuid", uuid.text);
 	smd_json_set_str(row, "type", "user");
-	records_apply(scan->sr, image->location, row);
+	node_of(scan, image)->recorded = records_apply(scan->sr, image->location, row);
 	of = smd_json_str(row, "snapshot_of", "");
 	node_of(scan, image)->snapshot_of = *of ? smd_strdup(of) : NULL;
 	json_object_object_del(row, "snapshot_of");	/* link_snapshot, when all have rows */
+}
+
+/* New reference. Rows without a record are alike in all that decides it. */
+static json *
+allowed_operations(struct scan *scan, const struct node *node, json *row)
+{
+	if (node->recorded)
+		return op_allowed_of_new(scan->sr, row);
+	if (!scan->allowed)
+		scan->allowed = op_allowed_of_new(scan->sr, row);
+	return json_object_get(scan->allowed);
 }
 
 static json *
@@ -519,8 +545,8 @@ new_row(struct scan *scan, const struct image *image)
 		smd_json_set_str(sm_config, IMAGE_ERROR_KEY, image->why);
 	/* Inner nodes are hidden from clients last, when all that lies on them has a row.
 	 * The records know better than a mark in the image. */
-	if (records_have(scan->sr, image->location) ? !smd_json_bool(row, "managed", true)
-						     : image->look->hidden)
+	if (node_of(scan, image)->recorded ? !smd_json_bool(row, "managed", true)
+					   : image->look->hidden)
 		smd_json_set_str(sm_config, HIDDEN_KEY, "true");
 	smd_json_set_bool(row, "managed", true);
 	if (image->n_children > 0)
@@ -530,7 +556,7 @@ new_row(struct scan *scan, const struct image *image)
 	if (!*image->look->why)
 		smd_json_set_int(row, "virtual_size", (int64_t)image->look->virtual_size);
 	smd_json_set_int(row, "physical_utilisation", node_of(scan, image)->allocated);
-	smd_json_set(row, "allowed_operations", op_allowed_of_new(scan->sr, row));
+	smd_json_set(row, "allowed_operations", allowed_operations(scan, node_of(scan, image), row));
 	return row;
 }
 
@@ -561,7 +587,7 @@ introduce(struct scan *scan, const struct image *image, json *row, struct smd_er
 	struct node *node = node_of(scan, image);
 	CLEANUP_FREE char *ref = db_new_ref();
 
-	if (volume_introduce(scan->sr->daemon, scan->sr, ref, row, &known) < 0) {
+	if (volume_introduce_among(scan->sr->daemon, scan->sr, ref, row, &known) < 0) {
 		if (smd_error_is(&known, SMD_E_UUID_INVALID))
 			orphan(scan, image, KNOWN_ALREADY);
 		else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {

@@ -525,18 +525,12 @@ volume_is_temporary(const char *name)
 	       volume_name_parse(name + strlen(VOLUME_TMP_PREFIX), &uuid, &format);
 }
 
+/* Another SR may have one there, too. */
 static int
-check_unclaimed(struct daemon *daemon, struct sr *sr, json *row, struct smd_error *err)
+check_location(struct daemon *daemon, struct sr *sr, const char *location, struct smd_error *err)
 {
-	const char *location = smd_json_str(row, "location", "");
-	const char *uuid = smd_json_str(row, "uuid", "");
-	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_FREE char *other = NULL;
 	CLEANUP_JSON json *rows = NULL;
 
-	if (volume_is_temporary(location) || job_has_volume(daemon->jobs, sr_uuid(sr), location))
-		return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
-						    "%s is of a job that is under way", location);
 	if (db_find(daemon->db, "VDI", "location", location, &rows, err) < 0)
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
@@ -549,24 +543,44 @@ check_unclaimed(struct daemon *daemon, struct sr *sr, json *row, struct smd_erro
 			return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
 							    "the SR has a VDI at %s already", location);
 	}
-	if (db_by_uuid(daemon->db, "VDI", uuid, &other, &none) == 0)
+	return 0;
+}
+
+static int
+check_unclaimed(struct daemon *daemon, struct sr *sr, json *row, struct smd_error *err)
+{
+	const char *location = smd_json_str(row, "location", "");
+	const char *uuid = smd_json_str(row, "uuid", "");
+	bool taken;
+
+	if (volume_is_temporary(location) || job_has_volume(daemon->jobs, sr_uuid(sr), location))
+		return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
+						    "%s is of a job that is under way", location);
+	if (db_has(daemon->db, "VDI", "location", location, &taken, err) < 0 ||
+	    (taken && check_location(daemon, sr, location, err) < 0) ||
+	    db_has(daemon->db, "VDI", "uuid", uuid, &taken, err) < 0)
+		return -1;
+	if (taken)
 		return smd_fail_UUID_INVALID(err, "VDI", uuid, "there is a VDI %s already", uuid);
 	return 0;
+}
+
+int
+volume_introduce_among(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
+		       struct smd_error *err)
+{
+	if (check_unclaimed(daemon, sr, row, err) < 0)
+		return -1;
+	return db_insert(daemon->db, "VDI", ref, row, err);
 }
 
 int
 volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
 		 struct smd_error *err)
 {
-	struct db *db = daemon->db;
-
-	if (db_begin(db, DB_DURABLE, err) < 0)
+	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
 		return -1;
-	if (check_unclaimed(daemon, sr, row, err) < 0 || db_insert(db, "VDI", ref, row, err) < 0) {
-		db_rollback(db);
-		return -1;
-	}
-	return db_commit(db, err);
+	return db_end(daemon->db, volume_introduce_among(daemon, sr, ref, row, err), err);
 }
 
 struct reaping {

@@ -92,6 +92,10 @@ bool volume_is_temporary(const char *name);
  * there or a job is at work on it, UUID_INVALID where the uuid is taken. */
 int volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
 		     struct smd_error *err);
+/* The same in a transaction of the caller's, which is as durable as that. With either of
+ * those errors nothing was changed. */
+int volume_introduce_among(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
+			   struct smd_error *err);
 /* Delete what a crash left under temporary names and no job goes on with; the SR is
  * nobody's else. */
 void volumes_reap(struct daemon *daemon, struct sr *sr);
@@ -161,7 +165,7 @@ int volume_delete_begin(struct daemon *daemon, const char *kind, struct sr *sr,
 
 /* records.c: the record of a volume that is being introduced, over its row
  * (snapshot_of is a uuid in it still), and forgetting one that is destroyed. */
-void records_apply(struct sr *sr, const char *location, json *row);
+bool records_apply(struct sr *sr, const char *location, json *row);	/* false: there is none */
 /* Beside the volumes, as the rows are now; not in a transaction. Else it is done within
  * seconds of a change: whoever takes a row away and leaves its volume does it first. */
 void records_save(struct sr *sr);
