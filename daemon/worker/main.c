@@ -144,7 +144,7 @@ main(int argc, char **argv)
 	smd_log_init("smd-worker", SMD_LOG_STDERR, SMD_LOG_WARNING);
 	if (!forks) {
 		do_job(formats, false);
-	} else if (smd_formats_load(formats, &err) == 0) {
+	} else if (smd_formats_load(formats, &err) == 0 && sandbox_prepare(&err) == 0) {
 		fork_for_jobs(do_loaded_job, NULL);
 	} else {
 		smd_log(SMD_LOG_ERR, "%s", err.message);

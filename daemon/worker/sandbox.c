@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,12 +25,22 @@
 #include <seccomp.h>
 
 #include "common/checked.h"
+#include "common/cleanup.h"
+#include "common/mem.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/walls.h"
 
 #define SANDBOX_UID 65534	/* nobody, everywhere */
 #define CPU_SLACK_S 2		/* for what is said at the end of it */
 #define SANDBOX_FDS_MAX 128	/* the worker's, its modules' and the standard three */
+
+/* Where the low half of a call's argument is: the kernel's seccomp_data. A pid has no
+ * more of it that tgkill would look at. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define ARGUMENT_LOW(n) offsetof(struct seccomp_data, args[n])
+#else
+#define ARGUMENT_LOW(n) (offsetof(struct seccomp_data, args[n]) + 4)
+#endif
 
 /* A sanitizer maps terabytes and reads /proc at exit: limits and seccomp would
  * stop it, not the code under test. The other walls stand. */
@@ -213,10 +225,8 @@ seccomp_arguments(scmp_filter_ctx ctx)
 	/* Reading one's own limits (glibc does, for thread stacks). */
 	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
 			       SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A2(SCMP_CMP_EQ, 0));
-	/* Itself only (abort, and a thread's end): other workers and, where it does not
-	 * run as root, the daemon have the same uid. */
-	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-			       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	/* Itself only (abort, and a thread's end): seccomp_own_pid. */
+	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 0);
 	/* Nobody takes our handler of denied calls away. */
 	rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigaction), 1,
 			       SCMP_A0(SCMP_CMP_NE, SIGSYS));
@@ -266,8 +276,7 @@ seccomp_walls(scmp_filter_ctx ctx, bool receives)
 			rc |= seccomp_rule_add(ctx, trap, nr, 1,
 					       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
 		else if (nr == SCMP_SYS(tgkill))
-			rc |= seccomp_rule_add(ctx, trap, nr, 1,
-					       SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
+			continue;
 		else if (nr == SCMP_SYS(recvmsg) && receives)
 			rc |= seccomp_rule_add(ctx, trap, nr, 1,
 					       SCMP_A0(SCMP_CMP_NE, WORKER_FD_FIRST));
@@ -277,13 +286,40 @@ seccomp_walls(scmp_filter_ctx ctx, bool receives)
 	return rc;
 }
 
+/* The filter as the kernel takes it; made once, for it takes as long as all the rest. It
+ * holds nothing of the process: who forks for jobs makes it for them. */
+static struct sock_fprog filters[2];	/* of who receives nothing, of who does */
+
+/* What libseccomp has made of the rules, which it writes into a file. */
 static int
-sandbox_seccomp(bool receives, struct smd_error *err)
+filter_export(scmp_filter_ctx ctx, struct sock_fprog *ret)
+{
+	CLEANUP_CLOSE int fd = (int)syscall(SYS_memfd_create, "filter", MFD_CLOEXEC);
+	CLEANUP_FREE struct sock_filter *code = NULL;
+	struct stat st;
+	int rc = fd < 0 ? -errno : seccomp_export_bpf(ctx, fd);
+
+	if (rc != 0)
+		return rc;
+	if (fstat(fd, &st) != 0)
+		return -errno;
+	if (st.st_size <= 0 || (size_t)st.st_size > BPF_MAXINSNS * sizeof *code)
+		return -EINVAL;
+	code = smd_calloc((size_t)st.st_size, 1);
+	if (pread(fd, code, (size_t)st.st_size, 0) != st.st_size)
+		return -EIO;
+	ret->len = (unsigned short)((size_t)st.st_size / sizeof *code);
+	ret->filter = TAKE_PTR(code);
+	return 0;
+}
+
+static int
+filter_make(bool receives, struct smd_error *err)
 {
 	scmp_filter_ctx ctx;
 	int rc = 0;
 
-	if (SANDBOX_SANITIZED)
+	if (SANDBOX_SANITIZED || filters[receives].filter)
 		return 0;
 	ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!ctx)
@@ -295,13 +331,51 @@ sandbox_seccomp(bool receives, struct smd_error *err)
 		rc |= seccomp_receiving(ctx);
 	rc |= seccomp_walls(ctx, receives);
 	if (rc == 0)
-		rc = seccomp_load(ctx);
+		rc = filter_export(ctx, &filters[receives]);
 	seccomp_release(ctx);
 	if (rc != 0) {
 		errno = rc < 0 ? -rc : EINVAL;
 		return sandbox_fail(err, "seccomp");
 	}
 	return 0;
+}
+
+/* A signal for another process, such as another worker or, where it does not run as root,
+ * the daemon, which have the same uid. Of two filters the stricter one decides. */
+static int
+seccomp_own_pid(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_tgkill, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ARGUMENT_LOW(0)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)getpid(), 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = { sizeof code / sizeof code[0], code };
+
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+}
+
+static int
+sandbox_seccomp(bool receives, struct smd_error *err)
+{
+	if (SANDBOX_SANITIZED)
+		return 0;
+	if (filter_make(receives, err) != 0)
+		return -1;
+	/* The other one lets nobody add filters. */
+	if (seccomp_own_pid() != 0 ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[receives]) != 0)
+		return sandbox_fail(err, "seccomp");
+	return 0;
+}
+
+int
+sandbox_prepare(struct smd_error *err)
+{
+	return filter_make(false, err);
 }
 
 /* Who started us: the daemon made the socket that is our standard input, and may be

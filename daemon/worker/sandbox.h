@@ -25,6 +25,9 @@ struct sandbox_limits {
  * Before it is entered. */
 void sandbox_walls(int *ret_landlock, bool *ret_seccomp);
 
+/* What entering it takes and is the same for all: for who forks before they do. */
+int sandbox_prepare(struct smd_error *err);
+
 /* Enter it, for good: no new privileges, another uid when root, the limits and one of
  * descriptors, Landlock with no path allowed where the kernel has it, a seccomp
  * allow-list (what it denies fails; what nobody honest asks for ends the worker,
