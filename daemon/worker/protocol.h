@@ -51,7 +51,8 @@
  *
  * Requests ("fd" is a descriptor number the worker was given):
  *   {"op":"formats"}			also "sandbox": which walls this kernel has
- *   {"op":"create",  "target":T, "more":[T…]}	more: of the same size
+ *   {"op":"create",  "target":T, "more":[T…]}	more: of the same size; they are
+ *	written, and the daemon syncs them
  *   {"op":"make",    "fd":N}	many of them: fd, the first of its descriptors, is a socket of
  *	packets, each a T of less than MAKE_LINE_MAX bytes (no parents, no "fd") with the
  *	new file's descriptor (SCM_RIGHTS). Each is answered with a line, a result or an error,

@@ -186,6 +186,8 @@ create_one(json *obj, struct smd_error *err)
 
 	if (parse_target(obj, true, &target, err) != 0)
 		return -1;
+	/* The daemon syncs it before it gives it its name. */
+	target.no_flush = true;
 	return smd_op_create(&target, err);
 }
 
