@@ -172,6 +172,8 @@ int db_tree_set(struct db *db, const char *child, const char *parent,	/* NULL: n
 int db_tree_parent(struct db *db, const char *child, char **ret,	/* NULL: none */
 		   struct smd_error *err);
 int db_tree_children(struct db *db, const char *parent, json **ret, struct smd_error *err);
+/* The SR's images that are no client's disk: VDI.managed is false. */
+int db_tree_unmanaged(struct db *db, const char *sr, json **ret, struct smd_error *err);
 
 /* ---- Changed block tracking: for daemon/sr/cbt.h alone. "" where there is no parent or
  * no log; a VDI's row goes with it. ---- */

@@ -49,21 +49,39 @@ db_tree_parent(struct db *db, const char *child, char **ret, struct smd_error *e
 	return rc < 0 ? -1 : 0;
 }
 
-int
-db_tree_children(struct db *db, const char *parent, json **ret, struct smd_error *err)
+static int
+collect(struct db *db, sqlite3_stmt *stmt, const char *text, json **ret, struct smd_error *err)
 {
-	DB_LOCK_SCOPE(db);
-	CLEANUP_JSON json *children = json_object_new_array();
-	DB_STMT *stmt = db_prepare(db, &db->stmts[DB_STMT_TREE_CHILDREN], err,
-				   "SELECT child FROM tree WHERE parent = ? ORDER BY child");
+	CLEANUP_JSON json *refs = json_object_new_array();
 	int rc;
 
 	if (!stmt)
 		return -1;
-	db_bind_text(stmt, 1, parent);
+	db_bind_text(stmt, 1, text);
 	while ((rc = db_step(db, stmt, err)) == 1)
-		json_object_array_add(children, json_object_new_string(db_column_text(stmt, 0)));
+		json_object_array_add(refs, json_object_new_string(db_column_text(stmt, 0)));
 	if (rc == 0)
-		*ret = TAKE_PTR(children);
+		*ret = TAKE_PTR(refs);
 	return rc;
+}
+
+int
+db_tree_children(struct db *db, const char *parent, json **ret, struct smd_error *err)
+{
+	DB_LOCK_SCOPE(db);
+	DB_STMT *stmt = db_prepare(db, &db->stmts[DB_STMT_TREE_CHILDREN], err,
+				   "SELECT child FROM tree WHERE parent = ? ORDER BY child");
+
+	return collect(db, stmt, parent, ret, err);
+}
+
+int
+db_tree_unmanaged(struct db *db, const char *sr, json **ret, struct smd_error *err)
+{
+	DB_LOCK_SCOPE(db);
+	DB_STMT *stmt = db_prepare(db, &db->stmts[DB_STMT_TREE_UNMANAGED], err,
+				   "SELECT ref FROM \"VDI\" INDEXED BY \"VDI_unmanaged\""
+				   " WHERE \"SR\" = ? AND managed = 0 ORDER BY rowid");
+
+	return collect(db, stmt, sr, ret, err);
 }

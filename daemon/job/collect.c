@@ -343,11 +343,9 @@ by_order(const void *a, const void *b)
 static int
 find_work(struct run *run, struct list *list, struct smd_error *err)
 {
-	CLEANUP_FREE char *expr = smd_asprintf("field \"SR\" = \"%s\" and field \"managed\" = \"false\"",
-					       run->sr_ref);
 	CLEANUP_JSON json *refs = NULL;
 
-	if (db_where(run->daemon->db, "VDI", expr, &refs, err) < 0)
+	if (tree_unmanaged(run->daemon->db, run->sr_ref, &refs, err) < 0)
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(refs); i++) {
 		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));

@@ -178,7 +178,7 @@ test_leaves_base(void **state)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_FREE char *base = NULL, *chain = NULL;
 	struct test_db *t = *state;
-	CLEANUP_JSON json *row = NULL;
+	CLEANUP_JSON json *row = NULL, *unmanaged = NULL, *none = NULL;
 	bool read_only;
 
 	test_insert(t->db, "VDI", "v", "{\"SR\":\"sr\",\"location\":\"v.raw\",\"virtual_size\":7,"
@@ -197,6 +197,11 @@ test_leaves_base(void **state)
 	assert_false(read_only);
 	assert_ok(db_get_record(t->db, "VDI", base, &row, &err), &err);
 	assert_false(smd_json_bool(row, "managed", true));
+	assert_ok(tree_unmanaged(t->db, "sr", &unmanaged, &err), &err);
+	assert_int_equal(json_object_array_length(unmanaged), 1);
+	assert_true(smd_json_has_str(unmanaged, base));
+	assert_ok(tree_unmanaged(t->db, "another", &none, &err), &err);
+	assert_json(none, "[]");
 	assert_true(smd_json_bool(row, "read_only", false));
 	assert_string_equal(smd_json_str(row, "location", ""), "v.raw");
 	assert_string_equal(smd_json_str(row, "name_label", ""), "base copy");

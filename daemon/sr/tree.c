@@ -18,6 +18,12 @@ tree_children(struct db *db, const char *vdi_ref, json **ret, struct smd_error *
 }
 
 int
+tree_unmanaged(struct db *db, const char *sr_ref, json **ret, struct smd_error *err)
+{
+	return db_tree_unmanaged(db, sr_ref, ret, err);
+}
+
+int
 tree_has_children(struct db *db, const char *vdi_ref, bool *ret, struct smd_error *err)
 {
 	CLEANUP_JSON json *children = NULL;

@@ -27,6 +27,8 @@ int tree_parent(struct db *db, const char *vdi_ref, char **ret, struct smd_error
 /* *ret: a new array of refs. */
 int tree_children(struct db *db, const char *vdi_ref, json **ret, struct smd_error *err);
 int tree_has_children(struct db *db, const char *vdi_ref, bool *ret, struct smd_error *err);
+/* *ret: a new array of refs, of the SR's images that are no client's disk. */
+int tree_unmanaged(struct db *db, const char *sr_ref, json **ret, struct smd_error *err);
 
 /* *ret: a new array of refs, the VDI first, its base last. A chain that has no end
  * within TREE_LAYERS_MAX is SR_BACKEND_FAILURE_109. */
