@@ -58,7 +58,8 @@ spawn(struct daemon *daemon, const int *theirs, size_t n, bool forks, pid_t *ret
 	char *const argv[] = { (char *)"smd-worker", (char *)"--formats",
 			       (char *)storage_format_dirs(daemon),
 			       forks ? (char *)"--fork" : NULL, NULL };
-	char *const envp[] = { NULL };
+	/* What forks finds its functions once, in place of each of its children. */
+	char *const envp[] = { forks ? (char *)"LD_BIND_NOW=1" : NULL, NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
