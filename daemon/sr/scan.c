@@ -769,6 +769,20 @@ report_orphans(struct scan *scan)
 	sr->orphans = json_object_get(scan->orphans);
 }
 
+/* In one transaction: one for each question would take longer than the answers. */
+static int
+judge_all(struct scan *scan, struct smd_error *err)
+{
+	if (db_begin(scan->db, DB_RELAXED, err) < 0)
+		return -1;
+	for (size_t i = 0; i < scan->n; i++) {
+		note_doubt(scan, &scan->images[i]);
+		if (!scan->nodes[i].row)
+			judge(scan, &scan->images[i]);
+	}
+	return db_commit(scan->db, err);
+}
+
 /* All that a scan finds out before it changes anything. */
 static int
 survey(struct scan *scan, struct smd_error *err)
@@ -776,12 +790,7 @@ survey(struct scan *scan, struct smd_error *err)
 	if (gather(scan, err) < 0 || look_at_all(scan, err) < 0 || load_tree(scan, err) < 0)
 		return -1;
 	images_resolve(scan->images, scan->n);
-	for (size_t i = 0; i < scan->n; i++) {
-		note_doubt(scan, &scan->images[i]);
-		if (!scan->nodes[i].row)
-			judge(scan, &scan->images[i]);
-	}
-	return 0;
+	return judge_all(scan, err);
 }
 
 static int
