@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "common/mem.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define PAGE 4096
+#define LARGE_PAGE (2u << 20)	/* where they have another size, alignment is all it is */
 
 static void *
 mem_check(void *p)
@@ -26,9 +29,13 @@ smd_malloc(size_t size)
 void *
 smd_malloc_pages(size_t size)
 {
+	bool large = size >= LARGE_PAGE;
 	void *p;
 
-	return mem_check(posix_memalign(&p, PAGE, size ? size : 1) == 0 ? p : NULL);
+	mem_check(posix_memalign(&p, large ? LARGE_PAGE : PAGE, size ? size : 1) == 0 ? p : NULL);
+	if (large)
+		(void)!madvise(p, size - size % LARGE_PAGE, MADV_HUGEPAGE);
+	return p;
 }
 
 void *

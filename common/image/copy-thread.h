@@ -35,6 +35,9 @@ struct copy {
 	uint64_t turn;			/* the item whose places are next */
 	uint64_t written_back;		/* host offset */
 
+	uint8_t *windows;		/* the threads' buffers */
+	_Atomic unsigned n_windows;	/* of them taken */
+
 	struct copy_hashes hashes;
 	struct copy_marks marks;
 	_Atomic uint64_t written, shared, zero;

@@ -175,7 +175,7 @@ static void
 worker_init(struct copy_thread *w, struct copy *c)
 {
 	w->copy = c;
-	w->buf = smd_malloc_pages(c->window);
+	w->buf = c->windows + atomic_fetch_add(&c->n_windows, 1) * c->window;
 	if (c->options->base)
 		w->base_buf = smd_malloc_pages(c->window);
 	if (c->options->compress) {
@@ -194,7 +194,6 @@ worker_done(struct copy_thread *w)
 	free(w->encoded);
 	free(w->encoded_len);
 	free(w->base_buf);
-	free(w->buf);
 }
 
 static int
@@ -314,7 +313,10 @@ copy_crew(struct copy *c, struct smd_error *err)
 	if (c->share_block && !c->options->verify && !c->digest && c->options->n_threads == 0)
 		n = 1;
 	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, c->plan.total), c->dense);
+	/* In one piece, which may be of large pages: each is one for direct I/O to look up. */
+	c->windows = smd_malloc_pages(n * c->window);
 	r = crew_run(&c->crew, n, err);
+	free(c->windows);
 	return smd_io_grow_end(io, r < 0 ? &ignored : err) < 0 ? -1 : r;
 }
 
