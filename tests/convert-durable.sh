@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Durable conversions go past the page cache, and grow their file ahead of what they write:
-# what comes of it is as any other conversion's, to the end of the file; also where the file
-# fits on the disk and what it would grow by does not. One that does not fit says so and
-# leaves nothing. The latter is skipped where nothing can be mounted.
+# Durable conversions go past the page cache, or out of it again, and grow their file ahead of
+# what they write: what comes of it is as any other conversion's, to the end of the file; also
+# where the file fits on the disk and what it would grow by does not. Nothing of it stays in the
+# page cache. One that does not fit says so and leaves nothing. The latter two are skipped where
+# nothing can be mounted.
 source "$(dirname "$0")/functions.sh"
-requires qemu-img mount umount
+requires qemu-img mount umount fincore
 cd "$t"
 
 unmount()
@@ -53,6 +54,8 @@ head -c 40M /dev/urandom >fits.raw
 head -c 80M /dev/urandom >does-not.raw
 for format in raw vhd qcow2; do
 	convert $format fits.raw mnt/image
+	cached=$(fincore -nb -o RES mnt/image)
+	[ "$cached" -le $((4 << 20)) ] || fail "$format: $cached bytes are in the page cache"
 	same $format fits.raw mnt/image
 	rm mnt/image
 	expect_fail convert $format does-not.raw mnt/image

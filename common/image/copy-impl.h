@@ -153,6 +153,7 @@ struct crew {
 #define CREW_BUSY 1u	/* they copy in memory; a file has one writer at a time, and others in its
 			 * way cost more than they do */
 #define CREW_WAITS 4u	/* for devices */
+#define CREW_WAITS_BEHIND 2u	/* in memory, while others wait for devices */
 unsigned crew_size(const struct smd_copy_options *options, uint64_t total, unsigned each);
 /* Run work on n threads, the caller's being one; returns when all have. */
 int crew_run(struct crew *crew, unsigned n, struct smd_error *err);

@@ -24,6 +24,7 @@ struct copy {
 	uint64_t granule;		/* zeroes, or what base has too, are left out in these */
 	uint64_t share_block;		/* 0: extents can't be shared */
 	bool direct;			/* past the page cache */
+	bool away;			/* through it, and out of it again right behind */
 	bool takes;			/* space for what is written is taken just before */
 	bool dense;			/* new space is taken beforehand: zeroes in it save none */
 
@@ -34,6 +35,7 @@ struct copy {
 	pthread_cond_t turns[COPY_THREADS_MAX];	/* by seq: only the next one is woken */
 	uint64_t turn;			/* the item whose places are next */
 	uint64_t written_back;		/* host offset */
+	uint64_t written_away;		/* the same: what lies before it left the page cache */
 
 	uint8_t *windows;		/* the threads' buffers */
 	_Atomic unsigned n_windows;	/* of them taken */

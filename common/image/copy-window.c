@@ -7,6 +7,10 @@
 #include <string.h>
 
 #define WRITEBACK_STEP (32u << 20)
+/* Where what is written leaves the page cache again: each thread may wait for a step, and what
+ * lies between them and those is on its way to the disk. So it holds 64 MiB of it at most. */
+#define AWAY_STEP (4u << 20)
+#define AWAY_LAG (24u << 20)
 #define TAKE_MIN (64u << 10)		/* to take the space of less costs more than it saves */
 
 /* ---- Writing ---- */
@@ -88,24 +92,29 @@ write_places(struct copy *c, const struct chain_places *places, const uint8_t *b
 	return 0;
 }
 
-static void
-writeback(struct copy *c, const struct chain_places *places)
+static int
+writeback(struct copy *c, const struct chain_places *places, struct smd_error *err)
 {
 	const struct smd_place *last = &places->list[places->n - 1];
 	uint64_t end = last->host_offset + last->count;
-	uint64_t start;
+	struct smd_io *io = chain_leaf(c->dst)->io;
+	uint64_t start, away, away_end;
 
 	if (c->direct)
-		return;
+		return 0;
 	pthread_mutex_lock(&c->turn_lock);
 	start = c->written_back;
-	if (end < start + WRITEBACK_STEP) {
+	if (end < start + (c->away ? AWAY_STEP : WRITEBACK_STEP)) {
 		pthread_mutex_unlock(&c->turn_lock);
-		return;
+		return 0;
 	}
 	c->written_back = end;
+	away = c->written_away;
+	away_end = start < AWAY_LAG ? 0 : smd_round_down_u64(start - AWAY_LAG, COPY_PAGE);
+	c->written_away = away_end;
 	pthread_mutex_unlock(&c->turn_lock);
-	smd_io_start_writeback(chain_leaf(c->dst)->io, start, end - start);
+	smd_io_start_writeback(io, start, end - start);
+	return c->away ? smd_io_write_away(io, away, away_end - away, err) : 0;
 }
 
 /* ---- Zeroes ---- */
@@ -283,7 +292,7 @@ copy_small_window(struct copy_thread *w, uint64_t start, uint64_t end, struct sm
 	for (size_t i = 0; i < w->n_segments && r == 0; i++) {
 		r = write_places(w->copy, &w->segments[i], w->buf, start, end, err);
 		if (r == 0)
-			writeback(w->copy, &w->segments[i]);
+			r = writeback(w->copy, &w->segments[i], err);
 	}
 	return copy_segments_end(w, r, err);
 }
@@ -368,7 +377,7 @@ copy_large(struct copy_thread *w, struct smd_error *err)
 		at = stop;
 	}
 	if (r == 0 && w->n_segments > 0)
-		writeback(c, &w->segments[0]);
+		r = writeback(c, &w->segments[0], err);
 	else if (r == 0)
 		r = copy_zero(c, w->item.offset, w->item.count, err);
 	return copy_segments_end(w, r, err);

@@ -239,6 +239,29 @@ run_has_place(void *opaque, const struct smd_run *run, struct smd_error *err)
 	return 0;
 }
 
+/* A durable copy does not fill the page cache: it goes past it into space that is taken
+ * beforehand, or through it and out again. Past it into holes every write would take space,
+ * one at a time, and often little of it: a disk that lies in its file as it is, or blocks larger
+ * than a window. A device has no holes. */
+static int
+copy_way(struct copy *c, struct smd_error *err)
+{
+	const struct chain_layer *leaf = chain_leaf(c->dst);
+	bool has_place = !c->delta;
+
+	if (!smd_io_is_direct(leaf->io) || c->options->compress || c->share_block)
+		return 0;
+	if (has_place && smd_chain_extents(c->dst, 0, smd_chain_size(c->dst), run_has_place,
+					   &has_place, err) < 0)
+		return -1;
+	c->away = leaf->io->flags & SMD_IO_CAN_GROW &&
+		  (has_place || leaf->info.alloc_unit > COPY_WINDOW_DIRECT);
+	c->direct = !c->away;
+	if (c->direct)
+		c->window = smd_max_u64(c->window, COPY_WINDOW_DIRECT);
+	return 0;
+}
+
 static int
 copy_plan(struct copy *c, struct smd_error *err)
 {
@@ -267,6 +290,7 @@ copy_plan(struct copy *c, struct smd_error *err)
 	/* An image whose data lies across pages, as others' VHDs do, is copied. */
 	if (c->plan.in_place < c->plan.total / 2) {
 		c->share_block = 0;
+		c->away = smd_io_is_direct(chain_leaf(c->dst)->io);
 		c->plan.chunk = copy_chunk(c, unit);
 	}
 	c->takes = !c->direct && !c->options->compress && !c->share_block &&
@@ -305,7 +329,8 @@ copy_crew(struct copy *c, struct smd_error *err)
 {
 	struct smd_io *io = chain_leaf(c->dst)->io;
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
-	unsigned each = c->direct || c->options->compress ? CREW_WAITS : CREW_BUSY;
+	unsigned each = c->direct || c->options->compress ? CREW_WAITS :
+			c->away ? CREW_WAITS_BEHIND : CREW_BUSY;
 	unsigned n = crew_size(c->options, c->plan.total, each);
 	int r;
 
@@ -333,7 +358,11 @@ copy_items(struct copy *c, struct smd_error *err)
 		return -1;
 	if (!c->delta && c->options->verify && last < end)
 		copy_hashes_add(&c->hashes, &(struct copy_hash){ .offset = last, .end = end });
-	return copy_marks_end(&c->marks, end, err);
+	if (copy_marks_end(&c->marks, end, err) < 0)
+		return -1;
+	if (c->away)
+		smd_io_drop_cache(chain_leaf(c->dst)->io);
+	return 0;
 }
 
 /* What is there stays marked while it is read, unless it is wrong. */
@@ -445,10 +474,7 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 		c.window = smd_max_u64(c.window, chain_leaf(dst)->info.alloc_unit);
 	if (!options->compress && !options->base)
 		c.share_block = copy_share_block(chain_leaf(src)->io, chain_leaf(dst)->io);
-	c.direct = smd_io_is_direct(chain_leaf(dst)->io) && !options->compress && !c.share_block;
-	if (c.direct)
-		c.window = smd_max_u64(c.window, COPY_WINDOW_DIRECT);
-	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
+	if (copy_way(&c, err) < 0 || copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)
 		copy_stats(&c, ret_stats);

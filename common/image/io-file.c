@@ -425,6 +425,19 @@ smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count)
 				SYNC_FILE_RANGE_WRITE);
 }
 
+int
+smd_io_write_away(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	if (io->ops != &file_ops || count == 0)
+		return 0;
+	if (sync_file_range(file_of(io)->fd, (off_t)offset, (off_t)count,
+			    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+			    SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+		return file_fail(io, err, "writing back", offset, count);
+	posix_fadvise(file_of(io)->fd, (off_t)offset, (off_t)count, POSIX_FADV_DONTNEED);
+	return 0;
+}
+
 void
 smd_io_drop_cache(struct smd_io *io)
 {

@@ -46,6 +46,10 @@ bool smd_io_can_share(struct smd_io *io);
 /* Begin to write a range back, so that a later flush has less to wait for. */
 void smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count);
 
+/* Write a range back, wait for that, and let the page cache forget it, but for what is written
+ * meanwhile. No flush; yet what it fails with no later flush of this io would say. */
+int smd_io_write_away(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_error *err);
+
 /* Have the next reads come from the device, as far as the kernel can be asked for that;
  * what is dirty stays. Files only. */
 void smd_io_drop_cache(struct smd_io *io);
