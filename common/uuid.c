@@ -2,6 +2,7 @@
 #include "common/uuid.h"
 
 #include <string.h>
+#include <sys/random.h>
 
 #include <uuid/uuid.h>
 
@@ -17,7 +18,14 @@ smd_uuid_from_bytes(const uint8_t bytes[16])
 void
 smd_uuid_new_bytes(uint8_t ret_bytes[16])
 {
-	uuid_generate_random(ret_bytes);
+	/* libuuid asks the kernel, too, and then stirs in a generator of its own. */
+	if (getrandom(ret_bytes, 16, 0) != 16) {
+		uuid_generate_random(ret_bytes);
+		return;
+	}
+	/* RFC 9562, section 5.4: version 4, variant 10. */
+	ret_bytes[6] = (uint8_t)((ret_bytes[6] & 0x0f) | 0x40);
+	ret_bytes[8] = (uint8_t)((ret_bytes[8] & 0x3f) | 0x80);
 }
 
 struct smd_uuid_text
