@@ -20,7 +20,9 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define CHECKPOINT_PAGES 1000	/* of log; sqlite's own default */
+/* Of log: four times sqlite's own, which would be reached by each twentieth change of a
+ * chain, or by 1000 new rows; the log's limit (DB_PRAGMAS). */
+#define CHECKPOINT_PAGES 4000
 
 /* The directory of the database; the caller frees. */
 static char *

@@ -186,7 +186,7 @@ test_checkpoint(void **state)
 
 	test_insert(t->db, "VDI", "old", "{\"name_label\":\"first\"}");
 	fail_syncs("-wal");
-	for (int i = 0; i < 200 && !disk.seen; i++) {
+	for (int i = 0; i < 400 && !disk.seen; i++) {
 		memset(name, 'a' + i % 26, 65535);
 		assert_ok(rename_vdi(t, DB_RELAXED, name, &err), &err);
 	}

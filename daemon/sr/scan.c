@@ -23,7 +23,7 @@
 #define IMAGE_ERROR_KEY "image-error"
 /* Found hidden, and to become an inner node once nothing unreadable may lie on it. */
 #define HIDDEN_KEY "hidden-image"
-#define ROWS_AT_ONCE 2000	/* in one transaction: others wait so long, and each writes most
+#define ROWS_AT_ONCE 1000	/* in one transaction: others wait so long, and each writes most
 				 * pages of the indexes anew */
 
 /* A volume of the SR, and the row it has or gets. */
