@@ -485,7 +485,7 @@ class Smd:
             fmt = chain[0].rpartition(".")[2]
             if fmt == "vhd":        # qemu has no VHD with a parent
                 info = json.loads(run("smd-img", "info", "--output=json", "-u", "-f", "vhd", chain[0]))
-                run("smd-img", "check", "-q", "-f", "vhd", chain[0])
+                run("smd-img", "check", "-f", "vhd", chain[0])
             else:
                 info = image_info(chain[0], fmt)
             if fmt == "qcow2":
