@@ -11,6 +11,7 @@ import subprocess
 import time
 
 TOUCH = 6 << 30
+PR_SET_CHILD_SUBREAPER = 36     # linux/prctl.h
 
 
 def settle(touch=TOUCH):
@@ -151,15 +152,19 @@ class Sample:
 
 
 def measure(command, cwd=None):
+    """A process has the peak of the one that it was forked from: a shell, which is small, starts
+    the command and leaves it to us."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     cached, lost = page_cache(), stolen()
     start = time.monotonic()
-    with subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE) as child:
-        said = child.stderr.read()
-        _, status, usage = os.wait4(child.pid, 0)
+    with subprocess.Popen(["sh", "-c", '"$@" >/dev/null & echo $!', "sh", *command], cwd=cwd,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as shell:
+        pid = int(shell.stdout.read())
+        said = shell.stderr.read()
+        _, status, usage = os.wait4(pid, 0)
         wall = time.monotonic() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
+    if os.waitstatus_to_exitcode(status) != 0:
         raise SystemExit("bench: %s: %s" % (" ".join(command), said.decode(errors="replace")))
     return Sample(wall, usage, page_cache() - cached, (stolen() - lost) / wall)
 
@@ -169,24 +174,24 @@ class Result:
 
     def __init__(self, pairs, sizes):
         def middle(what):
-            return statistics.median(getattr(b, what) / max(getattr(a, what), 1e-9)
-                                     for a, b in pairs if getattr(a, what) is not None)
+            found = [getattr(b, what) / getattr(a, what) for a, b in pairs if getattr(a, what)]
+            return statistics.median(found) if found else None
 
         self.wall, self.cpu, self.synced = middle("wall"), middle("cpu"), middle("synced")
+        self.memory, self.written = middle("peak"), middle("written")
         walls = sorted(b.wall / a.wall for a, b in pairs)
         self.lowest, self.highest = walls[0], walls[-1]
         self.peer_seconds = statistics.median(a.wall for a, _ in pairs)
         self.our_seconds = statistics.median(b.wall for _, b in pairs)
         self.peak = max(b.peak for _, b in pairs)
         self.cached = max(b.cached for _, b in pairs)
-        self.written = statistics.median(b.written for _, b in pairs)
         self.size = sizes[1] / sizes[0] if sizes and sizes[0] else None
 
 
 class Ratios:
     """The same of seconds alone: pairs of the peer's and ours."""
 
-    cpu = synced = peak = written = size = None
+    cpu = synced = memory = written = peak = size = None
 
     def __init__(self, pairs):
         walls = sorted(ours / peer for peer, ours in pairs)
