@@ -281,6 +281,30 @@ def check_database(smd):
         db.close()
 
 
+def check_images(smd, srs):
+    """A merge that is killed or stops leaves an image with its footer at the start alone, or a
+    leak: exit status 3. The collector takes it up again within some ten seconds."""
+    deadline = time.monotonic() + 90
+    while True:
+        for sr in srs:
+            smd.hold_collector(sr)
+        smd.wait_jobs()
+        while any(r["status"] == "pending" for r in smd.collections().values()):
+            assert time.monotonic() < deadline, "the collector does not stop"
+            time.sleep(0.05)
+        try:
+            for sr in srs:
+                smd.check_chains(sr)
+            return
+        except AssertionError as why:
+            if "ended with 3:" not in str(why) or time.monotonic() > deadline:
+                raise
+        finally:
+            for sr in srs:
+                smd.let_collect(sr)
+        time.sleep(1)
+
+
 def check(smd, srs, clients):
     smd.wait_jobs()
     disks = {}
@@ -297,12 +321,7 @@ def check(smd, srs, clients):
         expect_eq(int(records[vdi]["virtual_size"]), disk.size, "size of " + label)
         expect_eq(smd.vdi_sha256(vdi), clients[0].contents.digests[disk.content, disk.size],
                   "content of " + label)
-    for sr in srs:
-        smd.hold_collector(sr)
-    smd.wait_jobs()
-    for sr in srs:
-        smd.check_chains(sr)
-        smd.let_collect(sr)
+    check_images(smd, srs)
     expect_eq(glob.glob(os.path.join(smd.state, "jobs", "*")), [], "marks")
 
 
