@@ -8,16 +8,19 @@ WHY = {
         "dropping it 10 %, taking space 10 %. Writes past the page cache take less of it and more "
         "time: one into a hole holds the inode's lock until it is on the disk",
     "compare raw, qcow2":
-        "two thirds of the time are the kernel's copies out of the page cache, at the memory's speed",
+        "two thirds of the time are the kernel's copies out of the page cache, at the speed of "
+        "memory",
     "VDI.create, durable":
         "four syncs, each after the one before: the plan's commit, the image, its name, the row's "
-        "commit",
+        "commit; what is begun and what is answered must both be on the disk",
     "VDI.snapshot, durable":
-        "two workers are forked, and each has its walls put up",
+        "two workers are forked, one to create and, behind the commit, one to hide; seven syncs, "
+        "for the daemon makes two images where the peer makes one",
     "SR.scan of 10000, first":
-        "10 000 rows of 50 columns each go into tables with indexes",
+        "10 000 rows of a VDI take 0.14 to 0.2 s in sqlite alone, about half of the peer's whole "
+        "refresh; the workers' looks and the rows' JSON are most of the rest",
     "SR.scan of 10000, again":
-        "a stat of each file, and their names sorted",
+        "10 000 fstatat in one thread, 30 ms in the kernel",
     "smallest call":
         "the peer's has no HTTP: half of the time is the parsing of its headers and of JSON",
 }
