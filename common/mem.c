@@ -27,15 +27,22 @@ smd_malloc(size_t size)
 }
 
 void *
-smd_malloc_pages(size_t size)
+smd_try_malloc_pages(size_t size)
 {
 	bool large = size >= LARGE_PAGE;
 	void *p;
 
-	mem_check(posix_memalign(&p, large ? LARGE_PAGE : PAGE, size ? size : 1) == 0 ? p : NULL);
+	if (posix_memalign(&p, large ? LARGE_PAGE : PAGE, size ? size : 1) != 0)
+		return NULL;
 	if (large)
 		(void)!madvise(p, size - size % LARGE_PAGE, MADV_HUGEPAGE);
 	return p;
+}
+
+void *
+smd_malloc_pages(size_t size)
+{
+	return mem_check(smd_try_malloc_pages(size));
 }
 
 void *

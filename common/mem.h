@@ -20,6 +20,7 @@ void *smd_calloc(size_t n, size_t size);
  * as long (measured: 2 and 8.5 GB/s). From 2 MiB on in large pages, where the kernel has them.
  */
 void *smd_malloc_pages(size_t size);
+void *smd_try_malloc_pages(size_t size);	/* NULL: no memory; for windows of an image's units */
 void *smd_reallocarray(void *p, size_t n, size_t size);
 char *smd_strdup(const char *s);			/* NULL stays NULL */
 char *smd_strndup(const char *s, size_t n);

@@ -171,17 +171,20 @@ item_copy(struct copy_thread *w, struct smd_error *err)
 	return copy_mark_if_due(&c->marks, w->item.seq + 1, err);
 }
 
-static void
-worker_init(struct copy_thread *w, struct copy *c)
+static int
+worker_init(struct copy_thread *w, struct copy *c, struct smd_error *err)
 {
 	w->copy = c;
 	w->buf = c->windows + atomic_fetch_add(&c->n_windows, 1) * c->window;
 	if (c->options->base)
-		w->base_buf = smd_malloc_pages(c->window);
+		w->base_buf = smd_try_malloc_pages(c->window);
+	if (c->options->base && !w->base_buf)
+		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
 	if (c->options->compress) {
 		w->encoded = smd_malloc_pages(c->window);
 		w->encoded_len = smd_calloc(c->window / c->unit, sizeof *w->encoded_len);
 	}
+	return 0;
 }
 
 static void
@@ -204,7 +207,8 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 	int r;
 
 	(void)crew;
-	worker_init(&w, c);
+	if (worker_init(&w, c, err) < 0)
+		return -1;
 	while ((r = item_next(&w, err)) > 0) {
 		r = item_copy(&w, err);
 		if (r < 0)
@@ -337,9 +341,11 @@ copy_crew(struct copy *c, struct smd_error *err)
 	/* The file system shares one extent at a time: more threads would wait for it. */
 	if (c->share_block && !c->options->verify && !c->digest && c->options->n_threads == 0)
 		n = 1;
-	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, c->plan.total), c->dense);
 	/* In one piece, which may be of large pages: each is one for direct I/O to look up. */
-	c->windows = smd_malloc_pages(n * c->window);
+	c->windows = smd_try_malloc_pages(n * c->window);
+	if (!c->windows)
+		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for the threads' windows");
+	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, c->plan.total), c->dense);
 	r = crew_run(&c->crew, n, err);
 	free(c->windows);
 	return smd_io_grow_end(io, r < 0 ? &ignored : err) < 0 ? -1 : r;

@@ -228,16 +228,19 @@ item_by_bytes(struct tally *t, const struct plan_item *item, struct smd_error *e
 	return 0;
 }
 
-static void
-make_buffers(struct tally *t)
+static int
+make_buffers(struct tally *t, struct smd_error *err)
 {
 	uint64_t window = smd_max_u64(copy_window(t->plan.chain), t->plan.unit);
 
 	if (!t->options->exact)
-		return;
-	t->buf = smd_malloc_pages(window);
-	if (t->options->base)
-		t->base_buf = smd_malloc_pages(window);
+		return 0;
+	t->buf = smd_try_malloc_pages(window);
+	if (t->buf && t->options->base)
+		t->base_buf = smd_try_malloc_pages(window);
+	if (t->buf && (t->base_buf || !t->options->base))
+		return 0;
+	return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
 }
 
 /* ---- All of it ---- */
@@ -270,7 +273,8 @@ tally_run(struct tally *t, struct smd_error *err)
 	CLEANUP(plan_item_free) struct plan_item item = { 0 };
 	int r;
 
-	make_buffers(t);
+	if (make_buffers(t, err) < 0)
+		return -1;
 	while ((r = plan_next(&t->plan, &item, err)) > 0) {
 		if (item.zero)
 			count_zeroes(t, item.offset, item.offset + item.count);

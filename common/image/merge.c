@@ -253,10 +253,12 @@ static int
 merge_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
 	struct merge *m = opaque;
-	CLEANUP_FREE uint8_t *buf = smd_malloc_pages(2 * m->window);
+	CLEANUP_FREE uint8_t *buf = smd_try_malloc_pages(2 * m->window);
 	struct smd_run run;
 	int r;
 
+	if (!buf)
+		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
 	while ((r = next_run(m, &run, err)) > 0) {
 		uint64_t data = run.kind == SMD_EXTENT_ZERO && m->move == move_run ? 0 : run.count;
 
