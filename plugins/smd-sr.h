@@ -16,7 +16,8 @@
  * are valid during the call. Descriptors returned are the host's to close, and
  * are O_CLOEXEC.
  * Threads: the host serialises create, probe, attach, detach and destroy of one SR;
- * the functions on an attached SR may run in parallel for different volumes.
+ * the functions on an attached SR may run in parallel for different volumes. What a driver
+ * is to call for each volume it may call from a thread of its own, but one at a time.
  * Errors: 0, or -1 after one call of smd_sr_fail().
  */
 #ifndef SMD_SR_H

@@ -271,6 +271,55 @@ test_names(void **state)
 	driver->detach(sr);
 }
 
+#define MANY 1000
+
+/* Which of them were seen, and how often; it wants no more than at_most. */
+struct tally {
+	unsigned n, at_most;
+	unsigned char seen[MANY];
+};
+
+static int
+count(void *opaque, const struct smd_sr_volume *volume, const char *stamp, struct smd_error *err)
+{
+	struct tally *tally = opaque;
+	unsigned long i = strtoul(volume->name, NULL, 10);
+
+	assert_string_equal(stamp, "");		/* they are new */
+	assert_true(i < MANY && volume->size == i);
+	tally->seen[i]++;
+	if (++tally->n <= tally->at_most)
+		return 0;
+	return smd_sr_fail(err, SMD_SR_FAIL_OTHER, 0, "enough");
+}
+
+static void
+test_many(void **state)
+{
+	struct smd_error err = { 0, 0 };
+	struct tally tally = { .at_most = MANY };
+	void *sr = create_attach();
+
+	(void)state;
+	for (int i = 0; i < MANY; i++) {
+		char name[32];
+		int fd = -1;
+
+		snprintf(name, sizeof name, "%d.raw", i);
+		assert_int_equal(driver->volume_create(sr, name, 0, &fd, &err), 0);
+		assert_int_equal(ftruncate(fd, i), 0);
+		close(fd);
+	}
+	assert_int_equal(driver->scan_stamped(sr, count, &tally, &err), 0);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(tally.seen[i], 1);
+	tally = (struct tally){ .at_most = MANY / 2 };
+	assert_int_equal(driver->scan_stamped(sr, count, &tally, &err), -1);
+	assert_int_equal(err.failure, SMD_SR_FAIL_OTHER);
+	assert_int_equal(tally.n, MANY / 2 + 1);
+	driver->detach(sr);
+}
+
 static void
 test_records(void **state)
 {
@@ -373,6 +422,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_volumes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probe, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_destroy, setup, teardown),

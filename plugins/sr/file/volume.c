@@ -4,8 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,62 +140,141 @@ stamp_from_stat(char ret[SMD_SR_STAMP_MAX], const struct stat *st)
 	*at = '\0';
 }
 
-/* Who lists: one of the two, which differ in what they are told. */
+/* ---- Listing -------------------------------------------------------------------- */
+
+/* Who lists: one of the two, which differ in what they are told. Nearly all of the time
+ * goes to the kernel's answers of what each name is, and it answers two threads at once:
+ * each takes some names, looks at them, and tells of them. */
 struct listing {
 	struct file_sr *sr;
 	smd_sr_volume_fn *add;
 	smd_sr_stamped_fn *add_stamped;
 	void *opaque;
+	pthread_mutex_t read_lock;	/* guards dir */
+	DIR *dir;
+	pthread_mutex_t add_lock;	/* one call of add at a time; guards what follows */
+	bool failed;
+	struct smd_error *err;
 };
 
-static int
-list_one(const struct listing *listing, const char *name, struct smd_error *err)
-{
+/* What a name in the directory is. */
+struct entry {
+	char name[NAME_MAX + 1];
+	bool is_volume;
 	struct smd_sr_volume volume;
 	char stamp[SMD_SR_STAMP_MAX];
+};
+
+#define ENTRIES 64u	/* taken at once; a directory of fewer is not worth a thread */
+
+/* The next ones; fewer than ENTRIES: there are no more. -1 with errno. */
+static int
+read_entries(struct listing *listing, struct entry *entries)
+{
+	LOCK_SCOPE(&listing->read_lock);
+	int n = 0;
+
+	while (n < (int)ENTRIES) {
+		struct dirent *entry;
+
+		errno = 0;
+		entry = readdir(listing->dir);
+		if (!entry)
+			return errno ? -1 : n;
+		if (entry->d_name[0] != '.')
+			memcpy(entries[n++].name, entry->d_name, strlen(entry->d_name) + 1);
+	}
+	return n;
+}
+
+/* What vanishes meanwhile was not there; other kinds are not ours. A file whose name is
+ * none for a volume is for the host to report. */
+static void
+look_at_entry(const struct listing *listing, struct entry *entry)
+{
 	struct stat st;
 
-	/* What vanishes meanwhile was not there; other kinds are not ours. A file
-	 * whose name is none for a volume is for the host to report. */
-	if (name[0] == '.' || fstatat(listing->sr->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !S_ISREG(st.st_mode))
-		return 0;
-	volume_from_stat(&volume, name, &st);
-	if (listing->add)
-		return listing->add(listing->opaque, &volume, err);
-	stamp_from_stat(stamp, &st);
-	return listing->add_stamped(listing->opaque, &volume, stamp, err);
+	entry->is_volume = fstatat(listing->sr->dir, entry->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			   S_ISREG(st.st_mode);
+	if (!entry->is_volume)
+		return;
+	volume_from_stat(&entry->volume, entry->name, &st);
+	if (listing->add_stamped)
+		stamp_from_stat(entry->stamp, &st);
+}
+
+/* n < 0: they could not be read. Whether to go on. */
+static bool
+add_entries(struct listing *listing, const struct entry *entries, int n, int errnum)
+{
+	LOCK_SCOPE(&listing->add_lock);
+	int r = 0;
+
+	if (listing->failed)
+		return false;
+	if (n < 0)
+		r = smd_sr_fail(listing->err, SMD_SR_FAIL_SCAN, errnum, "%s: cannot list",
+				listing->sr->location);
+	for (int i = 0; r == 0 && i < n; i++) {
+		const struct entry *e = &entries[i];
+
+		if (!e->is_volume)
+			continue;
+		r = listing->add ? listing->add(listing->opaque, &e->volume, listing->err) :
+		    listing->add_stamped(listing->opaque, &e->volume, e->stamp, listing->err);
+	}
+	listing->failed = r != 0;
+	return r == 0 && n == (int)ENTRIES;
+}
+
+/* Whether there is more. */
+static bool
+list_some(struct listing *listing)
+{
+	struct entry entries[ENTRIES];
+	int n = read_entries(listing, entries), errnum = errno;
+
+	for (int i = 0; i < n; i++)
+		look_at_entry(listing, &entries[i]);
+	return add_entries(listing, entries, n, errnum);
+}
+
+static void *
+list_on(void *opaque)
+{
+	while (list_some(opaque))
+		;
+	return NULL;
 }
 
 static int
-list(const struct listing *listing, struct smd_error *err)
+list(struct listing *listing, struct smd_error *err)
 {
-	struct file_sr *sr = listing->sr;
-	int fd = file_open_beneath(sr->dir, ".", O_RDONLY | O_DIRECTORY, 0);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	int r = 0;
+	int fd = file_open_beneath(listing->sr->dir, ".", O_RDONLY | O_DIRECTORY, 0);
+	pthread_t thread;
+	bool helped;
 
-	if (!dir) {
-		smd_sr_fail(err, SMD_SR_FAIL_SCAN, errno, "%s: cannot list", sr->location);
+	listing->err = err;
+	listing->dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!listing->dir) {
+		smd_sr_fail(err, SMD_SR_FAIL_SCAN, errno, "%s: cannot list",
+			    listing->sr->location);
 		if (fd >= 0)
 			close(fd);
 		return -1;
 	}
-	while (r == 0) {
-		struct dirent *entry;
-
-		errno = 0;
-		entry = readdir(dir);
-		if (!entry) {
-			if (errno)
-				r = smd_sr_fail(err, SMD_SR_FAIL_SCAN, errno, "%s: cannot list",
-						sr->location);
-			break;
-		}
-		r = list_one(listing, entry->d_name, err);
+	pthread_mutex_init(&listing->read_lock, NULL);
+	pthread_mutex_init(&listing->add_lock, NULL);
+	if (list_some(listing)) {
+		helped = pthread_create(&thread, NULL, list_on, listing) == 0;
+		list_on(listing);
+		if (helped)
+			pthread_join(thread, NULL);
 	}
-	closedir(dir);
-	return r;
+	pthread_mutex_destroy(&listing->add_lock);
+	pthread_mutex_destroy(&listing->read_lock);
+	closedir(listing->dir);
+	return listing->failed ? -1 : 0;
 }
 
 int
