@@ -16,7 +16,7 @@
 
 #include "daemon/daemon.h"
 
-#define PROCESS_FDS_MAX 112
+#define PROCESS_FDS_MAX 240
 
 struct process {
 	pid_t pid;

@@ -13,7 +13,7 @@
 #include "daemon/sr/internal.h"
 #include "daemon/sr/volume.h"
 
-#define BATCH_MAX 100	/* images a worker is asked about; the daemon has them open */
+#define BATCH_MAX 240	/* images a worker is asked about; the daemon has them open */
 _Static_assert(BATCH_MAX <= PROCESS_FDS_MAX, "a descriptor each");
 
 struct looks {

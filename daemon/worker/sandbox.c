@@ -32,7 +32,7 @@
 
 #define SANDBOX_UID 65534	/* nobody, everywhere */
 #define CPU_SLACK_S 2		/* for what is said at the end of it */
-#define SANDBOX_FDS_MAX 128	/* the worker's, its modules' and the standard three */
+#define SANDBOX_FDS_MAX 256	/* the worker's, its modules' and the standard three */
 
 /* Where the low half of a call's argument is: the kernel's seccomp_data. A pid has no
  * more of it that tgkill would look at. */
