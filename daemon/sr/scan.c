@@ -624,27 +624,35 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 	return r;
 }
 
-/* Those of one depth: what they lie on has a row by now, if it gets one. */
+static int
+by_location(const void *a, const void *b)
+{
+	return strcmp((*(struct image *const *)a)->location, (*(struct image *const *)b)->location);
+}
+
+/* Those of one depth: what they lie on has a row by now, if it gets one. Sorted, since
+ * most are named by their uuids: then each transaction adds to the end of two indexes. */
 static int
 introduce_depth(struct scan *scan, size_t depth, bool *ret_more, struct smd_error *err)
 {
-	struct image *some[ROWS_AT_ONCE];
+	CLEANUP_FREE struct image **some = smd_calloc(scan->n + 1, sizeof(struct image *));
 	size_t n = 0;
 
 	for (size_t i = 0; i < scan->n; i++) {
 		struct image *image = &scan->images[i];
 
 		*ret_more = *ret_more || image->depth > depth;
-		if (scan->nodes[i].ref || scan->nodes[i].left_out || image->depth != depth)
-			continue;
-		some[n++] = image;
-		if (n == ROWS_AT_ONCE) {
-			if (introduce_some(scan, some, n, err) < 0)
-				return -1;
-			n = 0;
-		}
+		if (!scan->nodes[i].ref && !scan->nodes[i].left_out && image->depth == depth)
+			some[n++] = image;
 	}
-	return n > 0 ? introduce_some(scan, some, n, err) : 0;
+	qsort(some, n, sizeof *some, by_location);
+	for (size_t i = 0; i < n; i += ROWS_AT_ONCE) {
+		size_t left = n - i;
+
+		if (introduce_some(scan, some + i, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int
