@@ -43,7 +43,8 @@ int smd_io_share(struct smd_io *dst, uint64_t dst_offset, struct smd_io *src,
 /* Whether its file system lets files share extents: xfs may be made without. */
 bool smd_io_can_share(struct smd_io *io);
 
-/* Begin to write a range back, so that a later flush has less to wait for. */
+/* Begin to write a range back (count 0: up to the end), so that a later flush has less to wait
+ * for. */
 void smd_io_start_writeback(struct smd_io *io, uint64_t offset, uint64_t count);
 
 /* Write a range back, wait for that, and let the page cache forget it, but for what is written

@@ -8,6 +8,7 @@
 #include "common/mem.h"
 
 #define WINDOW (1u << 20)		/* what one thread reads, and writes, at a time */
+#define WRITEBACK_STEP (8u << 20)	/* so much is written, and then sent to the disk */
 #define SHARE_CHUNK (16u << 20)		/* where extents are shared: no buffer holds them */
 #define GRANULE 65536u			/* zeroes are looked for in, and disks compared by */
 
@@ -79,14 +80,27 @@ move_zeroes(struct merge *m, uint64_t offset, uint64_t count, struct smd_error *
 
 /* ---- Data ---- */
 
+/* What is written goes to the disk while other data is copied: the flush at the end has little
+ * to wait for then. All that is dirty, for places lie about in the image. */
+static void
+wrote(struct merge *m, uint64_t count)
+{
+	uint64_t before = atomic_fetch_add_explicit(&m->written, count, memory_order_relaxed);
+
+	if (before / WRITEBACK_STEP != (before + count) / WRITEBACK_STEP)
+		smd_io_start_writeback(chain_leaf(m->to)->io, 0, 0);
+}
+
 static int
 write_buffer(struct merge *m, const uint8_t *buf, uint64_t offset, uint64_t count,
 	     struct smd_error *err)
 {
 	if (count == 0)
 		return 0;
-	atomic_fetch_add_explicit(&m->written, count, memory_order_relaxed);
-	return smd_chain_pwrite(m->to, buf, count, offset, err);
+	if (smd_chain_pwrite(m->to, buf, count, offset, err) < 0)
+		return -1;
+	wrote(m, count);
+	return 0;
 }
 
 /* Granules of zeroes as such, neighbours of the others together. */
@@ -162,7 +176,7 @@ share_place(struct merge *m, const struct smd_run *run, const struct smd_place *
 		if (chain_read_run(m->from, &part, buf, err) < 0 ||
 		    smd_io_pwrite(to, buf, n, p->host_offset + done, err) < 0)
 			return -1;
-		atomic_fetch_add_explicit(&m->written, n, memory_order_relaxed);
+		wrote(m, n);
 		done += n;
 	}
 	return 0;
@@ -286,7 +300,7 @@ merge_run(struct merge *m, size_t n_layers,
 	m->crew.opaque = m;
 	if (o->progress && o->progress(o->opaque, 0, m->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	if (crew_run(&m->crew, crew_size(o, m->runs.total, CREW_WAITS), err) < 0)
+	if (crew_run(&m->crew, crew_size(o, m->runs.total, CREW_WAITS_BEHIND), err) < 0)
 		return -1;
 	return smd_chain_flush(m->to, err);
 }
