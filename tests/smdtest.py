@@ -180,7 +180,11 @@ class Smd:
         """The daemon's children that do jobs, or those that fork for them."""
         return [pid for pid in self.children()
                 if (process_name(pid) == "smd-worker-fork") == forking and
-                process_name(pid) != "smd-worker-make"]
+                process_name(pid) not in ("smd-worker-make", "smd-worker-next")]
+
+    def waiting(self):
+        """Those that were forked ahead of their jobs."""
+        return [pid for pid in self.children() if process_name(pid) == "smd-worker-next"]
 
     def makers(self):
         """Those that make empty images."""

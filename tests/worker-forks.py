@@ -56,6 +56,9 @@ with Smd() as smd:
     contents(smd, sr)
     makers(smd, sr)
     expect_eq(smd.workers(forking=True), [first], "the same after all that")
+    (waiting,) = smd.waiting()
+    os.kill(waiting, signal.SIGKILL)
+    contents(smd, sr)
     os.kill(first, signal.SIGKILL)
     contents(smd, sr)
     (second,) = wait_for(smd, sr, 1)
@@ -63,9 +66,11 @@ with Smd() as smd:
     smd.make_vdi(sr, MIB, "qcow2")
     made_with = smd.makers()
     assert made_with, "nobody makes images"
+    made_with += smd.waiting()
     smd.stop()
     assert not os.path.exists("/proc/%d" % second), "it outlives the daemon"
-    assert not any(os.path.exists("/proc/%d" % pid) for pid in made_with), "as do makers"
+    assert not any(os.path.exists("/proc/%d" % pid) for pid in made_with), \
+        "as do makers, and who waits"
     smd.start()
     (third,) = wait_for(smd, sr, 1)
     smd.kill()
@@ -78,10 +83,10 @@ with Smd(config="warm_worker_seconds = 1\n") as smd:
     sr = smd.make_sr("one")
     wait_for(smd, sr, 1)
     wait_for(smd, sr, 0)
-    expect_eq(smd.makers(), [], "makers that have nothing to do")
+    expect_eq(smd.makers() + smd.waiting(), [], "those that have nothing to do")
 
 with Smd(config="warm_worker_seconds = 0\n") as smd:
     sr = smd.make_sr("one")
     for _ in range(5):
         smd.make_vdi(sr, MIB, "qcow2")
-    expect_eq(smd.workers(forking=True), [], "none wanted")
+    expect_eq(smd.workers(forking=True) + smd.waiting(), [], "none wanted")

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/job/maker.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -9,7 +8,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -41,9 +39,7 @@ static void
 maker_free(struct maker *m)
 {
 	close(m->socket);
-	kill(m->process.pid, SIGKILL);
-	while (waitpid(m->process.pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	process_end(m->process.pid);
 	close(m->process.in);
 	close(m->process.out);
 	close(m->process.errs);

@@ -32,11 +32,15 @@ static struct {
 	pthread_cond_t changed;
 	pthread_t thread;
 	struct daemon *daemon;	/* NULL: not started */
-	bool stopping, ready;
+	bool stopping;
+	bool ready;		/* it has forked once, and has loaded all by that */
 	pid_t pid;		/* 0: there is none */
 	int fd;			/* our end of its standard input */
+	pid_t next_pid;		/* its child that waits for a job; 0: we have not heard of it */
+	int next_fd;		/* our end of its socket */
 	uint64_t used_ms;	/* the last job; 0: none yet */
-} warm = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .fd = -1 };
+} warm = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .fd = -1,
+	   .next_fd = -1 };
 
 static void
 close_fd(int *fd)
@@ -44,6 +48,14 @@ close_fd(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+void
+process_end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }
 
 /* ---- Starting the program ---- */
@@ -112,35 +124,83 @@ start_program(struct daemon *daemon, const int *theirs, size_t n, bool forks, pi
 
 /* ---- The one that forks ---- */
 
+/* lock */
+static void
+drop_next(void)
+{
+	close_fd(&warm.next_fd);
+	if (warm.next_pid > 0)
+		process_end(warm.next_pid);
+	warm.next_pid = 0;
+}
+
+/* What it says of its next child. False: it has not said it, or is gone. lock */
+static bool
+hear_of_next(void)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	int32_t pid = 0;
+	struct iovec iov = { &pid, sizeof pid };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof control,
+	};
+	struct cmsghdr *header;
+
+	if (recvmsg(warm.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != (ssize_t)sizeof pid)
+		return false;
+	header = CMSG_FIRSTHDR(&msg);
+	if (header && header->cmsg_type == SCM_RIGHTS)
+		memcpy(&warm.next_fd, CMSG_DATA(header), sizeof warm.next_fd);
+	warm.next_pid = pid;
+	return true;
+}
+
 /* It is gone, or shall be; lock. */
 static void
 drop_warm(void)
 {
 	if (warm.pid == 0)
 		return;
+	process_end(warm.pid);
+	if (warm.next_pid == 0)
+		hear_of_next();
+	drop_next();
 	close_fd(&warm.fd);
-	kill(warm.pid, SIGKILL);
-	while (waitpid(warm.pid, NULL, 0) < 0 && errno == EINTR)
-		;
 	warm.pid = 0;
 	warm.ready = false;
 }
 
-/* Whether it has said so by now; lock. */
+/* Whether a child of its waits for a job. It makes the next one while the last is at work, in
+ * less than a millisecond; before the first it loads, and nobody waits for that. lock */
 static bool
-is_ready(void)
+has_next(void)
 {
-	char said[sizeof WORKER_READY] = "";
+	struct pollfd p = { .fd = warm.fd, .events = POLLIN };
 
-	if (warm.pid == 0 || warm.ready)
-		return warm.ready;
-	warm.ready = recv(warm.fd, said, sizeof said - 1, MSG_DONTWAIT) > 0 &&
-		     strcmp(said, WORKER_READY) == 0;
-	return warm.ready;
+	if (warm.pid == 0)
+		return false;
+	if (warm.next_pid == 0 && poll(&p, 1, warm.ready ? ANSWER_MS : 0) == 0 && !warm.ready)
+		return false;
+	if (warm.next_pid == 0 && !hear_of_next()) {
+		drop_warm();
+		return false;
+	}
+	warm.ready = true;
+	return warm.next_fd >= 0;
+}
+
+/* lock */
+static void
+ask_for_next(void)
+{
+	drop_next();
+	if (send(warm.fd, "\n", 1, MSG_NOSIGNAL) != 1)
+		drop_warm();
 }
 
 static bool
-send_fds(const int *fds, size_t n)
+send_fds(int socket, const int *fds, size_t n)
 {
 	_Alignas(struct cmsghdr)
 	char control[CMSG_SPACE((WORKER_FD_FIRST + PROCESS_FDS_MAX) * sizeof(int))] = { 0 };
@@ -156,33 +216,30 @@ send_fds(const int *fds, size_t n)
 	header->cmsg_type = SCM_RIGHTS;
 	header->cmsg_len = CMSG_LEN(n * sizeof(int));
 	memcpy(CMSG_DATA(header), fds, n * sizeof(int));
-	return sendmsg(warm.fd, &msg, MSG_NOSIGNAL) == 1;
+	return sendmsg(socket, &msg, MSG_NOSIGNAL) == 1;
 }
 
-/* 1: a worker has them; 0: there is none that forks; -1: it failed, and whether a child of
- * its has them, nobody knows. */
-static int
-fork_worker(const int *theirs, size_t n, pid_t *ret)
+/* Whether one that was forked has them; else nobody has. */
+static bool
+give_to_forked(const int *theirs, size_t n, pid_t *ret)
 {
-	struct pollfd p;
-	int32_t pid = 0;
+	bool has, given;
 
 	LOCK_SCOPE(&warm.lock);
 	if (!warm.daemon || warm.stopping)
-		return 0;
+		return false;
 	warm.used_ms = smd_now_ms();
-	if (!is_ready()) {
+	has = has_next();
+	given = has && send_fds(warm.next_fd, theirs, n);
+	if (given) {
+		*ret = warm.next_pid;
+		warm.next_pid = 0;	/* the job's */
+	}
+	if (warm.ready)
+		ask_for_next();
+	if (warm.pid == 0)
 		pthread_cond_signal(&warm.changed);
-		return 0;
-	}
-	p = (struct pollfd){ .fd = warm.fd, .events = POLLIN };
-	if (!send_fds(theirs, n) || poll(&p, 1, ANSWER_MS) != 1 ||
-	    recv(warm.fd, &pid, sizeof pid, MSG_DONTWAIT) != sizeof pid) {
-		drop_warm();
-		return -1;
-	}
-	*ret = pid;
-	return pid > 0;
+	return given;
 }
 
 /* No lock: it takes a while. */
@@ -305,27 +362,22 @@ make_pipes(struct process *process, int theirs[WORKER_FD_FIRST])
 	return 0;
 }
 
-/* How a process comes to be. */
-enum way { PROGRAM, EITHER, FORK };
-
-/* 1: not so. */
+/* 1: by_fork, and there is none. */
 static int
-start_job(struct daemon *daemon, const int *fds, size_t n_fds, enum way way, struct process *ret)
+start_job(struct daemon *daemon, const int *fds, size_t n_fds, bool by_fork, struct process *ret)
 {
 	int theirs[WORKER_FD_FIRST + PROCESS_FDS_MAX] = { -1, -1, -1 };
 	struct process process = { 0, -1, -1, -1 };
-	int r = make_pipes(&process, theirs), forked = 0, errnum;
+	int r = make_pipes(&process, theirs), errnum;
 
 	memcpy(theirs + WORKER_FD_FIRST, fds, n_fds * sizeof *fds);
 	n_fds += WORKER_FD_FIRST;
-	if (r == 0 && way != PROGRAM)
-		forked = fork_worker(theirs, n_fds, &process.pid);
-	if (r == 0 && forked == 0 && way != FORK)
-		r = start_program(daemon, theirs, n_fds, false, &process.pid);
+	if (r == 0 && !give_to_forked(theirs, n_fds, &process.pid))
+		r = by_fork ? 1 : start_program(daemon, theirs, n_fds, false, &process.pid);
 	errnum = errno;
 	for (size_t i = 0; i < WORKER_FD_FIRST; i++)
 		close_fd(&theirs[i]);
-	if (r == 0 && forked >= 0 && process.pid > 0) {
+	if (r == 0) {
 		*ret = process;
 		return 0;
 	}
@@ -333,20 +385,17 @@ start_job(struct daemon *daemon, const int *fds, size_t n_fds, enum way way, str
 	close_fd(&process.out);
 	close_fd(&process.errs);
 	errno = errnum;
-	return r < 0 ? -1 : 1;
+	return r;
 }
 
 int
 process_start(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret)
 {
-	int r = start_job(daemon, fds, n_fds, EITHER, ret);
-
-	/* With other pipes: nobody may read this job's request but its worker. */
-	return r == 1 ? start_job(daemon, fds, n_fds, PROGRAM, ret) : r;
+	return start_job(daemon, fds, n_fds, false, ret);
 }
 
 int
 process_fork(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret)
 {
-	return start_job(daemon, fds, n_fds, FORK, ret);
+	return start_job(daemon, fds, n_fds, true, ret);
 }

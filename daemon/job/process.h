@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Starting smd-worker: a process for each job. While there is work, one more of them is
- * loaded and forks for the jobs (daemon/worker/protocol.h, --fork), which spares each of
+ * loaded and forks a child ahead of each job (daemon/worker/protocol.h, --fork), which spares
  * them what loading a program costs. It sees no job, and ends when there was none for
  * config's `warm_worker_seconds`. Where it is not there, not ready yet or was killed,
  * the job starts the program itself; nobody waits for it.
@@ -29,6 +29,9 @@ int process_start(struct daemon *daemon, const int *fds, size_t n_fds, struct pr
 
 /* The same by the one that forks alone: 1 where it is not there (yet). */
 int process_fork(struct daemon *daemon, const int *fds, size_t n_fds, struct process *ret);
+
+/* Kill one of ours, and wait for its end. */
+void process_end(pid_t pid);
 
 /* Its work is being done by one that it forked before: it stays. */
 void process_warm_used(void);

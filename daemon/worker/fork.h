@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A worker that does no job itself: it has everything loaded, and forks for each job. */
+/* A worker that does no job itself: it has everything loaded, and forks ahead of each job. */
 #ifndef SMD_DAEMON_WORKER_FORK_H
 #define SMD_DAEMON_WORKER_FORK_H
 

@@ -98,7 +98,7 @@ usage(FILE *to)
 	      "answers as lines of JSON on standard output. See smd-worker(8).\n"
 	      "\n"
 	      "  --formats DIRS  where format modules are, separated by colons\n"
-	      "  --fork          load the modules and fork for each job\n"
+	      "  --fork          load the modules and fork ahead of each job\n"
 	      "  --help          this text\n"
 	      "  --version       the version\n", to);
 }

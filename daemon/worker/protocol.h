@@ -22,11 +22,12 @@
  * by killing the process; the worker has nothing to clean up.
  *
  * With --fork a worker is started ahead of its jobs, and does none: it loads the modules
- * and forks for each. Its standard input is a socket of packets, and nothing of a job's is
- * ever read there: it says WORKER_READY once; then each packet of one byte brings a job's
- * descriptors (SCM_RIGHTS), standard input, output and error first, and is answered with
- * the child's pid or a negative errno, as int32_t. The child's parent is the daemon, and
- * in all else it is as if it had been started for its job. At the end of its input, it ends.
+ * and forks a child ahead of each job. Its standard input is a socket of packets, and nothing
+ * of a job's is ever there: it sends the child's pid, or a negative errno, as int32_t, and with
+ * the pid a socket of packets (SCM_RIGHTS); then one byte asks for the next child. On the
+ * child's socket one byte brings the job's descriptors (SCM_RIGHTS), standard input, output and
+ * error first. The child's parent is the daemon, and in all else it is as if it had been
+ * started for its job. At the ends of their sockets, both end.
  *
  * While an operation that moves data runs, more lines on standard input change how.
  * Each may come at any time, before the first byte too, and as often as wanted. Their
@@ -123,8 +124,9 @@
 
 #define WORKER_LINE_MAX (1u << 20)
 #define WORKER_FD_FIRST 3
-#define WORKER_READY "ready"
-#define WORKER_FORK_NAME "smd-worker-fork"	/* of such a process, for ps */
+#define WORKER_NAME "smd-worker"		/* of processes, for ps */
+#define WORKER_FORK_NAME "smd-worker-fork"
+#define WORKER_NEXT_NAME "smd-worker-next"	/* a child that waits for its job */
 #define WORKER_MAKE_NAME "smd-worker-make"
 #define MAKE_LINE_MAX 4096u
 
