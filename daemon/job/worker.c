@@ -305,7 +305,8 @@ take_output(struct run *run, const char *buf, size_t n)
 		if (!end)
 			return true;
 		len = (size_t)(end - run->line);
-		take_line(run, run->line, len);
+		if (len > 0)	/* a wall's line ends what came before it */
+			take_line(run, run->line, len);
 		run->line_len -= len + 1;
 		memmove(run->line, end + 1, run->line_len);
 	}

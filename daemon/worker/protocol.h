@@ -17,7 +17,7 @@
  *   {"result":{…}}			once, last
  *   {"error":{"code","params","message","errno"}}	once, last
  *
- * and exits 0 after either of the last two. Any other end is
+ * and exits 0 after either of the last two; an empty line says nothing. Any other end is
  * JOB_WORKER_FAILED. A line is at most WORKER_LINE_MAX bytes. The daemon cancels
  * by killing the process; the worker has nothing to clean up.
  *
