@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,6 +46,7 @@
 #define POOL_TOUCH_S 300	/* idle watchers of events see a sign of life */
 #define TRIM_S 30		/* what was freed goes back to the system */
 #define LARGE (1 << 20)		/* at once, of what is as large: replies */
+#define DESCRIPTORS 65536u	/* as smd.service has it */
 
 struct options {
 	bool foreground;
@@ -638,6 +640,19 @@ block_signals(sigset_t *ret)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Each client has a descriptor, and each of the hundreds of images that workers look at. What
+ * shells give is low for the sake of programs that use select(2). */
+static void
+raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= DESCRIPTORS)
+		return;
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* All that --make-certificate does. */
 static int
 make_certificate(struct server *s, struct smd_error *err)
@@ -660,6 +675,7 @@ main(int argc, char **argv)
 	int rc;
 
 	umask(077);
+	raise_limit();
 	mallopt(M_MMAP_THRESHOLD, LARGE);
 	smd_log_init("smd", SMD_LOG_STDERR, SMD_LOG_INFO);
 	rc = parse_options(argc, argv, &o, s.config, &err);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # smd's start and stop: options and the file, what is refused and how, systemd's
 # messages and sockets, the background, SIGHUP.
+import resource
 import threading
 from smdtest import *
 
@@ -92,14 +93,16 @@ with tempfile.TemporaryDirectory(prefix="smd-test.") as t:
     port = free_port()
     listen6 = ["--listen", "[::1]:%d" % port] if socket.has_dualstack_ipv6() else []
     process = subprocess.Popen(
-        ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec smd \"$@\"", "smd", "--foreground", "--config",
-         conf, "--state-dir", t + "/a/b/c", *listen6], preexec_fn=lambda: os.dup2(
-             listener.fileno(), 3), close_fds=False, stderr=subprocess.DEVNULL)
+        ["sh", "-c", "ulimit -Sn 500; LISTEN_PID=$$ LISTEN_FDS=1 exec smd \"$@\"", "smd",
+         "--foreground", "--config", conf, "--state-dir", t + "/a/b/c", *listen6],
+        preexec_fn=lambda: os.dup2(listener.fileno(), 3), close_fds=False, stderr=subprocess.DEVNULL)
     proxy = xmlrpc.client.ServerProxy("http://localhost/", transport=UnixTransport(t + "/handed"))
     assert "VDI.create" in proxy.system.listMethods()
     if listen6:
         proxy6 = xmlrpc.client.ServerProxy("http://[::1]:%d/" % port)
         assert "VDI.create" in proxy6.system.listMethods()
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    expect_eq(soft, min(hard, 65536), "its limit of descriptors")
     expect_eq(os.stat(t + "/a/b/c").st_mode & 0o777, 0o700, "mode of the state directory")
     expect_eq(os.stat(t + "/a/b/c/smd.db").st_mode & 0o777, 0o600, "mode of the database")
     process.terminate()
