@@ -479,9 +479,10 @@ class Smd:
                         "sr-uuid=" + self.call("SR.get_uuid", sr))))
             time.sleep(0.05)
 
-    def check_chains(self, sr):
+    def check_chains(self, sr, killed=False):
         """Other programs find every image sound, and the parents that smd knows of; the SR
-        holds an image for each row and none besides."""
+        holds an image for each row and none besides. killed: what a worker that was killed had
+        taken may belong to nobody, until it is given back here."""
         locations = []
         for vdi in self.call("SR.get_VDIs", sr):
             chain = self.vdi_chain(vdi)
@@ -493,6 +494,8 @@ class Smd:
             else:
                 info = image_info(chain[0], fmt)
             if fmt == "qcow2":
+                if killed:
+                    run("smd-img", "check", "-q", "-r", "leaks", "-f", "qcow2", chain[0])
                 qemu_img("check", "-q", "-f", "qcow2", chain[0])
             expect_eq(info.get("backing-filename"),
                       os.path.basename(chain[1]) if len(chain) > 1 else None,
