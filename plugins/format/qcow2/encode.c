@@ -15,7 +15,10 @@
 
 /* QEMU's inflate is set up for a window of 4 KiB; no distance may be longer. */
 #define DEFLATE_HIST_BITS 12
-#define DEFLATE_LEVEL 3
+/* ISA-L's third level would save 1.4 % more and take two and a half times as long where it has
+ * no AVX-512. */
+#define DEFLATE_LEVEL 2
+#define DEFLATE_BUFFER ISAL_DEF_LVL2_DEFAULT
 #define ZSTD_LEVEL 3
 /* Where size counts. Distances are longer than 4 KiB then; QEMU decodes into the whole cluster at
  * once, and zlib looks there for what a distance means, whatever its window is. */
@@ -67,7 +70,7 @@ encoder_new(const struct qcow2_image *img)
 		encoder->small = libdeflate_alloc_compressor(DEFLATE_LEVEL_SMALL);
 	else
 		/* Zeroes: ISA-L looks at it before it fills it. */
-		encoder->level_buf = calloc(1, ISAL_DEF_LVL3_DEFAULT);
+		encoder->level_buf = calloc(1, DEFLATE_BUFFER);
 	if (!encoder->zstd && !encoder->small && !encoder->level_buf) {
 		encoder_free(encoder);
 		return NULL;
@@ -111,7 +114,7 @@ deflate_cluster(struct qcow2_encoder *encoder, const void *in, size_t in_size, v
 	isal_deflate_stateless_init(s);
 	s->level = DEFLATE_LEVEL;
 	s->level_buf = encoder->level_buf;
-	s->level_buf_size = ISAL_DEF_LVL3_DEFAULT;
+	s->level_buf_size = DEFLATE_BUFFER;
 	s->hist_bits = DEFLATE_HIST_BITS;
 	s->end_of_stream = 1;
 	s->flush = NO_FLUSH;
