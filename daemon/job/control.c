@@ -198,6 +198,13 @@ share_out(void)
 	}
 }
 
+/* As it is told. */
+static uint64_t
+speed_of(const struct control *c)
+{
+	return c->share == UINT64_MAX ? 0 : c->share;
+}
+
 static void
 divide(void)
 {
@@ -213,11 +220,11 @@ divide(void)
 	share_out();
 	LIST_FOREACH(c, &running, link) {
 		CLEANUP_FREE char *line = NULL;
-		uint64_t speed = c->share == UINT64_MAX ? 0 : c->share;
+		uint64_t speed = speed_of(c);
 		const struct wish *w = wish_find(c->task_ref);
 
 		c->held_back |= speed > 0 || (w && w->paused);
-		if (speed == c->told)
+		if (speed == c->told || c->fd < 0)
 			continue;
 		c->told = speed;
 		line = smd_asprintf("{\"bytes_per_second\":%" PRIu64 "}\n", speed);
@@ -382,15 +389,24 @@ control_tick(struct daemon *daemon)
 void
 control_enter(struct daemon *daemon, struct control *c)
 {
-	const struct wish *w;
-
 	for (size_t i = 0; i < CONTROL_SRS; i++) {
 		if (c->srs[i])
 			set_limit(daemon, c->srs[i]);
 	}
 	LOCK_SCOPE(&lock);
-	c->told = c->bytes_per_second;
+	c->fd = -1;
 	LIST_INSERT_HEAD(&running, c, link);
+	divide();
+	c->told = speed_of(c);
+}
+
+void
+control_open(struct control *c, int fd)
+{
+	const struct wish *w;
+
+	LOCK_SCOPE(&lock);
+	c->fd = fd;
 	w = wish_find(c->task_ref);
 	if (w && w->paused)
 		tell(c, "{\"pause\":true}\n");

@@ -5,8 +5,8 @@
  * daemon/worker/protocol.h). What is said of a task holds for its workers that run
  * and for those that begin later, until the task has ended.
  *
- * The speed of a worker is the least of: what its task was told, what its request
- * says, and its share of what each of its SRs may bear: the SR's other_config
+ * The speed of a worker is the least of: what its task was told, what its job's own
+ * limit is, and its share of what each of its SRs may bear: the SR's other_config
  * "bytes-per-second", else config's `sr_bytes_per_second`. The SR's is divided anew
  * when a worker begins, pauses or ends, and within a second of another value.
  *
@@ -42,15 +42,18 @@ void control_tick(struct daemon *daemon);
 struct control {
 	const char *task_ref;		/* NULL: none */
 	const char *srs[CONTROL_SRS];	/* refs of the SRs it loads; NULL: none (more) */
-	uint64_t bytes_per_second;	/* what its request says; 0: no limit */
-	int fd;				/* the socket that is its standard input */
+	uint64_t bytes_per_second;	/* of its job alone; 0: no limit */
 	LIST_ENTRY(control) link;
-	uint64_t told;			/* the speed it has */
+	int fd;				/* the socket that is its standard input; -1: not yet */
+	uint64_t told;			/* the speed it has; 0: any */
 	bool held_back;			/* at some time there was one, or a pause */
 	uint64_t share;
 	bool settled;			/* while shares are worked out */
 };
+/* It has its share from now on: told is to be in its request. */
 void control_enter(struct daemon *daemon, struct control *control);
+/* Its request has been sent, and more can be. */
+void control_open(struct control *control, int fd);
 /* Nothing is written to its descriptor any more. */
 void control_leave(struct control *control);
 

@@ -473,7 +473,7 @@ control_of(const struct run *run)
 
 	return (struct control){
 		.task_ref = job->task_ref, .srs = { job->srs[0], job->srs[1] },
-		.bytes_per_second = speed > 0 ? (uint64_t)speed : 0, .fd = run->process.in,
+		.bytes_per_second = speed > 0 ? (uint64_t)speed : 0,
 	};
 }
 
@@ -497,11 +497,16 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 	set_hooks(run, cancel_run, stop_run, run);
 	set_priority(run);
 	set_limits(run);
-	send_request(run);
 	run->control = control_of(run);
+	control_enter(run->daemon, &run->control);
+	/* Said later, a fast one would have done its work by that. */
+	if (run->control.told != run->control.bytes_per_second)
+		smd_json_set_int(run->job->request, "bytes_per_second",
+				 (int64_t)run->control.told);
+	send_request(run);
+	control_open(&run->control, run->process.in);
 	before = stall_says(task_of(run), run->process.pid, "smd-worker, process %d, at \"%s\" of %s",
 			    (int)run->process.pid, run->op, image_name(run->job->request));
-	control_enter(run->daemon, &run->control);
 	listen_to(run);
 	control_leave(&run->control);
 	stall_back(task_of(run), before);

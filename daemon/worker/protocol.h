@@ -33,7 +33,7 @@
  * Each may come at any time, before the first byte too, and as often as wanted. Their
  * end (EOF) means nothing.
  *
- *   {"bytes_per_second":N}	from now on; 0: no limit
+ *   {"bytes_per_second":N}	from now on; 0: no limit. Any such request may say it, too
  *   {"pause":true|false}	what is begun is finished and marked, then nothing moves
  *   {"stop":true}		the same, then the end: {"error":{"code":"JOB_STOPPED"…}}. Those
  *				that make no marks stop as well, to be begun again
@@ -66,8 +66,8 @@
  *   {"op":"blocks",  "source":S, "base":S, "fd":N}	a set of blocks, to a file: where the two
  *	may differ, or without base what the first layer alone says (common/blocks.h)
  *   {"op":"hide",    "source":S, "hidden":b}	the same
- *   {"op":"convert", "source":S, "target":T, "verify":b, "bytes_per_second":N, "threads":N,
- *    "compress":b, "digest":b, "marks":{"fd":N}}
+ *   {"op":"convert", "source":S, "target":T, "verify":b, "threads":N, "compress":b,
+ *    "digest":b, "marks":{"fd":N}}
  *	marks: an open regular file of the job's own, read and write, empty at first. After
  *	any end but a result the same request goes on from its last mark, with the same
  *	target file, not emptied, and the same marks; where that cannot be, it makes the target
@@ -86,7 +86,7 @@
  *   {"op":"checksum", "source":S}	read all of it: {"digest","digest_sum":…}
  *   {"op":"resize",  "source":S, "size":N}
  *   {"op":"measure-merge", "source":S}	what "merge" would write, either way
- *   {"op":"merge",   "source":S, "into":"parent|child", "bytes_per_second":N, "threads":N}
+ *   {"op":"merge",   "source":S, "into":"parent|child", "threads":N}
  *	S is the child with all its parents; the layer that is written was opened so.
  *	update and merge make no marks: begun again, they write what is not there yet
  *   {"op":"set-parent", "source":S, "name":…}	S: the image, and its new parent alone; or
