@@ -196,12 +196,33 @@ touches(uint64_t host, uint64_t count, uint64_t table, uint64_t table_bytes)
 	return host < table + table_bytes && table < host + count;
 }
 
+#define STRIDE 16u
+
+static bool
+are_empty(const uint64_t *entries)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < STRIDE; i++)
+		any |= entries[i];
+	return any == 0;
+}
+
+/* It is asked for each new cluster, and most of a refcount table, of a cluster at least, is
+ * empty: so much at a time is passed over. */
 static bool
 array_names(const struct qcow2_array *array, uint64_t host, uint64_t count)
 {
-	for (uint64_t i = 0; i < array->n; i++)
-		if ((array->entries[i] & QCOW2_OFFSET_MASK) - host < count)
+	uint64_t i = 0;
+
+	while (i < array->n) {
+		if (array->n - i >= STRIDE && are_empty(array->entries + i)) {
+			i += STRIDE;
+			continue;
+		}
+		if ((array->entries[i++] & QCOW2_OFFSET_MASK) - host < count)
 			return true;
+	}
 	return false;
 }
 
