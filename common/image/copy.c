@@ -333,8 +333,7 @@ copy_crew(struct copy *c, struct smd_error *err)
 {
 	struct smd_io *io = chain_leaf(c->dst)->io;
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
-	unsigned each = c->direct || c->options->compress ? CREW_WAITS :
-			c->away ? CREW_WAITS_BEHIND : CREW_BUSY;
+	unsigned each = c->direct ? CREW_WAITS : c->away ? CREW_WAITS_BEHIND : CREW_BUSY;
 	unsigned n = crew_size(c->options, c->plan.total, each);
 	int r;
 

@@ -19,7 +19,8 @@
  * no AVX-512. */
 #define DEFLATE_LEVEL 2
 #define DEFLATE_BUFFER ISAL_DEF_LVL2_DEFAULT
-#define ZSTD_LEVEL 3
+/* The third, zstd's own choice, would save 1.7 % more and take a fifth longer. */
+#define ZSTD_LEVEL 2
 /* Where size counts. Distances are longer than 4 KiB then; QEMU decodes into the whole cluster at
  * once, and zlib looks there for what a distance means, whatever its window is. */
 #define DEFLATE_LEVEL_SMALL 6
