@@ -22,7 +22,7 @@
 #define MARK_EARLY_NS (COPIED_AGAIN_NS / 4)	/* so that nobody has to wait for it */
 #define NAP_NS (COPIED_AGAIN_NS / 10)
 #define MARKS_A_COPY 64u		/* so many, where a second would be more */
-#define MARK_STEP_MIN (64u << 20)
+#define MARK_STEP_MIN (512u << 20)	/* less is copied again sooner than it is flushed */
 #define RING_MIN 16u
 
 /* ---- Which copy it is ---- */
