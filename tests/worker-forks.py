@@ -17,6 +17,15 @@ def wait_for(smd, sr, n):
     return smd.workers(forking=True)
 
 
+def wait_for_next(smd, n):
+    """Until so many wait for a job: one is forked, or ended, a moment after another."""
+    deadline = time.monotonic() + 60
+    while len(smd.waiting()) != n:
+        assert time.monotonic() < deadline, "%d are to wait" % n
+        time.sleep(0.01)
+    return smd.waiting()
+
+
 def contents(smd, sr):
     """A disk through every kind of job that moves its data."""
     raw = os.path.join(smd.dir, "in.raw")
@@ -55,8 +64,8 @@ with Smd() as smd:
     (first,) = wait_for(smd, sr, 1)
     contents(smd, sr)
     makers(smd, sr)
+    (waiting,) = wait_for_next(smd, 1)
     expect_eq(smd.workers(forking=True), [first], "the same after all that")
-    (waiting,) = smd.waiting()
     os.kill(waiting, signal.SIGKILL)
     contents(smd, sr)
     os.kill(first, signal.SIGKILL)
@@ -66,7 +75,7 @@ with Smd() as smd:
     smd.make_vdi(sr, MIB, "qcow2")
     made_with = smd.makers()
     assert made_with, "nobody makes images"
-    made_with += smd.waiting()
+    made_with += wait_for_next(smd, 1)
     smd.stop()
     assert not os.path.exists("/proc/%d" % second), "it outlives the daemon"
     assert not any(os.path.exists("/proc/%d" % pid) for pid in made_with), \
@@ -83,7 +92,8 @@ with Smd(config="warm_worker_seconds = 1\n") as smd:
     sr = smd.make_sr("one")
     wait_for(smd, sr, 1)
     wait_for(smd, sr, 0)
-    expect_eq(smd.makers() + smd.waiting(), [], "those that have nothing to do")
+    wait_for_next(smd, 0)
+    expect_eq(smd.makers(), [], "makers that have nothing to do")
 
 with Smd(config="warm_worker_seconds = 0\n") as smd:
     sr = smd.make_sr("one")
