@@ -130,6 +130,17 @@ crew_is_paused(struct crew *crew)
 	return control->paused;
 }
 
+bool
+crew_is_slowed(struct crew *crew)
+{
+	struct smd_copy_control *control = crew->options->control;
+
+	if (!control)
+		return crew->options->bytes_per_second > 0;
+	LOCK_SCOPE(&control->lock);
+	return control->paused || control->bytes_per_second > 0;
+}
+
 /* Wait for the end of a pause; then the rate, and how often things were changed. */
 static uint64_t
 rate_now(struct crew *crew, unsigned *ret_changes)

@@ -164,6 +164,8 @@ int crew_done(struct crew *crew, uint64_t bytes, struct smd_error *err);
 /* Bytes that are not done yet. */
 uint64_t crew_left(struct crew *crew);
 bool crew_is_paused(struct crew *crew);
+/* Paused, or at a rate. */
+bool crew_is_slowed(struct crew *crew);
 /* Sleep as long as a pause lasts, and as the rate limit wants for these bytes. */
 void crew_throttle(struct crew *crew, uint64_t bytes);
 

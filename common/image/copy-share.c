@@ -27,7 +27,7 @@ copy_share_block(struct smd_io *from, struct smd_io *to)
 
 /* [from, to) of a piece, through the buffer. */
 static int
-share_by_copy(struct copy_thread *w, const struct smd_place *p, uint64_t from, uint64_t to,
+share_by_copy(struct copy_item *w, const struct smd_place *p, uint64_t from, uint64_t to,
 	      struct smd_error *err)
 {
 	while (from < to) {
@@ -49,7 +49,7 @@ struct share {
 };
 
 static struct share
-share_take(const struct copy_thread *w, size_t first)
+share_take(const struct copy_item *w, size_t first)
 {
 	const struct plan_item *item = &w->item;
 	struct share s = { first, first, item->pieces[first] };
@@ -65,7 +65,7 @@ share_take(const struct copy_thread *w, size_t first)
 
 /* What of [from, to) was shared is data, but for the holes. */
 static void
-share_count(struct copy_thread *w, const struct share *s, uint64_t from, uint64_t to)
+share_count(struct copy_item *w, const struct share *s, uint64_t from, uint64_t to)
 {
 	uint64_t data = 0;
 
@@ -82,7 +82,7 @@ share_count(struct copy_thread *w, const struct share *s, uint64_t from, uint64_
 /* The part of it that lies in a place. What the block size does not allow to be shared is
  * copied. */
 static int
-share_part(struct copy_thread *w, const struct smd_place *p, const struct share *s,
+share_part(struct copy_item *w, const struct smd_place *p, const struct share *s,
 	   struct smd_error *err)
 {
 	struct copy *c = w->copy;
@@ -111,7 +111,7 @@ share_part(struct copy_thread *w, const struct smd_place *p, const struct share 
 /* What of a place no piece covers: zeroes, unless it is zero already; of a delta
  * what lies below. */
 static int
-share_place(struct copy_thread *w, const struct smd_place *p, struct smd_error *err)
+share_place(struct copy_item *w, const struct smd_place *p, struct smd_error *err)
 {
 	uint64_t end = smd_min_u64(p->offset + p->count, w->item.offset + w->item.count);
 	uint64_t at = p->offset;
@@ -137,7 +137,7 @@ share_place(struct copy_thread *w, const struct smd_place *p, struct smd_error *
 
 /* The data do not pass by: only for their digest are they read. */
 int
-copy_sharing(struct copy_thread *w, struct smd_error *err)
+copy_sharing(struct copy_item *w, struct smd_error *err)
 {
 	int r = w->copy->options->verify || w->copy->digest ? copy_item_hash(w, err) : 0;
 

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the threads of one copy share, and what each has for itself. Items and their order
- * are copy.c's; their bytes copy-window.c's; extents that are shared copy-share.c's.
+ * What the threads of one copy share, and an item that is under way. Items, their order and
+ * the threads are copy-items.c's; their bytes copy-window.c's; extents that are shared
+ * copy-share.c's; beginning and end copy.c's.
  */
 #ifndef SMD_COMMON_IMAGE_COPY_THREAD_H
 #define SMD_COMMON_IMAGE_COPY_THREAD_H
 
 #include "common/image/copy-impl.h"
+
+/* So many items a thread may have read before it waits for others to have written theirs:
+ * their windows still lie in the core's second-level cache, together. */
+#define COPY_BEHIND 2u
 
 struct copy {
 	struct crew crew;
@@ -37,6 +42,8 @@ struct copy {
 	uint64_t written_back;		/* host offset */
 	uint64_t written_away;		/* the same: what lies before it left the page cache */
 
+	pthread_mutex_t pen;		/* held to write into the file, if behind > 1 */
+	unsigned behind;		/* items that a thread may have; 1: each is written at once */
 	uint8_t *windows;		/* the threads' buffers */
 	_Atomic unsigned n_windows;	/* of them taken */
 
@@ -45,13 +52,14 @@ struct copy {
 	_Atomic uint64_t written, shared, zero;
 };
 
-/* One thread's own. */
-struct copy_thread {
+/* An item under way, one thread's own. */
+struct copy_item {
 	struct copy *copy;
 	uint8_t *buf;
 	uint8_t *base_buf;		/* the same range of base; NULL: none */
 	struct plan_item item;
 	bool had_turn;
+	bool waits;			/* once read it is written when the pen is free */
 	struct chain_places *segments;	/* of the window at hand */
 	size_t n_segments, room;
 	struct smd_digest digest;	/* of the item's part that was read */
@@ -61,16 +69,19 @@ struct copy_thread {
 	size_t *encoded_len;
 };
 
-/* ---- copy.c ---- */
+/* ---- copy-items.c ---- */
+
+/* A thread: items, until there is none. opaque is the struct copy. */
+int copy_work(struct crew *crew, void *opaque, struct smd_error *err);
 
 /* Wait until the item's places are the next to be asked for; and let the item after it ask.
  * Nothing is waited for by an item that has had its turn. */
-int copy_turn_take(struct copy_thread *w, struct smd_error *err);
-void copy_turn_pass(struct copy_thread *w);
+int copy_turn_take(struct copy_item *w, struct smd_error *err);
+void copy_turn_pass(struct copy_item *w);
 /* A place for a range of the disk, another of w->segments. In the item's turn. */
-int copy_reserve(struct copy_thread *w, uint64_t offset, uint64_t count, struct smd_error *err);
+int copy_reserve(struct copy_item *w, uint64_t offset, uint64_t count, struct smd_error *err);
 /* Commit them all; where r < 0, or on failure, give the rest back. */
-int copy_segments_end(struct copy_thread *w, int r, struct smd_error *err);
+int copy_segments_end(struct copy_item *w, int r, struct smd_error *err);
 
 /* ---- copy-window.c ---- */
 
@@ -82,13 +93,19 @@ int copy_write_place(struct copy *c, const struct smd_place *p, const uint8_t *b
 /* Zeroes of a whole disk, between items. */
 int copy_zero(struct copy *c, uint64_t offset, uint64_t count, struct smd_error *err);
 /* An item, in units that a window holds, or of one that is larger. */
-int copy_small(struct copy_thread *w, struct smd_error *err);
-int copy_large(struct copy_thread *w, struct smd_error *err);
+int copy_small(struct copy_item *w, struct smd_error *err);
+/* The same of an item in one window, in steps: read it, and have places for it; write it
+ * there; and say that it is written, or with r < 0 give the places back (then r is returned).
+ * What fails to be read has no places. */
+int copy_small_read(struct copy_item *w, struct smd_error *err);
+int copy_small_write(struct copy_item *w, struct smd_error *err);
+int copy_small_end(struct copy_item *w, int r, struct smd_error *err);
+int copy_large(struct copy_item *w, struct smd_error *err);
 /* Read an item for its digest, and write nothing. */
-int copy_item_hash(struct copy_thread *w, struct smd_error *err);
+int copy_item_hash(struct copy_item *w, struct smd_error *err);
 
 /* ---- copy-share.c ---- */
 
-int copy_sharing(struct copy_thread *w, struct smd_error *err);
+int copy_sharing(struct copy_item *w, struct smd_error *err);
 
 #endif

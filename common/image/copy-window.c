@@ -160,7 +160,7 @@ copy_zero(struct copy *c, uint64_t offset, uint64_t count, struct smd_error *err
 
 /* This takes the time: no lock is held and no turn waited for. */
 static int
-small_encode(struct copy_thread *w, uint64_t start, uint64_t end, struct smd_error *err)
+small_encode(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
 	const struct chain_layer *leaf = chain_leaf(w->copy->dst);
 	uint64_t unit = w->copy->unit;
@@ -182,7 +182,7 @@ small_encode(struct copy_thread *w, uint64_t start, uint64_t end, struct smd_err
 enum small { SMALL_KEEP, SMALL_ZERO, SMALL_ENCODED, SMALL_DATA };
 
 static enum small
-small_what(const struct copy_thread *w, uint64_t start, uint64_t at, uint64_t n)
+small_what(const struct copy_item *w, uint64_t start, uint64_t at, uint64_t n)
 {
 	const uint8_t *p = w->buf + (at - start);
 
@@ -202,7 +202,7 @@ small_zero(struct copy *c, uint64_t at, uint64_t n, struct smd_error *err)
 }
 
 static int
-small_encoded(struct copy_thread *w, uint64_t start, uint64_t at, uint64_t n, struct smd_error *err)
+small_encoded(struct copy_item *w, uint64_t start, uint64_t at, uint64_t n, struct smd_error *err)
 {
 	struct copy *c = w->copy;
 	int r;
@@ -224,7 +224,7 @@ granule_end(const struct copy *c, uint64_t at, uint64_t end)
 }
 
 static int
-small_reserve(struct copy_thread *w, uint64_t start, uint64_t end, struct smd_error *err)
+small_reserve(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
 	enum small what;
 
@@ -256,7 +256,7 @@ small_reserve(struct copy_thread *w, uint64_t start, uint64_t end, struct smd_er
 
 /* Into w->buf, and into the digest while it is in the core's cache. */
 static int
-read_window(struct copy_thread *w, uint64_t start, uint64_t end, struct smd_error *err)
+read_window(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
 	for (uint64_t at = start; at < end;) {
 		uint64_t step = w->copy->step;
@@ -273,7 +273,7 @@ read_window(struct copy_thread *w, uint64_t start, uint64_t end, struct smd_erro
 }
 
 static int
-copy_small_window(struct copy_thread *w, uint64_t start, uint64_t end, struct smd_error *err)
+small_read(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
 	int r;
 
@@ -289,11 +289,42 @@ copy_small_window(struct copy_thread *w, uint64_t start, uint64_t end, struct sm
 		r = small_reserve(w, start, end, err);
 	if (r == 0)
 		copy_turn_pass(w);
-	for (size_t i = 0; i < w->n_segments && r == 0; i++) {
-		r = write_places(w->copy, &w->segments[i], w->buf, start, end, err);
-		if (r == 0)
-			r = writeback(w->copy, &w->segments[i], err);
+	return r < 0 ? copy_segments_end(w, r, err) : 0;
+}
+
+static int
+small_write(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
+{
+	for (size_t i = 0; i < w->n_segments; i++) {
+		if (write_places(w->copy, &w->segments[i], w->buf, start, end, err) < 0)
+			return -1;
 	}
+	return 0;
+}
+
+static uint64_t
+item_end(const struct copy_item *w)
+{
+	return w->item.offset + w->item.count;
+}
+
+int
+copy_small_read(struct copy_item *w, struct smd_error *err)
+{
+	return small_read(w, w->item.offset, item_end(w), err);
+}
+
+int
+copy_small_write(struct copy_item *w, struct smd_error *err)
+{
+	return small_write(w, w->item.offset, item_end(w), err);
+}
+
+int
+copy_small_end(struct copy_item *w, int r, struct smd_error *err)
+{
+	for (size_t i = 0; i < w->n_segments && r == 0; i++)
+		r = writeback(w->copy, &w->segments[i], err);
 	return copy_segments_end(w, r, err);
 }
 
@@ -304,14 +335,15 @@ window_end(const struct copy *c, uint64_t at, uint64_t end)
 }
 
 int
-copy_small(struct copy_thread *w, struct smd_error *err)
+copy_small(struct copy_item *w, struct smd_error *err)
 {
-	uint64_t end = w->item.offset + w->item.count;
+	uint64_t end = item_end(w);
 
 	for (uint64_t at = w->item.offset; at < end;) {
 		uint64_t stop = window_end(w->copy, at, end);
 
-		if (copy_small_window(w, at, stop, err) < 0)
+		if (small_read(w, at, stop, err) < 0 ||
+		    copy_small_end(w, small_write(w, at, stop, err), err) < 0)
 			return -1;
 		at = stop;
 	}
@@ -323,7 +355,7 @@ copy_small(struct copy_thread *w, struct smd_error *err)
 
 /* Zeroes for what was passed over before the place was known. */
 static int
-large_catch_up(struct copy_thread *w, uint64_t end, struct smd_error *err)
+large_catch_up(struct copy_item *w, uint64_t end, struct smd_error *err)
 {
 	static const uint8_t zeroes[COPY_WINDOW];
 	struct copy *c = w->copy;
@@ -344,7 +376,7 @@ large_catch_up(struct copy_thread *w, uint64_t end, struct smd_error *err)
 }
 
 static int
-large_window(struct copy_thread *w, uint64_t at, uint64_t stop, struct smd_error *err)
+large_window(struct copy_item *w, uint64_t at, uint64_t stop, struct smd_error *err)
 {
 	if (read_window(w, at, stop, err) < 0)
 		return -1;
@@ -364,10 +396,10 @@ large_window(struct copy_thread *w, uint64_t at, uint64_t stop, struct smd_error
 }
 
 int
-copy_large(struct copy_thread *w, struct smd_error *err)
+copy_large(struct copy_item *w, struct smd_error *err)
 {
 	struct copy *c = w->copy;
-	uint64_t end = w->item.offset + w->item.count;
+	uint64_t end = item_end(w);
 	int r = 0;
 
 	for (uint64_t at = w->item.offset; at < end && r == 0;) {
@@ -386,9 +418,9 @@ copy_large(struct copy_thread *w, struct smd_error *err)
 /* ---- Reading alone ---- */
 
 int
-copy_item_hash(struct copy_thread *w, struct smd_error *err)
+copy_item_hash(struct copy_item *w, struct smd_error *err)
 {
-	uint64_t end = w->item.offset + w->item.count;
+	uint64_t end = item_end(w);
 
 	for (uint64_t at = w->item.offset; at < end && !w->item.zero;) {
 		uint64_t stop = window_end(w->copy, at, end);

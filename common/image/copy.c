@@ -1,225 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Copying. Threads take items in the order of the disk, read them window by
- * window, leave out what is zero, and have the destination say where the rest
- * goes; those questions too are asked in the order of the disk (turns), so that
- * the destination's file lies in that order. Where the result is compressed they
- * encode before their turn, and write what is encoded during it.
+ * A copy's beginning and end: what is to be copied, and in which way. The work is
+ * copy-items.c's.
  */
 #include "common/image/copy-thread.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "common/mem.h"
 
 #define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
 #define GROW_AHEAD (64u << 20)
 #define HASHES_MAX (1u << 20)
-
-/* ---- Turns ---- */
-
-static pthread_cond_t *
-turn_cond(struct copy *c, uint64_t seq)
-{
-	return &c->turns[seq % COPY_THREADS_MAX];
-}
-
-int
-copy_turn_take(struct copy_thread *w, struct smd_error *err)
-{
-	struct copy *c = w->copy;
-
-	if (w->had_turn)
-		return 0;
-	LOCK_SCOPE(&c->turn_lock);
-	while (c->turn != w->item.seq && !atomic_load(&c->crew.stop))
-		pthread_cond_wait(turn_cond(c, w->item.seq), &c->turn_lock);
-	if (atomic_load(&c->crew.stop))
-		return smd_fail_TASK_CANCELLED(err, "", "another thread stopped the copy");
-	return 0;
-}
-
-void
-copy_turn_pass(struct copy_thread *w)
-{
-	struct copy *c = w->copy;
-
-	if (w->had_turn)
-		return;
-	w->had_turn = true;
-	pthread_mutex_lock(&c->turn_lock);
-	while (c->turn < w->item.seq && !atomic_load(&c->crew.stop))
-		pthread_cond_wait(turn_cond(c, w->item.seq), &c->turn_lock);
-	c->turn = w->item.seq + 1;
-	pthread_cond_broadcast(turn_cond(c, c->turn));
-	pthread_mutex_unlock(&c->turn_lock);
-}
-
-/* A thread that fails wakes those who wait for its turn. */
-static void
-turns_end(struct copy *c, struct smd_error *err)
-{
-	crew_fail(&c->crew, err);
-	pthread_mutex_lock(&c->turn_lock);
-	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
-		pthread_cond_broadcast(&c->turns[i]);
-	pthread_mutex_unlock(&c->turn_lock);
-}
-
-/* ---- Segments: parts of a window with places of their own ---- */
-
-int
-copy_reserve(struct copy_thread *w, uint64_t offset, uint64_t count, struct smd_error *err)
-{
-	if (w->n_segments == w->room) {
-		size_t room = w->room ? 2 * w->room : 4;
-
-		w->segments = smd_reallocarray(w->segments, room, sizeof *w->segments);
-		memset(w->segments + w->room, 0, (room - w->room) * sizeof *w->segments);
-		w->room = room;
-	}
-	count = (count + SMD_SECTOR - 1) & ~(uint64_t)(SMD_SECTOR - 1);
-	if (chain_reserve(w->copy->dst, offset, count, &w->segments[w->n_segments], err) < 0)
-		return -1;
-	w->n_segments++;
-	return 0;
-}
-
-int
-copy_segments_end(struct copy_thread *w, int r, struct smd_error *err)
-{
-	for (size_t i = 0; i < w->n_segments; i++) {
-		if (r < 0)
-			chain_abandon(w->copy->dst, &w->segments[i]);
-		else
-			r = chain_commit(w->copy->dst, &w->segments[i], err);
-	}
-	w->n_segments = 0;
-	return r;
-}
-
-/* ---- Items ---- */
-
-/* Before a pause all that is done is marked, by whoever comes to it last. */
-static int
-item_next(struct copy_thread *w, struct smd_error *err)
-{
-	struct copy *c = w->copy;
-
-	if (crew_is_paused(&c->crew) && copy_mark(&c->marks, err) < 0)
-		return -1;
-	LOCK_SCOPE(&c->plan_lock);
-	if (atomic_load(&c->crew.stop))
-		return 0;
-	w->had_turn = false;
-	w->digest = (struct smd_digest){ 0, 0 };
-	return plan_next(&c->plan, &w->item, err);
-}
-
-/* A delta's units of zeroes, whole ones. */
-static int
-item_zero(struct copy_thread *w, struct smd_error *err)
-{
-	struct copy *c = w->copy;
-
-	if (copy_turn_take(w, err) < 0 ||
-	    smd_chain_zero(c->dst, w->item.offset, w->item.count, true, err) < 0)
-		return -1;
-	atomic_fetch_add_explicit(&c->zero, w->item.count, memory_order_relaxed);
-	return 0;
-}
-
-static int
-item_move(struct copy_thread *w, struct smd_error *err)
-{
-	struct copy *c = w->copy;
-	uint64_t gap = w->item.offset - w->item.gap_start;
-
-	/* An earlier run has copied it, and its hash is not known. */
-	if (w->item.offset + w->item.count <= c->reread)
-		return copy_item_hash(w, err);
-	if (w->item.zero)
-		return item_zero(w, err);
-	if (gap > 0 && !c->delta && copy_zero(c, w->item.gap_start, gap, err) < 0)
-		return -1;
-	if (c->share_block)
-		return copy_sharing(w, err);
-	return c->plan.unit <= c->window ? copy_small(w, err) : copy_large(w, err);
-}
-
-static int
-item_copy(struct copy_thread *w, struct smd_error *err)
-{
-	struct copy *c = w->copy;
-
-	crew_throttle(&c->crew, w->item.data);
-	if (item_move(w, err) < 0)
-		return -1;
-	copy_turn_pass(w);
-	/* Between the items of a whole disk there are zeroes, which count nothing. */
-	if (c->options->verify)
-		copy_hashes_add(&c->hashes, &(struct copy_hash){
-				.offset = c->delta ? w->item.offset : w->item.gap_start,
-				.end = w->item.offset + w->item.count, .sum = w->digest });
-	if (c->delta && c->digest &&
-	    delta_digest(&c->plan, &w->item, w->buf, c->window, &w->digest, err) < 0)
-		return -1;
-	copy_marks_item(&c->marks, &w->item, &w->digest);
-	if (w->item.data > 0 && crew_done(&c->crew, w->item.data, err) < 0)
-		return -1;
-	return copy_mark_if_due(&c->marks, w->item.seq + 1, err);
-}
-
-static int
-worker_init(struct copy_thread *w, struct copy *c, struct smd_error *err)
-{
-	w->copy = c;
-	w->buf = c->windows + atomic_fetch_add(&c->n_windows, 1) * c->window;
-	if (c->options->base)
-		w->base_buf = smd_try_malloc_pages(c->window);
-	if (c->options->base && !w->base_buf)
-		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
-	if (c->options->compress) {
-		w->encoded = smd_malloc_pages(c->window);
-		w->encoded_len = smd_calloc(c->window / c->unit, sizeof *w->encoded_len);
-	}
-	return 0;
-}
-
-static void
-worker_done(struct copy_thread *w)
-{
-	for (size_t i = 0; i < w->room; i++)
-		chain_places_free(&w->segments[i]);
-	free(w->segments);
-	plan_item_free(&w->item);
-	free(w->encoded);
-	free(w->encoded_len);
-	free(w->base_buf);
-}
-
-static int
-copy_work(struct crew *crew, void *opaque, struct smd_error *err)
-{
-	CLEANUP(worker_done) struct copy_thread w = { .copy = NULL };
-	struct copy *c = opaque;
-	int r;
-
-	(void)crew;
-	if (worker_init(&w, c, err) < 0)
-		return -1;
-	while ((r = item_next(&w, err)) > 0) {
-		r = item_copy(&w, err);
-		if (r < 0)
-			break;
-	}
-	if (r < 0)
-		turns_end(c, err);
-	return 0;
-}
-
-/* ---- Beginning and end ---- */
 
 /* Of an item, which is the work of one thread at a time. */
 static uint64_t
@@ -328,6 +120,14 @@ copy_resume(struct copy *c)
 		copy_marks_hashes(&c->marks, &c->hashes);
 }
 
+/* A file has one writer at a time, but for direct ones into space that was taken. */
+static bool
+copy_writes_alone(const struct copy *c)
+{
+	return !c->direct && !c->share_block && !c->options->compress && c->plan.unit <= c->window &&
+	       smd_io_writes_alone(chain_leaf(c->dst)->io);
+}
+
 static int
 copy_crew(struct copy *c, struct smd_error *err)
 {
@@ -340,8 +140,9 @@ copy_crew(struct copy *c, struct smd_error *err)
 	/* The file system shares one extent at a time: more threads would wait for it. */
 	if (c->share_block && !c->options->verify && !c->digest && c->options->n_threads == 0)
 		n = 1;
+	c->behind = copy_writes_alone(c) ? COPY_BEHIND : 1;
 	/* In one piece, which may be of large pages: each is one for direct I/O to look up. */
-	c->windows = smd_try_malloc_pages(n * c->window);
+	c->windows = smd_try_malloc_pages(n * c->behind * c->window);
 	if (!c->windows)
 		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for the threads' windows");
 	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, c->plan.total), c->dense);
@@ -424,6 +225,7 @@ cleanup_copy(struct copy *c)
 	copy_marks_done(&c->marks);
 	pthread_mutex_destroy(&c->plan_lock);
 	pthread_mutex_destroy(&c->turn_lock);
+	pthread_mutex_destroy(&c->pen);
 	pthread_mutex_destroy(&c->hashes.lock);
 	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
 		pthread_cond_destroy(&c->turns[i]);
@@ -468,6 +270,7 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 	c.target_is_zero = options->target_is_zero && !c.delta;
 	pthread_mutex_init(&c.plan_lock, NULL);
 	pthread_mutex_init(&c.turn_lock, NULL);
+	pthread_mutex_init(&c.pen, NULL);
 	pthread_mutex_init(&c.hashes.lock, NULL);
 	for (unsigned i = 0; i < COPY_THREADS_MAX; i++)
 		pthread_cond_init(&c.turns[i], NULL);

@@ -402,6 +402,12 @@ smd_io_grow_end(struct smd_io *io, struct smd_error *err)
 }
 
 bool
+smd_io_writes_alone(const struct smd_io *io)
+{
+	return io->ops == &file_ops && ((const struct file_io *)io)->regular;
+}
+
+bool
 smd_io_gains_by_taking(struct smd_io *io)
 {
 	struct statfs fs;

@@ -71,6 +71,10 @@ int smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_
 void smd_io_grow_ahead(struct smd_io *io, uint64_t ahead, bool take);
 int smd_io_grow_end(struct smd_io *io, struct smd_error *err);
 
+/* Whether writes go into it one at a time, each while the others wait: a regular file's, by
+ * the inode's lock (but for O_DIRECT's into space that is taken). */
+bool smd_io_writes_alone(const struct smd_io *io);
+
 /* Whether writing costs less where space was taken before: on ext4, which else looks for
  * each page's place, reserves space for it and notes that, while others wait to write. */
 bool smd_io_gains_by_taking(struct smd_io *io);
