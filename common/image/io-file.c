@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -29,6 +30,8 @@ struct file_io {
 	uint64_t length;		/* of the file, where that is more than io.size; else 0 */
 	bool regular;
 	bool no_flush;
+	uint8_t *map;			/* all of it as it was then; NULL: not mapped */
+	uint64_t map_size;
 	char *name;
 };
 
@@ -401,6 +404,58 @@ smd_io_grow_end(struct smd_io *io, struct smd_error *err)
 	return 0;
 }
 
+void
+smd_io_map(struct smd_io *io)
+{
+	struct file_io *f = file_of(io);
+	void *map;
+
+	if (io->ops != &file_ops || !f->regular || f->map || io->size == 0)
+		return;
+	smd_mapped_guard();
+	map = mmap(NULL, io->size, PROT_READ, MAP_SHARED, f->fd, 0);
+	if (map == MAP_FAILED)
+		return;
+	f->map = map;
+	f->map_size = io->size;
+}
+
+/* The mapping's pages that hold a range. */
+static uint8_t *
+map_pages(const struct file_io *f, uint64_t offset, uint64_t count, size_t *ret_len)
+{
+	uint64_t start = smd_round_down_u64(offset, DIRECT_ALIGN);
+
+	*ret_len = offset + count - start;
+	return f->map + start;
+}
+
+const uint8_t *
+smd_io_mapped(struct smd_io *io, uint64_t offset, uint64_t count)
+{
+	const struct file_io *f = file_of(io);
+	uint8_t *pages;
+	size_t len;
+
+	if (io->ops != &file_ops || !f->map || !smd_range_ok(offset, count, f->map_size))
+		return NULL;
+	pages = map_pages(f, offset, count, &len);
+	return madvise(pages, len, MADV_POPULATE_READ) == 0 ? f->map + offset : NULL;
+}
+
+void
+smd_io_mapped_let_go(struct smd_io *io, uint64_t offset, uint64_t count)
+{
+	const struct file_io *f = file_of(io);
+	size_t len;
+
+	if (io->ops == &file_ops && f->map && smd_range_ok(offset, count, f->map_size)) {
+		uint8_t *pages = map_pages(f, offset, count, &len);
+
+		(void)madvise(pages, len, MADV_DONTNEED);
+	}
+}
+
 bool
 smd_io_writes_alone(const struct smd_io *io)
 {
@@ -460,6 +515,8 @@ smd_io_close(struct smd_io *io)
 		smd_io_close_other(io);
 		return;
 	}
+	if (file_of(io)->map)
+		munmap(file_of(io)->map, file_of(io)->map_size);
 	close(file_of(io)->fd);
 	if (file_of(io)->direct_fd >= 0)
 		close(file_of(io)->direct_fd);

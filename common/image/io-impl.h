@@ -13,6 +13,9 @@ struct smd_io_other {
 	void (*close)(struct smd_io *io);
 };
 
+/* io-map.c: a page of a mapping that cannot be read ends nothing but smd_mapped_equal. */
+void smd_mapped_guard(void);
+
 static inline void
 smd_io_close_other(struct smd_io *io)
 {

@@ -64,6 +64,19 @@ bool smd_io_is_direct(const struct smd_io *io);
 int smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
 		       struct smd_error *err);
 
+/* A file's bytes where the page cache has them, for who reads each once and keeps none: map
+ * all of it, while there is one thread; then in parallel have ranges of it there. NULL: not to
+ * be had so (no regular file, an older kernel, past the end, or it cannot be read: a pread will
+ * say why). What was looked at is let go in ranges of some MiB, for each costs all processors
+ * a moment; it stays in the page cache. */
+void smd_io_map(struct smd_io *io);
+const uint8_t *smd_io_mapped(struct smd_io *io, uint64_t offset, uint64_t count);
+void smd_io_mapped_let_go(struct smd_io *io, uint64_t offset, uint64_t count);
+/* Whether both hold the same; b NULL: whether a is zeroes. Either may be mapped, and its page be
+ * gone by now, because the disk failed or the file was cut: -1, where to touch it would be the
+ * process's end (SIGBUS, whose handler smd_io_map sets). */
+int smd_mapped_equal(const uint8_t *a, const uint8_t *b, size_t n);
+
 /* From now on, growth makes the file longer by so much more than is asked, and takes that
  * space if told to: a file grows often while it is copied to, and each time everybody
  * who writes to it waits. smd_io_grow_end, when nobody does, cuts it to io->size. A crash

@@ -182,6 +182,35 @@ test_recording_replays(void **state)
 	assert_memory_equal(smd_io_memory_bytes(again).data, smd_io_memory_bytes(memory).data, 8);
 }
 
+static void
+test_mapped_bytes(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *memory CLEANUP_IO = smd_io_memory("x", 1, "memory", RW);
+	struct smd_io *io CLEANUP_IO = temp_file();
+	const uint8_t *p;
+
+	(void)state;
+	assert_int_equal(smd_io_pwrite(io, "abc", 3, 3 * 4096, &err), 0);
+	assert_null(smd_io_mapped(io, 0, 1));
+	smd_io_map(memory);
+	assert_null(smd_io_mapped(memory, 0, 1));
+	smd_io_map(io);
+	assert_null(smd_io_mapped(io, 3 * 4096, 4));
+	p = smd_io_mapped(io, 100, 3 * 4096 + 3 - 100);
+	assert_non_null(p);
+	assert_int_equal(smd_mapped_equal(p, NULL, 3 * 4096 - 100), 1);
+	assert_int_equal(smd_mapped_equal(p, NULL, 3 * 4096 - 100 + 1), 0);
+	assert_int_equal(smd_mapped_equal(p + 3 * 4096 - 100, (const uint8_t *)"abc", 3), 1);
+	smd_io_mapped_let_go(io, 100, 3 * 4096);
+	assert_int_equal(smd_mapped_equal(p + 3 * 4096 - 100, (const uint8_t *)"abd", 3), 0);
+	/* Cut by somebody else: its pages are gone, and nothing ends but the look at them. */
+	assert_int_equal(ftruncate(smd_io_fd(io), 4096), 0);
+	assert_int_equal(smd_mapped_equal(p, NULL, 3 * 4096 - 100), -1);
+	assert_int_equal(smd_mapped_equal(p, NULL, 4096 - 100), 1);
+	assert_null(smd_io_mapped(io, 4096, 4096));
+}
+
 int
 main(void)
 {
@@ -193,6 +222,7 @@ main(void)
 		cmocka_unit_test(test_size_is_true_under_parallel_writes),
 		cmocka_unit_test(test_test_io_fails_the_nth),
 		cmocka_unit_test(test_recording_replays),
+		cmocka_unit_test(test_mapped_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

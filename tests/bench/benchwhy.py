@@ -24,10 +24,6 @@ WHY = {
         "77 % of the processors' time are libdeflate's, 20 % the kernel's copies",
     "zstd qcow2 -> raw":
         "69 % of the processors' time are libzstd's, 26 % the kernel's copies",
-    "compare raw, qcow2":
-        "80 % of the processors' time are the kernel's copies out of the page cache, at the speed of "
-        "memory: two threads that do nothing but read 256 KiB of either and compare them take 0.13 "
-        "of the peer's time, and as much where the files are mapped",
     "btrfs: qcow2 -> raw":
         "of some 9 ms (4 to 10 from run to run) 930 FICLONERANGE take 7 us each, one for each run "
         "of clusters, and the program's start takes 1.7",
