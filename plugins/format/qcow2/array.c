@@ -17,15 +17,20 @@ qcow2_array_load(struct qcow2_array *array, struct smd_io *io, uint64_t offset, 
 		 struct smd_error *err)
 {
 	CLEANUP_FREE uint64_t *entries = calloc(n ? n : 1, sizeof *entries);
+	uint64_t used = 1;
 
 	if (!entries)
 		return smd_fail(err, SMD_REASON_IO, io->name, "out of memory");
 	if (n != 0 && io->ops->pread(io, entries, n * sizeof *entries, offset, err) < 0)
 		return -1;
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < n; i++) {
 		entries[i] = smd_load_be64((const uint8_t *)&entries[i]);
+		if (entries[i] != 0)
+			used = i + 1;
+	}
 	array->entries = TAKE_PTR(entries);
 	array->n = n;
+	array->empty_from = used;
 	array->offset = offset;
 	qcow2_array_clean(array);
 	return 0;
@@ -35,6 +40,8 @@ void
 qcow2_array_set(struct qcow2_array *array, uint64_t index, uint64_t value)
 {
 	array->entries[index] = value;
+	if (array->empty_from != 0)
+		array->empty_from = smd_max_u64(array->empty_from, index + 1);
 	if (array->dirty_end == 0) {
 		array->dirty_start = index;
 		array->dirty_end = index + 1;

@@ -90,6 +90,7 @@ struct qcow2_cache {
 struct qcow2_array {
 	uint64_t *entries;
 	uint64_t n;
+	uint64_t empty_from;		/* entries from here on are 0; 0: not known */
 	uint64_t offset;
 	uint64_t dirty_start, dirty_end;
 };

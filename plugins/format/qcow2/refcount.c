@@ -196,31 +196,14 @@ touches(uint64_t host, uint64_t count, uint64_t table, uint64_t table_bytes)
 	return host < table + table_bytes && table < host + count;
 }
 
-#define STRIDE 16u
-
-static bool
-are_empty(const uint64_t *entries)
-{
-	uint64_t any = 0;
-
-	for (unsigned i = 0; i < STRIDE; i++)
-		any |= entries[i];
-	return any == 0;
-}
-
-/* It is asked for each new cluster, and most of a refcount table, of a cluster at least, is
- * empty: so much at a time is passed over. */
+/* It is asked for each new run, and most of a refcount table, of a cluster at least, is empty. */
 static bool
 array_names(const struct qcow2_array *array, uint64_t host, uint64_t count)
 {
-	uint64_t i = 0;
+	uint64_t end = array->empty_from ? array->empty_from : array->n;
 
-	while (i < array->n) {
-		if (array->n - i >= STRIDE && are_empty(array->entries + i)) {
-			i += STRIDE;
-			continue;
-		}
-		if ((array->entries[i++] & QCOW2_OFFSET_MASK) - host < count)
+	for (uint64_t i = 0; i < end; i++) {
+		if ((array->entries[i] & QCOW2_OFFSET_MASK) - host < count)
 			return true;
 	}
 	return false;
@@ -273,6 +256,7 @@ rt_write_larger(struct qcow2_image *img, uint64_t start, uint64_t n_entries, uin
 	struct qcow2_array larger = { .n = n_entries, .offset = start << img->g.cluster_bits };
 	struct qcow2_header h = img->h;
 
+	larger.empty_from = img->rt.n + n_blocks;
 	larger.entries = calloc(n_entries, sizeof *larger.entries);
 	if (!larger.entries)
 		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
