@@ -36,7 +36,7 @@ run_has_place(void *opaque, const struct smd_run *run, struct smd_error *err)
 }
 
 /* A durable copy does not fill the page cache: it goes past it into space that is taken
- * beforehand, or through it and out again. Past it into holes every write would take space,
+ * beforehand, zeroes' pages too, or through it and out again (spare_cache). Past it into holes every write would take space,
  * one at a time, and often little of it: a disk that lies in its file as it is, or blocks larger
  * than a window. A device has no holes. */
 static int
@@ -45,7 +45,10 @@ copy_way(struct copy *c, struct smd_error *err)
 	const struct chain_layer *leaf = chain_leaf(c->dst);
 	bool has_place = !c->delta;
 
-	if (!smd_io_is_direct(leaf->io) || c->options->compress || c->share_block)
+	if (c->options->compress || c->share_block)
+		return 0;
+	c->away = c->options->spare_cache && leaf->io->flags & SMD_IO_CAN_GROW;
+	if (c->away || !smd_io_is_direct(leaf->io))
 		return 0;
 	if (has_place && smd_chain_extents(c->dst, 0, smd_chain_size(c->dst), run_has_place,
 					   &has_place, err) < 0)
@@ -86,7 +89,7 @@ copy_plan(struct copy *c, struct smd_error *err)
 	/* An image whose data lies across pages, as others' VHDs do, is copied. */
 	if (c->plan.in_place < c->plan.total / 2) {
 		c->share_block = 0;
-		c->away = smd_io_is_direct(chain_leaf(c->dst)->io);
+		c->away = c->options->spare_cache || smd_io_is_direct(chain_leaf(c->dst)->io);
 		c->plan.chunk = copy_chunk(c, unit);
 	}
 	c->takes = !c->direct && !c->options->compress && !c->share_block &&

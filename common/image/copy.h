@@ -26,6 +26,7 @@ struct smd_copy_options {
 	uint64_t bytes_per_second;	/* 0: no limit */
 	bool verify;			/* read the destination back and compare hashes */
 	bool digest;			/* read also what could be shared unread, for the digest */
+	bool spare_cache;		/* what is written leaves the page cache again, right behind */
 	bool target_is_zero;		/* a fresh image: zeroes need not be written */
 	bool compress;			/* encode what shrinks; IMAGE_UNSUPPORTED: dst can't */
 	bool small;			/* smd_op_convert: encode for size rather than speed */

@@ -213,6 +213,8 @@ copy_once(struct lasting *l, const struct lasting_copy *copy, struct worker_job 
 	job->moves = show_moves;
 	job->opaque = l;
 	smd_json_set_str(request, "op", "convert");
+	/* Disks are larger than the memory that others have in use. */
+	smd_json_set_bool(request, "spare_cache", true);
 	smd_json_set(request, "marks", marks);
 	if (new_volume_take(copy->v, err) < 0 || job_marks_open(l->daemon, l->id, copy->n, &fd, err) < 0)
 		return -1;

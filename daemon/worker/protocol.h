@@ -67,7 +67,8 @@
  *	may differ, or without base what the first layer alone says (common/blocks.h)
  *   {"op":"hide",    "source":S, "hidden":b}	the same
  *   {"op":"convert", "source":S, "target":T, "verify":b, "threads":N, "compress":b,
- *    "digest":b, "marks":{"fd":N}}
+ *    "digest":b, "spare_cache":b, "marks":{"fd":N}}	spare_cache: what is written leaves the
+ *	page cache again, right behind
  *	marks: an open regular file of the job's own, read and write, empty at first. After
  *	any end but a result the same request goes on from its last mark, with the same
  *	target file, not emptied, and the same marks; where that cannot be, it makes the target

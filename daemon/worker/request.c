@@ -161,6 +161,7 @@ parse_copy_options(json *request, struct smd_copy_options *ret)
 		.bytes_per_second = (uint64_t)smd_json_int(request, "bytes_per_second", 0),
 		.verify = smd_json_bool(request, "verify", false),
 		.digest = smd_json_bool(request, "digest", false),
+		.spare_cache = smd_json_bool(request, "spare_cache", false),
 		.compress = smd_json_bool(request, "compress", false),
 		.progress = print_progress,
 		.marked = print_mark,
