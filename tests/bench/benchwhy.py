@@ -3,11 +3,6 @@
 were last looked into. It is printed below the table for those that are over theirs."""
 
 WHY = {
-    "raw -> qcow2":
-        "writes into one file go one at a time: two fifths of the processors' time are pwrite, half "
-        "of that its copy, and while one thread has the inode's lock the other reads, digests, and "
-        "waits for an eighth of the time. Windows of 512 KiB: 2 % less; space taken 1 MiB ahead: 4 % "
-        "less, but pages of zeroes would keep theirs",
     "durable raw -> qcow2":
         "the disk: to write as much past the page cache, into space taken beforehand, takes 84 "
         "% of this time by itself. Blocks that were discarded, as those of removed files are, "
@@ -47,8 +42,6 @@ WHY = {
         "indexes, which alone is as much as all of the peer's refresh",
     "SR.scan of 10000, again":
         "10 000 fstatat by two threads, 20 ms in all",
-    "migration, against smd-img":
-        "the daemon's copy makes marks to go on from, of three or four flushes each",
     "smallest call":
         "the peer's has no HTTP: half of the time is the parsing of its headers and of JSON",
 }
