@@ -31,6 +31,7 @@ db_steps = \
 	$(top_srcdir)/schema/db/006-sr-sizes.sql \
 	$(top_srcdir)/schema/db/007-unmanaged.sql \
 	$(top_srcdir)/schema/db/008-sr-sizes-made.sql \
+	$(top_srcdir)/schema/db/009-vdi-made.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \

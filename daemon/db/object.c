@@ -210,6 +210,16 @@ db_get_record(struct db *db, const char *class_name, const char *ref, json **ret
 	return rc < 0 ? -1 : db_row_record(db, cls, stmt, NULL, ret, err);
 }
 
+/* The indexes of some pointers have only the rows that point at something, and sqlite uses
+ * one of those where it is told that no others are asked for. */
+#define POINTS "\"%w\" = ? AND \"%w\" <> '" API_NULL_REF "'"
+
+static bool
+is_null(const struct db_field *field, const char *text)
+{
+	return field->target && strcmp(text, API_NULL_REF) == 0;
+}
+
 sqlite3_stmt *
 db_where_stmt(struct db *db, struct db_class *cls, const struct db_where *where,
 	      struct smd_error *err)
@@ -219,13 +229,15 @@ db_where_stmt(struct db *db, struct db_class *cls, const struct db_where *where,
 	sqlite3_stmt *stmt = NULL;
 	const char *text;
 
-	if (!db_where_equal(where, &field, &text)) {
+	if (!db_where_equal(where, &field, &text) || is_null(field, text)) {
 		db_prepare(db, &stmt, err, "SELECT %s FROM \"%w\" ORDER BY rowid", columns,
 			   cls->api->name);
 		return stmt;
 	}
-	db_prepare(db, &stmt, err, "SELECT %s FROM \"%w\" WHERE \"%w\" = ? ORDER BY rowid", columns,
-		   cls->api->name, field->api->name);
+	db_prepare(db, &stmt, err, field->target ?
+		   "SELECT %s FROM \"%w\" WHERE " POINTS " ORDER BY rowid" :
+		   "SELECT %s FROM \"%w\" WHERE \"%w\" = ? ORDER BY rowid", columns, cls->api->name,
+		   field->api->name, field->api->name);
 	if (stmt)
 		db_bind_text(stmt, 1, text);
 	return stmt;
@@ -339,9 +351,13 @@ find_stmt(struct db *db, const char *class_name, const char *field_name, const c
 		smd_fail_INTERNAL_ERROR(err, field_name, "%s.%s is not stored", class_name, field_name);
 		return NULL;
 	}
-	stmt = db_prepare(db, &field->find, err,
-			  "SELECT ref FROM \"%w\" WHERE \"%w\" = ? ORDER BY rowid", class_name,
-			  field_name);
+	stmt = is_null(field, value) || !field->target ?
+		db_prepare(db, field->target ? &field->find_null : &field->find, err,
+			   "SELECT ref FROM \"%w\" WHERE \"%w\" = ? ORDER BY rowid", class_name,
+			   field_name) :
+		db_prepare(db, &field->find, err,
+			   "SELECT ref FROM \"%w\" WHERE " POINTS " ORDER BY rowid", class_name,
+			   field_name, field_name);
 	if (stmt && field->api->type->kind == API_BOOL)
 		sqlite3_bind_int(stmt, 1, strcmp(value, "true") == 0);
 	else if (stmt)

@@ -31,7 +31,7 @@ struct db_field {
 	/* Derived: the rows and their pointer; NULL where the API lacks the class. */
 	struct db_class *from;
 	struct db_field *pointer;
-	sqlite3_stmt *get, *set, *find, *pairs;
+	sqlite3_stmt *get, *set, *find, *find_null, *pairs;
 	json *dflt;		/* what a row gets that is not told; NULL: derived */
 	char *dflt_text;	/* the same as its column has it; NULL: a number */
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the VDIs of an SR add up to: a table the API never shows, kept by triggers
- * (schema/db/006-sr-sizes.sql, 008). */
+ * (schema/db/006-sr-sizes.sql, 009). */
 #include "daemon/db/private.h"
 
 #define UNIT 65536

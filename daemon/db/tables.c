@@ -143,6 +143,7 @@ db_tables_done(struct db *db)
 			sqlite3_finalize(cls->fields[j].get);
 			sqlite3_finalize(cls->fields[j].set);
 			sqlite3_finalize(cls->fields[j].find);
+			sqlite3_finalize(cls->fields[j].find_null);
 			sqlite3_finalize(cls->fields[j].pairs);
 			json_object_put(cls->fields[j].dflt);
 			free(cls->fields[j].dflt_text);

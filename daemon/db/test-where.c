@@ -38,6 +38,31 @@ assert_found(struct test_db *t, const char *expr, const char *want)
 	assert_string_equal(got, want);
 }
 
+/* Nothing is a value, too, though no index of the pointer has it. */
+static void
+test_pointers(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	static const char *const found[][2] = {
+		{ API_NULL_REF, "[\"OpaqueRef:a\",\"OpaqueRef:b\"]" },
+		{ "OpaqueRef:a", "[\"OpaqueRef:c\"]" }, { "OpaqueRef:b", "[]" },
+	};
+	struct test_db *t = *state;
+
+	assert_ok(db_set_str(t->db, "VDI", "OpaqueRef:c", "snapshot_of", "OpaqueRef:a", &err), &err);
+	for (size_t i = 0; i < 3; i++) {
+		CLEANUP_JSON json *refs = NULL;
+		CLEANUP_FREE char *text = NULL;
+
+		assert_ok(db_find(t->db, "VDI", "snapshot_of", found[i][0], &refs, &err), &err);
+		text = smd_json_print(refs);
+		assert_string_equal(text, found[i][1]);
+	}
+	assert_found(t, "field \"snapshot_of\" = \"OpaqueRef:NULL\"", "ab");
+	assert_found(t, "field \"snapshot_of\" = \"OpaqueRef:a\"", "c");
+	assert_found(t, "not field \"snapshot_of\" = \"OpaqueRef:NULL\"", "c");
+}
+
 static void
 test_grammar(void **state)
 {
@@ -88,6 +113,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		DB_TEST(test_grammar),
+		DB_TEST(test_pointers),
 		DB_TEST(test_bad),
 	};
 
