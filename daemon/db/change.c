@@ -42,24 +42,13 @@ insert_stmt(struct db *db, struct db_class *cls, struct smd_error *err)
 	return stmt;
 }
 
-/* A misspelt member would silently become a default. */
-static int
-check_members(struct db_class *cls, json *record, struct smd_error *err)
-{
-	json_object_object_foreach(record, name, value) {
-		(void)value;
-		if (!db_field(cls, name, err))
-			return -1;
-	}
-	return 0;
-}
-
 /* What no row says of a field; an object without a uuid is given one. */
 static int
-bind_default(sqlite3_stmt *stmt, const struct db_field *field, struct smd_error *err)
+bind_default(sqlite3_stmt *stmt, const struct db_field *field, json *record, struct smd_error *err)
 {
 	if (strcmp(field->api->name, "uuid") == 0) {
-		db_bind_text(stmt, field->column + 1, smd_uuid_new().text);
+		if (!*smd_json_str(record, "uuid", ""))
+			db_bind_text(stmt, field->column + 1, smd_uuid_new().text);
 		return 0;
 	}
 	if (!field->dflt_text)
@@ -74,19 +63,20 @@ is_given(const struct db_field *field, json *value)
 	return value && (strcmp(field->api->name, "uuid") != 0 || *json_object_get_string(value));
 }
 
+/* Defaults first: most fields keep theirs. A misspelt member would silently become one. */
 static int
-bind_row(const struct db_class *cls, sqlite3_stmt *stmt, json *record, struct smd_error *err)
+bind_row(struct db_class *cls, sqlite3_stmt *stmt, json *record, struct smd_error *err)
 {
 	for (size_t i = 0; i < cls->n_fields; i++) {
-		const struct db_field *field = &cls->fields[i];
-		json *value = smd_json_member(record, field->api->name);
-		int rc;
+		if (cls->fields[i].column >= 0 &&
+		    bind_default(stmt, &cls->fields[i], record, err) != 0)
+			return -1;
+	}
+	json_object_object_foreach(record, name, value) {
+		const struct db_field *field = db_field(cls, name, err);
 
-		if (field->column < 0)
-			continue;
-		rc = is_given(field, value) ? db_bind(stmt, field->column + 1, field->api, value, err)
-					    : bind_default(stmt, field, err);
-		if (rc != 0)
+		if (!field || (field->column >= 0 && is_given(field, value) &&
+			       db_bind(stmt, field->column + 1, field->api, value, err) != 0))
 			return -1;
 	}
 	return 0;
@@ -113,7 +103,7 @@ insert_row(struct db *db, struct db_class *cls, const char *ref, json *record,
 	int generations = db_created_column(cls);
 	uint64_t gen;
 
-	if (!stmt || check_members(cls, record, err) != 0 || bind_row(cls, stmt, record, err) != 0 ||
+	if (!stmt || bind_row(cls, stmt, record, err) != 0 ||
 	    touch_given(db, cls, record, err) != 0)
 		return -1;
 	db_bind_text(stmt, 1, ref);
