@@ -290,6 +290,13 @@ cleanup_db(struct db **db)
 	db_close(*db);
 }
 
+/* Nobody asks sqlite how much memory it has, and to keep count takes a lock for each piece. */
+static void
+configure_sqlite(void)
+{
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 struct db *
 db_new(const char *path)
 {
@@ -306,10 +313,12 @@ int
 db_open_with(const char *path, const struct api_class *const *api, const struct db_step *steps,
 	     struct db **ret, struct smd_error *err)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	CLEANUP(cleanup_db) struct db *db = db_new(path);
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 
 	db->api = api;
+	pthread_once(&once, configure_sqlite);
 	if (sqlite3_open_v2(path, &db->sql, flags, NULL) != SQLITE_OK) {
 		db_fail(db, "open", err);
 		return smd_error_prefix(err, "%s", path);
