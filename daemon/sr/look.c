@@ -301,17 +301,11 @@ looks_get(const struct looks *looks, const char *location)
 
 /* Take over what is known of a volume that is as it was; false: look at it. */
 static bool
-take_known(struct sr *sr, struct looks *old, const char *location, char stamp[SMD_SR_STAMP_MAX],
-	   struct look **place)
+take_known(struct looks *old, const struct listed *volume, struct look **place)
 {
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct look **known = looks_place(old, location);
+	struct look **known = looks_place(old, volume->location);
 
-	stamp[0] = '\0';
-	if (!sr->driver->volume_stamp ||
-	    sr->driver->volume_stamp(sr->handle, location, stamp, &err) < 0)
-		return false;
-	if (!known || !*known || !*stamp || strcmp((*known)->stamp, stamp) != 0)
+	if (!known || !*known || !*volume->stamp || strcmp((*known)->stamp, volume->stamp) != 0)
 		return false;
 	*place = TAKE_PTR(*known);
 	return true;
@@ -393,68 +387,95 @@ batches_add(struct sr *sr, const char *location, struct look **place, struct bat
 
 /* The stamp is of before the look: what changes meanwhile is looked at again. */
 static int
-look_at_changed(struct sr *sr, struct looks *old, struct looks *looks, json *names,
-		struct smd_error *err)
+look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
+		const struct listed *const *volumes, struct smd_error *err)
 {
-	CLEANUP_FREE char (*stamps)[SMD_SR_STAMP_MAX] = smd_calloc(looks->n + 1, sizeof *stamps);
 	CLEANUP_FREE struct batch *batches = NULL;
 	size_t n = 0;
 
-	json_object_object_foreach(looks->index, location, at) {
-		int64_t i = json_object_get_int64(at);
-		struct look **place = &looks->list[i];
+	for (size_t i = 0; i < looks->n; i++) {
+		const char *location = volumes[i]->location;
 
-		if (take_known(sr, old, location, stamps[i], place))
+		if (take_known(old, volumes[i], &looks->list[i]))
 			continue;
 		if (!look_format(sr, location))
-			*place = look_at_name(location);
+			looks->list[i] = look_at_name(location);
 		else
-			batches_add(sr, location, place, &batches, &n);
+			batches_add(sr, location, &looks->list[i], &batches, &n);
 	}
 	if (ask_all(batches, n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < looks->n; i++) {
-		if (looks->list[i] && *stamps[i])
-			set_text(&looks->list[i]->stamp, stamps[i]);
-	}
-	json_object_object_foreach(names, name, allocated) {
-		struct look **place = looks_place(looks, name);
+		struct look *look = looks->list[i];
 
-		if (*place)
-			(*place)->allocated = json_object_get_int64(allocated);
+		if (look && *volumes[i]->stamp)
+			set_text(&look->stamp, volumes[i]->stamp);
+		if (look)
+			look->allocated = volumes[i]->allocated;
 	}
 	return 0;
 }
 
 int
-looks_refresh(struct sr *sr, struct looks **looks, json *names, struct smd_error *err)
+looks_refresh(struct sr *sr, struct looks **looks, const struct listed *const *volumes, size_t n,
+	      struct smd_error *err)
 {
 	CLEANUP(cleanup_looks) struct looks *now = smd_calloc(1, sizeof *now);
 	CLEANUP(cleanup_looks) struct looks *old = NULL;
 
 	now->index = json_object_new_object();
-	now->list = smd_calloc((size_t)json_object_object_length(names) + 1, sizeof *now->list);
-	json_object_object_foreach(names, location, value) {
-		(void)value;
-		smd_json_set_int(now->index, location, (int64_t)now->n++);
-	}
-	if (look_at_changed(sr, *looks, now, names, err) < 0)
+	now->list = smd_calloc(n + 1, sizeof *now->list);
+	for (; now->n < n; now->n++)
+		json_object_object_add_ex(now->index, volumes[now->n]->location,
+					  json_object_new_int64((int64_t)now->n),
+					  JSON_C_OBJECT_ADD_KEY_IS_NEW);
+	if (look_at_changed(sr, *looks, now, volumes, err) < 0)
 		return -1;
 	old = *looks;
 	*looks = TAKE_PTR(now);
 	return 0;
 }
 
-struct holding {
+/* ---- As they are listed ---- */
+
+struct unstamped {
 	struct sr *sr;
+	smd_sr_stamped_fn *add;
+	void *opaque;
+};
+
+static int
+add_with_stamp(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+{
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct unstamped *u = opaque;
+	struct sr *sr = u->sr;
+	char stamp[SMD_SR_STAMP_MAX] = "";
+
+	if (sr->driver->volume_stamp &&
+	    sr->driver->volume_stamp(sr->handle, volume->name, stamp, &none) < 0)
+		stamp[0] = '\0';
+	return u->add(u->opaque, volume, stamp, err);
+}
+
+int
+volumes_list(struct sr *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err)
+{
+	struct unstamped u = { sr, add, opaque };
+
+	if (sr->driver->scan_stamped)
+		return sr->driver->scan_stamped(sr->handle, add, opaque, err);
+	return sr->driver->scan(sr->handle, add_with_stamp, &u, err);
+}
+
+struct holding {
 	const struct looks *looks;
 	size_t n;
 	bool differs;
 };
 
 static int
-compare_stamped(void *opaque, const struct smd_sr_volume *volume, const char *stamp,
-		struct smd_error *err)
+compare(void *opaque, const struct smd_sr_volume *volume, const char *stamp, struct smd_error *err)
 {
 	struct holding *h = opaque;
 	const struct look *look = looks_get(h->looks, volume->name);
@@ -467,34 +488,13 @@ compare_stamped(void *opaque, const struct smd_sr_volume *volume, const char *st
 	return 0;
 }
 
-static int
-compare(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
-{
-	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct holding *h = opaque;
-	struct sr *sr = h->sr;
-	char stamp[SMD_SR_STAMP_MAX] = "";
-
-	if (h->differs || sr->driver->volume_stamp(sr->handle, volume->name, stamp, &gone) < 0) {
-		h->differs = true;
-		return 0;
-	}
-	return compare_stamped(h, volume, stamp, err);
-}
-
 bool
 looks_hold(struct sr *sr, const struct looks *looks)
 {
-	const struct smd_sr_driver *driver = sr->driver;
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct holding h = { .sr = sr, .looks = looks };
-	int r = -1;
+	struct holding h = { .looks = looks };
 
-	if (!looks)
+	if (!looks || (!sr->driver->scan_stamped && !sr->driver->volume_stamp))
 		return false;
-	if (driver->scan_stamped)
-		r = driver->scan_stamped(sr->handle, compare_stamped, &h, &err);
-	else if (driver->volume_stamp)
-		r = driver->scan(sr->handle, compare, &h, &err);
-	return r == 0 && !h.differs && h.n == looks->n;
+	return volumes_list(sr, compare, &h, &err) == 0 && !h.differs && h.n == looks->n;
 }

@@ -35,12 +35,22 @@ cleanup_look(struct look **look)
  * be opened for a reason of the daemon's own). */
 int look_at(struct sr *sr, const char *location, struct look **ret, struct smd_error *err);
 
+/* A volume as its SR lists it. */
+struct listed {
+	char *location;
+	int64_t allocated;
+	char *stamp;	/* its volume_stamp; "": it tells nothing now */
+};
+/* List the volumes, with stamps where the driver has any. Calls of add as with its scan. */
+int volumes_list(struct sr *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err);
+
 /* What is remembered of an SR's volumes. One thread at a time (sr.scan_lock). */
 struct looks;
 void looks_free(struct looks *looks);
-/* Look at the volumes named ({location: allocated}) as far as they changed; others
- * are forgotten. *looks may be NULL, and is afterwards what looks_get takes. */
-int looks_refresh(struct sr *sr, struct looks **looks, json *names, struct smd_error *err);
+/* Look at the volumes listed, none twice, as far as they changed; others are forgotten.
+ * *looks may be NULL, and is afterwards what looks_get takes. */
+int looks_refresh(struct sr *sr, struct looks **looks, const struct listed *const *volumes,
+		  size_t n, struct smd_error *err);
 /* Whether the SR's volumes are these, and all as they were. */
 bool looks_hold(struct sr *sr, const struct looks *looks);
 /* NULL: nothing can be said of it now; somebody may be writing it. */

@@ -30,7 +30,7 @@
 struct node {
 	json *row;		/* as it was; borrowed; NULL: nobody knows the volume */
 	char *ref;		/* NULL: none yet */
-	int64_t allocated;
+	const struct listed *listed;
 	bool at_work;		/* a job's: to be left alone */
 	bool left_out;		/* it gets no row */
 	size_t n_child_rows;	/* of the images that lie on it */
@@ -43,7 +43,9 @@ struct node {
 struct scan {
 	struct sr *sr;
 	struct db *db;
-	json *volumes;		/* {name: allocated} */
+	struct listed *listed;	/* what there is, in the driver's order */
+	size_t n_listed;
+	json *volumes;		/* {location: its place in listed} */
 	json *rows;		/* {ref: row} of before */
 	size_t n;
 	struct image *images;
@@ -63,13 +65,18 @@ scan_done(struct scan *scan)
 		free(scan->nodes[i].ref);
 		free(scan->nodes[i].snapshot_of);
 	}
+	json_object_put(scan->volumes);	/* whose keys are theirs */
+	for (size_t i = 0; i < scan->n_listed; i++) {
+		free(scan->listed[i].location);
+		free(scan->listed[i].stamp);
+	}
+	free(scan->listed);
 	free(scan->images);
 	free(scan->nodes);
 	json_object_put(scan->places);
 	json_object_put(scan->orphans);
 	json_object_put(scan->doubts);
 	json_object_put(scan->allowed);
-	json_object_put(scan->volumes);
 	json_object_put(scan->rows);
 }
 #define CLEANUP_SCAN CLEANUP(scan_done)
@@ -92,13 +99,22 @@ is_printable(const char *name)
 }
 
 static int
-note_volume(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+note_volume(void *opaque, const struct smd_sr_volume *volume, const char *stamp,
+	    struct smd_error *err)
 {
-	json *volumes = opaque;
+	struct scan *scan = opaque;
+	size_t n = scan->n_listed;
 
 	(void)err;
-	if (is_printable(volume->name))
-		smd_json_set_int(volumes, volume->name, (int64_t)volume->allocated);
+	if (!is_printable(volume->name))
+		return 0;
+	if ((n & (n - 1)) == 0)		/* it is full */
+		scan->listed = smd_reallocarray(scan->listed, n ? 2 * n : 1, sizeof *scan->listed);
+	scan->listed[n] = (struct listed){ smd_strdup(volume->name), (int64_t)volume->allocated,
+					   smd_strdup(stamp) };
+	json_object_object_add_ex(scan->volumes, scan->listed[n].location,
+				  json_object_new_int64((int64_t)n), JSON_C_OBJECT_ADD_CONSTANT_KEY);
+	scan->n_listed++;
 	return 0;
 }
 
@@ -206,14 +222,14 @@ refresh_row(struct scan *scan, const struct image *image, struct smd_error *err)
 	CLEANUP_JSON json *now = NULL;
 	int r;
 
-	if (node->at_work || is_up_to_date(node->row, size, node->allocated, image->why))
+	if (node->at_work || is_up_to_date(node->row, size, node->listed->allocated, image->why))
 		return 0;
 	if (db_begin(scan->db, DB_RELAXED, err) < 0)
 		return -1;
 	r = row_as_it_was(scan->db, node->ref, node->row, &now, err);
 	if (r == 0 && now)
-		r = update_in_transaction(scan->db, node->ref, now, size, node->allocated, image->why,
-					  err);
+		r = update_in_transaction(scan->db, node->ref, now, size, node->listed->allocated,
+					  image->why, err);
 	return db_end(scan->db, r, err);
 }
 
@@ -270,16 +286,18 @@ row_without_volume(struct scan *scan, const char *ref, json *row, struct smd_err
 /* ---- What there is ---- */
 
 static void
-add_node(struct scan *scan, const char *location, const char *ref, json *row, int64_t allocated)
+add_node(struct scan *scan, const char *ref, json *row, json *place)
 {
+	const struct listed *listed = &scan->listed[json_object_get_int64(place)];
 	struct image *image = &scan->images[scan->n];
 	struct node *node = &scan->nodes[scan->n];
+	const char *location = listed->location;
 
 	image->location = location;
 	image->format = look_format(scan->sr, location);
 	node->row = row;
 	node->ref = smd_strdup(ref);
-	node->allocated = allocated;
+	node->listed = listed;
 	node->at_work = job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, location) ||
 			(row && row_is_busy(row));
 	smd_json_set_int(scan->places, location, (int64_t)scan->n);
@@ -300,8 +318,8 @@ set_logs_aside(struct scan *scan, struct smd_error *err)
 	for (size_t i = 0; i < json_object_array_length(used); i++)
 		smd_json_set_bool(names, json_object_get_string(json_object_array_get_idx(used, i)),
 				  true);
-	json_object_object_foreach(scan->volumes, name, allocated) {
-		(void)allocated;
+	json_object_object_foreach(scan->volumes, name, place) {
+		(void)place;
 		if (cbt_log_is(name) && !volume_is_temporary(name) && !smd_json_member(names, name) &&
 		    !job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, name))
 			smd_json_set_str(scan->orphans, name, "a log of changed blocks that no VDI has");
@@ -344,25 +362,24 @@ gather(struct scan *scan, struct smd_error *err)
 	CLEANUP_JSON json *known = json_object_new_object();
 	size_t room;
 
-	if (scan->sr->driver->scan(scan->sr->handle, note_volume, scan->volumes, err) < 0 ||
-	    read_rows(scan, err) < 0)
+	if (volumes_list(scan->sr, note_volume, scan, err) < 0 || read_rows(scan, err) < 0)
 		return -1;
 	room = (size_t)json_object_object_length(scan->volumes) + 1;
 	scan->images = smd_calloc(room, sizeof *scan->images);
 	scan->nodes = smd_calloc(room, sizeof *scan->nodes);
 	json_object_object_foreach(scan->rows, ref, row) {
 		const char *location = smd_json_str(row, "location", "");
-		json *allocated = smd_json_member(scan->volumes, location);
+		json *place = smd_json_member(scan->volumes, location);
 
-		if (allocated && !cbt_log_is(location) && !smd_json_member(known, location)) {
-			add_node(scan, location, ref, row, json_object_get_int64(allocated));
+		if (place && !cbt_log_is(location) && !smd_json_member(known, location)) {
+			add_node(scan, ref, row, place);
 			smd_json_set_bool(known, location, true);
 		}
 	}
-	json_object_object_foreach(scan->volumes, location, allocated) {
+	json_object_object_foreach(scan->volumes, location, place) {
 		if (!smd_json_member(known, location) && !volume_is_temporary(location) &&
 		    !cbt_log_is(location))
-			add_node(scan, location, NULL, NULL, json_object_get_int64(allocated));
+			add_node(scan, NULL, NULL, place);
 	}
 	return set_logs_aside(scan, err);
 }
@@ -370,13 +387,14 @@ gather(struct scan *scan, struct smd_error *err)
 static int
 look_at_all(struct scan *scan, struct smd_error *err)
 {
-	CLEANUP_JSON json *names = json_object_new_object();
+	CLEANUP_FREE const struct listed **volumes = smd_calloc(scan->n + 1, sizeof *volumes);
+	size_t n = 0;
 
 	for (size_t i = 0; i < scan->n; i++) {
 		if (!scan->nodes[i].at_work)
-			smd_json_set_int(names, scan->images[i].location, scan->nodes[i].allocated);
+			volumes[n++] = scan->nodes[i].listed;
 	}
-	if (looks_refresh(scan->sr, &scan->sr->looks, names, err) < 0)
+	if (looks_refresh(scan->sr, &scan->sr->looks, volumes, n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < scan->n; i++)
 		scan->images[i].look = looks_get(scan->sr->looks, scan->images[i].location);
@@ -555,7 +573,7 @@ new_row(struct scan *scan, const struct image *image)
 	smd_json_set_str(row, "location", image->location);
 	if (!*image->look->why)
 		smd_json_set_int(row, "virtual_size", (int64_t)image->look->virtual_size);
-	smd_json_set_int(row, "physical_utilisation", node_of(scan, image)->allocated);
+	smd_json_set_int(row, "physical_utilisation", node_of(scan, image)->listed->allocated);
 	smd_json_set(row, "allowed_operations", allowed_operations(scan, node_of(scan, image), row));
 	return row;
 }
