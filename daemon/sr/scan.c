@@ -470,17 +470,8 @@ orphan(struct scan *scan, const struct image *image, const char *why)
 /* XenServer's collector sets a leaf aside under such a name while it merges it. */
 #define LEFT_BY_SM "OLD_"
 
-#define KNOWN_ALREADY "its VDI is known already, with another volume"
-
 /* Such as a copy made by hand. */
-static bool
-is_known(struct scan *scan, const char *uuid)
-{
-	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
-	bool known;
-
-	return db_has(scan->db, "VDI", "uuid", uuid, &known, &none) == 0 && known;
-}
+#define KNOWN_ALREADY "its VDI is known already, with another volume"
 
 /* A disk that nobody knows is either a VDI from now on or an orphan. A uuid and a
  * format for a name make a VDI of anything; other names want an image that is one. */
@@ -507,8 +498,6 @@ judge(struct scan *scan, const struct image *image)
 		       "it is missing");
 	else if (image->parent && node_of(scan, image->parent)->at_work)
 		node_of(scan, image)->left_out = true;
-	else if (named && !recorded && is_known(scan, uuid.text))
-		orphan(scan, image, KNOWN_ALREADY);
 }
 
 /* Its record's names, or those its volume suggests. */
@@ -614,8 +603,8 @@ introduce(struct scan *scan, const struct image *image, json *row, struct smd_er
 		}
 		return 0;	/* somebody was faster */
 	}
-	smd_json_set_int(scan->places, ref, (int64_t)(image - scan->images));
 	node->ref = TAKE_PTR(ref);
+	scan->introduced = true;
 	return link_parent(scan, image, err);
 }
 
@@ -632,7 +621,6 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 		rows[i] = new_row(scan, images[i]);
 	r = db_begin(scan->db, DB_RELAXED, err);
 	if (r == 0) {
-		scan->introduced = true;
 		for (size_t i = 0; r == 0 && i < n; i++)
 			r = introduce(scan, images[i], rows[i], err);
 		r = db_end(scan->db, r, err);
@@ -795,18 +783,14 @@ report_orphans(struct scan *scan)
 	sr->orphans = json_object_get(scan->orphans);
 }
 
-/* In one transaction: one for each question would take longer than the answers. */
-static int
-judge_all(struct scan *scan, struct smd_error *err)
+static void
+judge_all(struct scan *scan)
 {
-	if (db_begin(scan->db, DB_RELAXED, err) < 0)
-		return -1;
 	for (size_t i = 0; i < scan->n; i++) {
 		note_doubt(scan, &scan->images[i]);
 		if (!scan->nodes[i].row)
 			judge(scan, &scan->images[i]);
 	}
-	return db_commit(scan->db, err);
 }
 
 /* All that a scan finds out before it changes anything. */
@@ -816,7 +800,8 @@ survey(struct scan *scan, struct smd_error *err)
 	if (gather(scan, err) < 0 || look_at_all(scan, err) < 0 || load_tree(scan, err) < 0)
 		return -1;
 	images_resolve(scan->images, scan->n);
-	return judge_all(scan, err);
+	judge_all(scan);
+	return 0;
 }
 
 static int
@@ -906,6 +891,33 @@ scan_used(struct sr *sr, struct smd_error *err)
 	return db_map_remove(sr->daemon->db, "SR", sr->ref, "other_config", "dirty", err);
 }
 
+static void
+judge_known(struct scan *scan, const struct image *image)
+{
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct node *node = node_of(scan, image);
+	struct smd_uuid_text uuid;
+	const char *format;
+	bool known;
+
+	if (!node->row && !node->left_out && !node->recorded &&
+	    volume_name_parse(image->location, &uuid, &format) &&
+	    db_has(scan->db, "VDI", "uuid", uuid.text, &known, &none) == 0 && known)
+		orphan(scan, image, KNOWN_ALREADY);
+}
+
+/* What a scan learns when it makes the rows. In one transaction: one for each question would
+ * take longer than the answers. */
+static int
+judge_all_known(struct scan *scan, struct smd_error *err)
+{
+	if (db_begin(scan->db, DB_RELAXED, err) < 0)
+		return -1;
+	for (size_t i = 0; i < scan->n; i++)
+		judge_known(scan, &scan->images[i]);
+	return db_commit(scan->db, err);
+}
+
 int
 sr_orphans(struct daemon *daemon, const char *ref, json **ret, struct smd_error *err)
 {
@@ -918,6 +930,8 @@ sr_orphans(struct daemon *daemon, const char *ref, json **ret, struct smd_error 
 	scan_init(&scan, sr);
 	pthread_mutex_lock(&sr->scan_lock);
 	r = survey(&scan, err);
+	if (r == 0)
+		r = judge_all_known(&scan, err);
 	pthread_mutex_unlock(&sr->scan_lock);
 	if (r == 0)
 		*ret = json_object_get(scan.orphans);
