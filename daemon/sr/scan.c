@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -587,14 +588,15 @@ link_parent(struct scan *scan, const struct image *image, struct smd_error *err)
 	return tree_set_parent(scan->db, node->ref, parent->ref, err);
 }
 
+/* ref: taken, where it becomes the row's. */
 static int
-introduce(struct scan *scan, const struct image *image, json *row, struct smd_error *err)
+introduce(struct scan *scan, const struct image *image, char **ref, json *row,
+	  struct smd_error *err)
 {
 	struct smd_error known CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct node *node = node_of(scan, image);
-	CLEANUP_FREE char *ref = db_new_ref();
 
-	if (volume_introduce_among(scan->sr->daemon, scan->sr, ref, row, &known) < 0) {
+	if (volume_introduce_among(scan->sr->daemon, scan->sr, *ref, row, &known) < 0) {
 		if (smd_error_is(&known, SMD_E_UUID_INVALID))
 			orphan(scan, image, KNOWN_ALREADY);
 		else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {
@@ -603,30 +605,97 @@ introduce(struct scan *scan, const struct image *image, json *row, struct smd_er
 		}
 		return 0;	/* somebody was faster */
 	}
-	node->ref = TAKE_PTR(ref);
+	node->ref = TAKE_PTR(*ref);
 	scan->introduced = true;
 	return link_parent(scan, image, err);
 }
 
-/* The rows are made first: the lock of the records is never waited for in a
- * transaction, since who holds it may be reading the database. What follows all of them
- * is durable, and they with it: settle_all. */
+/* Rows of one transaction. They are made before it: the lock of the records is never waited
+ * for in a transaction, since who holds it may be reading the database. */
+struct rows {
+	struct scan *scan;
+	struct image *const *images;
+	size_t n;
+	size_t n_made;		/* of what follows; it may be of earlier images */
+	json *rows[ROWS_AT_ONCE];
+	char *refs[ROWS_AT_ONCE];
+};
+
+static void
+rows_clear(struct rows *rows)
+{
+	for (size_t i = 0; i < rows->n_made; i++) {
+		json_object_put(rows->rows[i]);
+		free(rows->refs[i]);
+	}
+	rows->n_made = 0;
+}
+
+/* One thread at a time makes rows and puts them: they share what is alike in all. */
+static void *
+rows_make(void *opaque)
+{
+	struct rows *rows = opaque;
+
+	rows_clear(rows);
+	for (size_t i = 0; i < rows->n; i++) {
+		rows->rows[i] = new_row(rows->scan, rows->images[i]);
+		rows->refs[i] = db_new_ref();
+	}
+	rows->n_made = rows->n;
+	return NULL;
+}
+
+/* What follows all of them is durable, and they with it: settle_all. */
+static int
+rows_introduce(struct rows *rows, struct smd_error *err)
+{
+	struct scan *scan = rows->scan;
+	int r = db_begin(scan->db, DB_RELAXED, err);
+
+	if (r < 0)
+		return -1;
+	for (size_t i = 0; r == 0 && i < rows->n; i++)
+		r = introduce(scan, rows->images[i], &rows->refs[i], rows->rows[i], err);
+	return db_end(scan->db, r, err);
+}
+
+/* The next of n, from the one at first on. */
+static void
+rows_aim(struct rows *rows, struct scan *scan, struct image *const *images, size_t first, size_t n)
+{
+	rows->scan = scan;
+	rows->images = images + first;
+	rows->n = n - first < ROWS_AT_ONCE ? n - first : ROWS_AT_ONCE;
+}
+
+/* While some are introduced, another thread makes the next ones. */
 static int
 introduce_some(struct scan *scan, struct image *const *images, size_t n, struct smd_error *err)
 {
-	json *rows[ROWS_AT_ONCE];
-	int r;
+	CLEANUP_FREE struct rows *both = smd_calloc(2, sizeof *both);
+	struct rows *now = &both[0], *next = &both[1];
+	int r = 0;
 
-	for (size_t i = 0; i < n; i++)
-		rows[i] = new_row(scan, images[i]);
-	r = db_begin(scan->db, DB_RELAXED, err);
-	if (r == 0) {
-		for (size_t i = 0; r == 0 && i < n; i++)
-			r = introduce(scan, images[i], rows[i], err);
-		r = db_end(scan->db, r, err);
+	rows_aim(now, scan, images, 0, n);
+	rows_make(now);
+	for (size_t done = 0; r == 0 && done < n; done += next->n) {
+		struct rows *was = now;
+		pthread_t thread;
+		bool helped;
+
+		rows_aim(next, scan, images, done + now->n, n);
+		helped = next->n > 0 && pthread_create(&thread, NULL, rows_make, next) == 0;
+		r = rows_introduce(now, err);
+		if (helped)
+			pthread_join(thread, NULL);
+		else
+			rows_make(next);
+		now = next;
+		next = was;
 	}
-	for (size_t i = 0; i < n; i++)
-		json_object_put(rows[i]);
+	rows_clear(&both[0]);
+	rows_clear(&both[1]);
 	return r;
 }
 
@@ -652,13 +721,7 @@ introduce_depth(struct scan *scan, size_t depth, bool *ret_more, struct smd_erro
 			some[n++] = image;
 	}
 	qsort(some, n, sizeof *some, by_location);
-	for (size_t i = 0; i < n; i += ROWS_AT_ONCE) {
-		size_t left = n - i;
-
-		if (introduce_some(scan, some + i, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, err) < 0)
-			return -1;
-	}
-	return 0;
+	return introduce_some(scan, some, n, err);
 }
 
 static int
