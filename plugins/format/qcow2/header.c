@@ -334,20 +334,34 @@ head_is_within(const struct qcow2_image *img, uint64_t have)
 	return true;
 }
 
-/* The whole cluster is for who writes it anew; what it says is mostly in the first bytes. */
 static int
-load_head(struct qcow2_image *img, struct smd_error *err)
+load_rest(struct qcow2_image *img, uint64_t have, struct smd_error *err)
 {
+	uint8_t *whole = realloc(img->head, img->g.cluster_size);
 	uint64_t size = smd_min_u64(img->g.cluster_size, img->io->size);
-	bool may_write = img->io->flags & SMD_IO_WRITABLE;
-	uint64_t first = may_write ? size : smd_min_u64(size, QCOW2_HEAD_FIRST);
 
-	img->head = calloc(1, img->g.cluster_size);
+	if (!whole)
+		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
+	img->head = whole;
+	memset(whole + have, 0, img->g.cluster_size - have);
+	return have < size ?
+		img->io->ops->pread(img->io, whole + have, size - have, have, err) : 0;
+}
+
+/* The whole cluster is for who writes it anew; what it says is mostly in the first bytes,
+ * and the rest is not kept then. */
+static int
+load_head(struct qcow2_image *img, const uint8_t *first, uint64_t n, struct smd_error *err)
+{
+	bool may_write = img->io->flags & SMD_IO_WRITABLE;
+
+	n = smd_min_u64(n, img->g.cluster_size);
+	img->head = malloc(n);
 	if (!img->head)
 		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
-	if (img->io->ops->pread(img->io, img->head, first, 0, err) < 0 ||
-	    (first < size && !head_is_within(img, first) &&
-	     img->io->ops->pread(img->io, img->head + first, size - first, first, err) < 0))
+	memcpy(img->head, first, n);
+	if (n < img->g.cluster_size && (may_write || !head_is_within(img, n)) &&
+	    load_rest(img, n, err) < 0)
 		return -1;
 	return qcow2_head_parse(img, err);
 }
@@ -355,7 +369,7 @@ load_head(struct qcow2_image *img, struct smd_error *err)
 int
 qcow2_header_load(struct qcow2_image *img, struct smd_error *err)
 {
-	uint8_t b[QCOW2_HEADER_OUR_LENGTH] = { 0 };
+	uint8_t b[QCOW2_HEAD_FIRST] = { 0 };
 	size_t len = smd_min_u64(sizeof b, img->io->size);
 	struct qcow2_header *h = &img->h;
 
@@ -371,7 +385,7 @@ qcow2_header_load(struct qcow2_image *img, struct smd_error *err)
 			    h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2, h->refcount_order);
 	if (check_tables(img->io, h, &img->g, err) < 0)
 		return -1;
-	return load_head(img, err);
+	return load_head(img, b, len, err);
 }
 
 void

@@ -121,7 +121,7 @@ struct qcow2_image {
 	uint64_t held_size;
 	struct qcow2_geometry g;
 	uint8_t *head;			/* cluster 0 as it is on disk; where nobody can write it
-					 * perhaps zeroes behind what it says */
+					 * perhaps no more than what it says */
 	struct qcow2_ext *exts;
 	size_t n_exts;
 	uint32_t ext_end;		/* in head: past the end marker */
