@@ -27,11 +27,23 @@ struct child {
 	size_t n_fds;
 };
 
+static bool
+is_placed(const struct child *child)
+{
+	for (size_t i = 0; i < child->n_fds; i++) {
+		if (child->fds[i] != (int)i)
+			return false;
+	}
+	return true;
+}
+
 /* Each at its number, the first three in the place of the standard ones; none is in
  * another's way. */
 static bool
 place(struct child *child)
 {
+	if (is_placed(child))
+		return true;
 	for (size_t i = 0; i < child->n_fds; i++) {
 		int up = fcntl(child->fds[i], F_DUPFD, (int)child->n_fds);
 
@@ -46,6 +58,20 @@ place(struct child *child)
 		close(child->fds[i]);
 	}
 	return true;
+}
+
+/* Leave the numbers that its descriptors are to have: the kernel gives out the lowest. */
+static void
+make_way(struct child *child)
+{
+	int up = fcntl(child->own, F_DUPFD_CLOEXEC, FDS_MAX);
+
+	if (up >= 0) {
+		close(child->own);
+		child->own = up;
+	}
+	close(STDOUT_FILENO);
+	close(STDERR_FILENO);
 }
 
 /* Its descriptors. False: there will be no job. */
@@ -84,6 +110,7 @@ child_main(void *opaque)
 	/* Who holds them besides would keep their ends from being seen. */
 	close(STDIN_FILENO);
 	close(child->daemons);
+	make_way(child);
 	if (!receive(child))
 		_exit(1);
 	close(child->own);
