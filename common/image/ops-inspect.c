@@ -69,17 +69,25 @@ set_name(json *object, const char *key, const char *name)
 				 "(not UTF-8)");
 }
 
+static void
+set_flag(json *object, const char *key, bool flag, bool always)
+{
+	if (flag || always)
+		smd_json_set_bool(object, key, flag);
+}
+
+/* all: also what is false. */
 static json *
-look_object(const struct smd_image_info *info)
+look_object(const struct smd_image_info *info, bool all)
 {
 	json *object = json_object_new_object();
 
 	smd_json_set_int(object, "virtual-size", (int64_t)info->virtual_size);
 	set_name(object, "backing-filename", info->parent_name);
 	set_if(object, "backing-filename-format", info->parent_format);
-	smd_json_set_bool(object, "has-parent", info->flags & SMD_INFO_HAS_PARENT);
-	smd_json_set_bool(object, "hidden", info->flags & SMD_INFO_HIDDEN);
-	smd_json_set_bool(object, "degraded", info->flags & SMD_INFO_DEGRADED);
+	set_flag(object, "has-parent", info->flags & SMD_INFO_HAS_PARENT, all);
+	set_flag(object, "hidden", info->flags & SMD_INFO_HIDDEN, all);
+	set_flag(object, "degraded", info->flags & SMD_INFO_DEGRADED, all);
 	if (uuid_set(info->uuid))
 		smd_json_set_str(object, "uuid", smd_uuid_from_bytes(info->uuid).text);
 	if (uuid_set(info->parent_uuid))
@@ -91,7 +99,7 @@ look_object(const struct smd_image_info *info)
 static json *
 info_object(const struct smd_layer *layer, struct smd_image_info *info)
 {
-	json *object = look_object(info), *specific = json_object_new_object();
+	json *object = look_object(info, true), *specific = json_object_new_object();
 
 	set_name(object, "filename", layer->io->name);
 	smd_json_set_str(object, "format", layer->format->name);
@@ -126,7 +134,7 @@ inspect(struct smd_source *source, bool all, json **ret, struct smd_error *err)
 	if (rc == 0) {
 		rc = format->info(img, &info, err);
 		if (rc == 0)
-			*ret = all ? info_object(&layers[0], &info) : look_object(&info);
+			*ret = all ? info_object(&layers[0], &info) : look_object(&info, false);
 		free(info.details);
 		format->close(img);
 	}

@@ -109,7 +109,7 @@ int smd_op_checksum(struct smd_source *source, const struct smd_copy_options *op
  * Only the leaf is opened: one that needs a parent needs none here. */
 int smd_op_info(struct smd_source *source, json **ret, struct smd_error *err);
 /* Of all that the size, the parent and the uuids only, and "hidden" and "degraded": a scan
- * asks for them thousands of times. */
+ * asks for them thousands of times. What is false is left out. */
 int smd_op_look(struct smd_source *source, json **ret, struct smd_error *err);
 #define SMD_CHECK_NO_CHECKER 63		/* qemu-img's exit status */
 /* qemu-img check --output=json plus "findings": [{kind, reason, repairable, repaired, text}].

@@ -62,6 +62,7 @@
  *   {"op":"info",    "source":S}
  *   {"op":"look",    "images":[{"fd":N,"name":…,"format":…}…]}
  *	info of many, {"images":[its answer or {"error":E}…]}, without the format's own part
+ *	and what is false
  *   {"op":"own",     "source":S}		of the first layer alone
  *   {"op":"blocks",  "source":S, "base":S, "fd":N}	a set of blocks, to a file: where the two
  *	may differ, or without base what the first layer alone says (common/blocks.h)
