@@ -146,6 +146,10 @@ struct db_interest {
 int db_changes(struct db *db, uint64_t since, const struct db_interest *interests,
 	       size_t n_interests, db_change_fn *each, void *opaque, uint64_t *ret_generation,
 	       bool *ret_lost, struct smd_error *err);
+/* How many changes of a class's objects there were since the start, those that were undone
+ * among them; and the generation of now. In a transaction, with its own up to here: so that
+ * who changes objects can tell whether others did meanwhile. */
+uint64_t db_count_changes(struct db *db, const char *cls, uint64_t *ret_generation);
 /* Number of rows per class: {"vdi": n, …} in lower case, every class with events. */
 int db_counts(struct db *db, json **ret, struct smd_error *err);
 /* Whether something after since may concern an interest: its class has changed. Looks at

@@ -24,7 +24,19 @@ uint64_t
 db_next_generation(struct db *db, struct db_class *cls)
 {
 	cls->changed = ++db->generation;
+	cls->n_changes++;
 	return cls->changed;
+}
+
+uint64_t
+db_count_changes(struct db *db, const char *class_name, uint64_t *ret_generation)
+{
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+	DB_LOCK_SCOPE(db);
+	struct db_class *cls = db_class(db, class_name, &none);
+
+	*ret_generation = db->generation;
+	return cls ? cls->n_changes : 0;
 }
 
 uint64_t

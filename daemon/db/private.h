@@ -48,6 +48,7 @@ struct db_class {
 	size_t n_fields;
 	sqlite3_stmt *stmts[DB_N_CLASS_STMTS];
 	uint64_t changed;	/* last generation given out to this class; db.lock */
+	uint64_t n_changes;	/* … and how many were; db.lock */
 	uint64_t published;	/* … and committed; db.event_lock */
 	int64_t count;		/* of rows, at generation `counted` */
 	uint64_t counted;

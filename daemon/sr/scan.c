@@ -54,6 +54,7 @@ struct scan {
 	json *places;		/* {ref: i, location: i} */
 	json *orphans;		/* {name: why it is no VDI} */
 	bool introduced;	/* rows, which are durable only with settle_all */
+	uint64_t n_changes;	/* of VDIs, by the introduction of rows */
 	json *doubts;		/* formats with an image that may lie on any other of its kind */
 	json *allowed;		/* operations of a new row that no record tells of; NULL: not known */
 };
@@ -646,6 +647,14 @@ rows_make(void *opaque)
 	return NULL;
 }
 
+static uint64_t
+n_changes(const struct scan *scan)
+{
+	uint64_t generation;
+
+	return db_count_changes(scan->db, "VDI", &generation);
+}
+
 /* What follows all of them is durable, and they with it: settle_all. */
 static int
 rows_introduce(struct rows *rows, struct smd_error *err)
@@ -655,8 +664,10 @@ rows_introduce(struct rows *rows, struct smd_error *err)
 
 	if (r < 0)
 		return -1;
+	scan->n_changes -= n_changes(scan);
 	for (size_t i = 0; r == 0 && i < rows->n; i++)
 		r = introduce(scan, rows->images[i], &rows->refs[i], rows->rows[i], err);
+	scan->n_changes += n_changes(scan);
 	return db_end(scan->db, r, err);
 }
 
@@ -903,27 +914,40 @@ rows_changed(struct db *db, uint64_t since)
 	return db_concerned(db, since, &vdis, 1);
 }
 
+/* An image that has its row since just now is as those that had theirs, if it stands alone
+ * and can be read: of others the next scan may learn more from the rows. */
+static bool
+is_settled_row(const struct scan *scan, size_t i)
+{
+	const struct image *image = &scan->images[i];
+	const struct node *node = &scan->nodes[i];
+
+	if (node->at_work || !image->look)
+		return false;
+	return node->row || (node->ref && !*image->look->why && !image->parent &&
+			     image->n_children == 0);
+}
+
 /* Whether the same volumes, rows and images would leave a scan nothing to do: each volume
  * is an image that was looked at and has its row, and each row its volume. */
 static bool
 is_at_rest(const struct scan *scan)
 {
-	if ((size_t)json_object_object_length(scan->volumes) != scan->n ||
-	    (size_t)json_object_object_length(scan->rows) != scan->n)
-		return false;
-	for (size_t i = 0; i < scan->n; i++) {
-		const struct node *node = &scan->nodes[i];
+	size_t n_rows = 0;
 
-		if (!node->row || node->at_work || !scan->images[i].look)
+	for (size_t i = 0; i < scan->n; i++) {
+		if (!is_settled_row(scan, i))
 			return false;
+		n_rows += scan->nodes[i].row != NULL;
 	}
-	return true;
+	return (size_t)json_object_object_length(scan->volumes) == scan->n &&
+	       (size_t)json_object_object_length(scan->rows) == n_rows;
 }
 
 static int
 scan_whole(struct sr *sr, struct smd_error *err)
 {
-	uint64_t generation = db_generation(sr->daemon->db);
+	uint64_t generation, before = db_count_changes(sr->daemon->db, "VDI", &generation);
 	struct scan scan CLEANUP_SCAN = { 0 };
 
 	scan_init(&scan, sr);
@@ -931,7 +955,9 @@ scan_whole(struct sr *sr, struct smd_error *err)
 	    introduce_all(&scan, err) < 0 || settle_all(&scan, err) < 0)
 		return -1;
 	report_orphans(&scan);
-	if (is_at_rest(&scan) && !rows_changed(sr->daemon->db, generation))
+	/* Nobody else has changed a row meanwhile, and nothing of its own but new rows. */
+	if (is_at_rest(&scan) && db_count_changes(sr->daemon->db, "VDI", &generation) ==
+				 before + scan.n_changes)
 		sr->rest_generation = generation;
 	return 0;
 }
