@@ -17,10 +17,23 @@ struct finder {
 	json *uuids;	/* {uuid: place}, -1 where several have it: copies of a file do */
 };
 
+/* Most SRs have many images and few chains, or none. */
+static bool
+any_names_parent(const struct image *images, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (images[i].look && images[i].look->has_parent)
+			return true;
+	}
+	return false;
+}
+
 static void
 finder_init(struct finder *finder, struct image *images, size_t n)
 {
 	*finder = (struct finder){ images, json_object_new_object(), json_object_new_object() };
+	if (!any_names_parent(images, n))
+		return;
 	for (size_t i = 0; i < n; i++) {
 		const struct look *look = images[i].look;
 

@@ -24,7 +24,7 @@ struct sr {
 	bool closing;			/* guarded by storage.lock */
 	pthread_mutex_t scan_lock;	/* one scan at a time; guards looks */
 	struct looks *looks;		/* what the last scan saw */
-	uint64_t rest_generation;	/* of the rows when a scan found nothing to do; 0: it did;
+	uint64_t rest_generation;	/* of the rows when a scan left nothing to do; 0: it did;
 					 * scan_lock */
 	pthread_mutex_t cbt_lock;	/* daemon/sr/cbt.h; never taken in a transaction */
 	pthread_mutex_t records_lock;	/* guards what follows; never taken in a transaction */

@@ -51,7 +51,7 @@ struct scan {
 	size_t n;
 	struct image *images;
 	struct node *nodes;	/* of images[i] */
-	json *places;		/* {ref: i, location: i} */
+	json *places;		/* {ref: i, location: i}; NULL: nobody has asked yet */
 	json *orphans;		/* {name: why it is no VDI} */
 	bool introduced;	/* rows, which are durable only with settle_all */
 	uint64_t n_changes;	/* of VDIs, by the introduction of rows */
@@ -302,9 +302,6 @@ add_node(struct scan *scan, const char *ref, json *row, json *place)
 	node->listed = listed;
 	node->at_work = job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, location) ||
 			(row && row_is_busy(row));
-	smd_json_set_int(scan->places, location, (int64_t)scan->n);
-	if (ref)
-		smd_json_set_int(scan->places, ref, (int64_t)scan->n);
 	scan->n++;
 }
 
@@ -403,11 +400,25 @@ look_at_all(struct scan *scan, struct smd_error *err)
 	return 0;
 }
 
+static void
+find_places(struct scan *scan)
+{
+	scan->places = json_object_new_object();
+	for (size_t i = 0; i < scan->n; i++) {
+		smd_json_set_int(scan->places, scan->images[i].location, (int64_t)i);
+		if (scan->nodes[i].ref)
+			smd_json_set_int(scan->places, scan->nodes[i].ref, (int64_t)i);
+	}
+}
+
 static struct image *
 image_at(struct scan *scan, const char *ref_or_location)
 {
-	int64_t at = smd_json_int(scan->places, ref_or_location, -1);
+	int64_t at;
 
+	if (!scan->places)
+		find_places(scan);
+	at = smd_json_int(scan->places, ref_or_location, -1);
 	return at < 0 ? NULL : &scan->images[at];
 }
 
@@ -898,8 +909,8 @@ scan_init(struct scan *scan, struct sr *sr)
 {
 	*scan = (struct scan){
 		.sr = sr, .db = sr->daemon->db, .volumes = json_object_new_object(),
-		.places = json_object_new_object(), .orphans = json_object_new_object(),
-		.doubts = json_object_new_object(), .rows = json_object_new_object(),
+		.orphans = json_object_new_object(), .doubts = json_object_new_object(),
+		.rows = json_object_new_object(),
 	};
 }
 
