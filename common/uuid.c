@@ -15,17 +15,29 @@ smd_uuid_from_bytes(const uint8_t bytes[16])
 	return t;
 }
 
+#define AT_ONCE 16u	/* 256 bytes, which getrandom(2) gives whole */
+
+void
+smd_uuid_new_many(uint8_t (*ret)[16], size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t left = n - i < AT_ONCE ? n - i : AT_ONCE;
+
+		/* libuuid asks the kernel, too, and then stirs in a generator of its own. */
+		if (i % AT_ONCE == 0 && getrandom(ret[i], 16 * left, 0) != (ssize_t)(16 * left)) {
+			for (size_t j = i; j < i + left; j++)
+				uuid_generate_random(ret[j]);
+		}
+		/* RFC 9562, section 5.4: version 4, variant 10. */
+		ret[i][6] = (uint8_t)((ret[i][6] & 0x0f) | 0x40);
+		ret[i][8] = (uint8_t)((ret[i][8] & 0x3f) | 0x80);
+	}
+}
+
 void
 smd_uuid_new_bytes(uint8_t ret_bytes[16])
 {
-	/* libuuid asks the kernel, too, and then stirs in a generator of its own. */
-	if (getrandom(ret_bytes, 16, 0) != 16) {
-		uuid_generate_random(ret_bytes);
-		return;
-	}
-	/* RFC 9562, section 5.4: version 4, variant 10. */
-	ret_bytes[6] = (uint8_t)((ret_bytes[6] & 0x0f) | 0x40);
-	ret_bytes[8] = (uint8_t)((ret_bytes[8] & 0x3f) | 0x80);
+	smd_uuid_new_many((uint8_t (*)[16])ret_bytes, 1);
 }
 
 struct smd_uuid_text

@@ -347,9 +347,18 @@ db_open(const char *path, struct db **ret, struct smd_error *err)
 /* ---- Small change -------------------------------------------------------------- */
 
 char *
+db_ref_of(const uint8_t uuid[16])
+{
+	return smd_asprintf("OpaqueRef:%s", smd_uuid_from_bytes(uuid).text);
+}
+
+char *
 db_new_ref(void)
 {
-	return smd_asprintf("OpaqueRef:%s", smd_uuid_new().text);
+	uint8_t uuid[16];
+
+	smd_uuid_new_bytes(uuid);
+	return db_ref_of(uuid);
 }
 
 char *

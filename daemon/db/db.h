@@ -192,6 +192,8 @@ int db_cbt_logs(struct db *db, const char *sr, json **ret, struct smd_error *err
 
 /* "OpaqueRef:<random uuid>"; now as "20261121T04:00:00Z". The caller frees. */
 char *db_new_ref(void);
+/* Of a random uuid that the caller made. Refs have the order of their uuids. */
+char *db_ref_of(const uint8_t uuid[16]);
 char *db_now(void);
 
 #endif

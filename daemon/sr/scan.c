@@ -12,6 +12,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/uuid.h"
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
@@ -627,6 +628,7 @@ introduce(struct scan *scan, const struct image *image, char **ref, json *row,
 struct rows {
 	struct scan *scan;
 	struct image *const *images;
+	uint8_t (*uuids)[16];	/* of their refs */
 	size_t n;
 	size_t n_made;		/* of what follows; it may be of earlier images */
 	json *rows[ROWS_AT_ONCE];
@@ -652,7 +654,7 @@ rows_make(void *opaque)
 	rows_clear(rows);
 	for (size_t i = 0; i < rows->n; i++) {
 		rows->rows[i] = new_row(rows->scan, rows->images[i]);
-		rows->refs[i] = db_new_ref();
+		rows->refs[i] = db_ref_of(rows->uuids[i]);
 	}
 	rows->n_made = rows->n;
 	return NULL;
@@ -682,12 +684,27 @@ rows_introduce(struct rows *rows, struct smd_error *err)
 	return db_end(scan->db, r, err);
 }
 
+static int
+by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, 16);
+}
+
+/* In order, as the images are: each transaction changes few pages of their index then. */
+static void
+make_uuids(uint8_t (*ret)[16], size_t n)
+{
+	smd_uuid_new_many(ret, n);
+	qsort(ret, n, sizeof *ret, by_bytes);
+}
+
 /* The next of n, from the one at first on. */
 static void
-rows_aim(struct rows *rows, struct scan *scan, struct image *const *images, size_t first, size_t n)
+rows_aim(struct rows *rows, struct image *const *images, uint8_t (*uuids)[16], size_t first,
+	 size_t n)
 {
-	rows->scan = scan;
 	rows->images = images + first;
+	rows->uuids = uuids + first;
 	rows->n = n - first < ROWS_AT_ONCE ? n - first : ROWS_AT_ONCE;
 }
 
@@ -696,17 +713,20 @@ static int
 introduce_some(struct scan *scan, struct image *const *images, size_t n, struct smd_error *err)
 {
 	CLEANUP_FREE struct rows *both = smd_calloc(2, sizeof *both);
+	CLEANUP_FREE uint8_t (*uuids)[16] = smd_calloc(n + 1, sizeof *uuids);
 	struct rows *now = &both[0], *next = &both[1];
 	int r = 0;
 
-	rows_aim(now, scan, images, 0, n);
+	make_uuids(uuids, n);
+	now->scan = next->scan = scan;
+	rows_aim(now, images, uuids, 0, n);
 	rows_make(now);
 	for (size_t done = 0; r == 0 && done < n; done += next->n) {
 		struct rows *was = now;
 		pthread_t thread;
 		bool helped;
 
-		rows_aim(next, scan, images, done + now->n, n);
+		rows_aim(next, images, uuids, done + now->n, n);
 		helped = next->n > 0 && pthread_create(&thread, NULL, rows_make, next) == 0;
 		r = rows_introduce(now, err);
 		if (helped)
@@ -728,7 +748,7 @@ by_location(const void *a, const void *b)
 }
 
 /* Those of one depth: what they lie on has a row by now, if it gets one. Sorted, since
- * most are named by their uuids: then each transaction adds to the end of two indexes. */
+ * most are named by their uuids: each transaction changes few pages of two indexes then. */
 static int
 introduce_depth(struct scan *scan, size_t depth, bool *ret_more, struct smd_error *err)
 {
