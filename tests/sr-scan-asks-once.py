@@ -56,3 +56,21 @@ with tempfile.TemporaryDirectory() as directory:
         expect_eq(n_workers(), 1, "workers for one image")
         changed = smd.call("VDI.get_by_uuid", "00000000-1111-4111-8111-111111111111")
         expect_eq(smd.call("VDI.get_virtual_size", changed), str(MIB), "its size")
+
+        # After the scan that made the rows there is nothing left to look at, until somebody
+        # changes a row.
+        other = smd.make_sr("other")
+        for i in range(10):
+            shutil.copyfile(image, os.path.join(smd.sr_path(other), "%08d-2222-4222-8222-"
+                                                "222222222222.qcow2" % i))
+        time.sleep(3)       # their times tell by then whether they were changed
+        smd.call("SR.scan", other)
+        n_workers()
+        smd.call("SR.scan", other)
+        expect_eq(n_workers(), 0, "workers for the second scan")
+        forgotten, *kept = sorted(smd.call("SR.get_VDIs", other))
+        uuid = smd.call("VDI.get_uuid", forgotten)
+        smd.call("VDI.forget", forgotten)
+        smd.call("SR.scan", other)
+        again = set(smd.call("SR.get_VDIs", other)) - set(kept)
+        expect_eq([smd.call("VDI.get_uuid", vdi) for vdi in again], [uuid], "what was forgotten")
