@@ -36,9 +36,9 @@ run_has_place(void *opaque, const struct smd_run *run, struct smd_error *err)
 }
 
 /* A durable copy does not fill the page cache: it goes past it into space that is taken
- * beforehand, zeroes' pages too, or through it and out again (spare_cache). Past it into holes every write would take space,
- * one at a time, and often little of it: a disk that lies in its file as it is, or blocks larger
- * than a window. A device has no holes. */
+ * beforehand, zeroes' pages too, or through it and out again (spare_cache). Past it into holes
+ * every write would take space, one at a time, and often little of it: a disk that lies in its
+ * file as it is, or blocks larger than a window. A device has no holes. */
 static int
 copy_way(struct copy *c, struct smd_error *err)
 {
