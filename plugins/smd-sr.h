@@ -196,6 +196,12 @@ struct smd_sr_driver {
 	/* scan, with the volume_stamp of each: where the driver learns it with the rest, so
 	 * that very many are looked at once and not twice. NULL: the host asks for each. */
 	int (*scan_stamped)(void *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err);
+
+	/* volume_rename in two steps, for names that need not be durable one by one: a name that
+	 * volume_rename_soon gave is durable once sync_names, begun after it, has returned.
+	 * Both or none; NULL: the host takes volume_rename. */
+	int (*volume_rename_soon)(void *sr, const char *from, const char *to, struct smd_error *err);
+	int (*sync_names)(void *sr, struct smd_error *err);
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

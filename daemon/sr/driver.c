@@ -83,6 +83,8 @@ missing_member(const struct smd_sr_driver *d)
 		{ "choose_format", d->formats || d->choose_format },
 		{ "records_load", d->records_load || !d->records_save },
 		{ "records_save", d->records_save || !d->records_load },
+		{ "volume_rename_soon", d->volume_rename_soon || !d->sync_names },
+		{ "sync_names", d->sync_names || !d->volume_rename_soon },
 	};
 
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {

@@ -361,5 +361,7 @@ static const struct smd_sr_driver file_driver = {
 	.volume_stamp = file_volume_stamp,
 	.shares = file_shares,
 	.scan_stamped = file_scan_stamped,
+	.volume_rename_soon = file_volume_rename_soon,
+	.sync_names = file_sync_names,
 };
 SMD_REGISTER_SR(file_driver)

@@ -44,6 +44,9 @@ int file_volume_stamp(void *opaque, const char *name, char ret[SMD_SR_STAMP_MAX]
 		      struct smd_error *err);
 int file_shares(void *opaque, char ret[SMD_SR_SHARES_MAX], struct smd_error *err);
 int file_volume_rename(void *opaque, const char *from, const char *to, struct smd_error *err);
+int file_volume_rename_soon(void *opaque, const char *from, const char *to,
+			    struct smd_error *err);
+int file_sync_names(void *opaque, struct smd_error *err);
 int file_volume_delete(void *opaque, const char *name, struct smd_error *err);
 int file_records_load(void *opaque, char **ret_text, struct smd_error *err);
 int file_records_save(void *opaque, const char *text, struct smd_error *err);

@@ -209,7 +209,12 @@ test_volumes(void **state)
 	assert_int_equal(driver->volume_rename(sr, "two.raw", "one.raw", &err), -1);
 	assert_int_equal(err.failure, SMD_SR_FAIL_VOLUME_EXISTS);
 	memset(&err, 0, sizeof err);
-	assert_int_equal(driver->volume_rename(sr, "two.raw", "three.raw", &err), 0);
+	assert_int_equal(driver->volume_rename_soon(sr, "two.raw", "one.raw", &err), -1);
+	assert_int_equal(err.failure, SMD_SR_FAIL_VOLUME_EXISTS);
+	memset(&err, 0, sizeof err);
+	assert_int_equal(driver->volume_rename_soon(sr, "two.raw", "soon.raw", &err), 0);
+	assert_int_equal(driver->sync_names(sr, &err), 0);
+	assert_int_equal(driver->volume_rename(sr, "soon.raw", "three.raw", &err), 0);
 	assert_int_equal(driver->volume_delete(sr, "one.raw", &err), 0);
 	assert_int_equal(driver->volume_delete(sr, "one.raw", &err), 0);
 	assert_int_equal(driver->scan(sr, see, &seen, &err), 0);

@@ -384,7 +384,7 @@ file_shares(void *opaque, char ret[SMD_SR_SHARES_MAX], struct smd_error *err)
 }
 
 int
-file_volume_rename(void *opaque, const char *from, const char *to, struct smd_error *err)
+file_volume_rename_soon(void *opaque, const char *from, const char *to, struct smd_error *err)
 {
 	struct file_sr *sr = opaque;
 	int r;
@@ -401,9 +401,25 @@ file_volume_rename(void *opaque, const char *from, const char *to, struct smd_er
 	}
 	if (r < 0)
 		return fail_errno(sr, from, SMD_SR_FAIL_VOLUME_UNAVAILABLE, errno, "rename", err);
-	if (fsync(sr->dir) < 0)
-		return fail_errno(sr, to, SMD_SR_FAIL_OTHER, errno, "sync", err);
 	return 0;
+}
+
+int
+file_sync_names(void *opaque, struct smd_error *err)
+{
+	struct file_sr *sr = opaque;
+
+	if (fsync(sr->dir) < 0)
+		return fail_errno(sr, ".", SMD_SR_FAIL_OTHER, errno, "sync", err);
+	return 0;
+}
+
+int
+file_volume_rename(void *opaque, const char *from, const char *to, struct smd_error *err)
+{
+	if (file_volume_rename_soon(opaque, from, to, err) < 0)
+		return -1;
+	return file_sync_names(opaque, err);
 }
 
 int
