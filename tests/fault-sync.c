@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Preloaded into smd: the disk under the database's log. Where $SMD_FAULT_DIR/fail
- * is, syncs of a file whose name ends in -wal fail with EIO; while it is not, each
- * leaves what is durable then in $SMD_FAULT_DIR/durable.
+ * Preloaded into smd: its disks. Where $SMD_FAULT_DIR/fail is, syncs of the database's log, a
+ * file whose name ends in -wal, fail with EIO; while it is not, each leaves what is durable then
+ * in $SMD_FAULT_DIR/durable. Where $SMD_FAULT_DIR/hold-images is, syncs of images wait until it
+ * goes; where $SMD_FAULT_DIR/fail-images is, they fail.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,14 +15,24 @@
 #define IN_PLACE_OF_LIBC __attribute__((visibility("default")))
 
 static int
-is_log(int fd)
+ends_in(int fd, const char *end)
 {
 	char link[64], path[4096];
+	size_t len = strlen(end);
 	ssize_t n;
 
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof path);
-	return n > 4 && memcmp(path + n - 4, "-wal", 4) == 0;
+	return n > (ssize_t)len && memcmp(path + n - len, end, len) == 0;
+}
+
+static int
+is_there(const char *dir, const char *name)
+{
+	char path[4096];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	return access(path, F_OK) == 0;
 }
 
 static void
@@ -40,16 +51,11 @@ note_durable(const char *dir, int fd)
 }
 
 static int
-sync_fd(int fd, long number)
+sync_log(const char *dir, int fd, long number)
 {
-	const char *dir = getenv("SMD_FAULT_DIR");
-	char path[4096];
 	int rc;
 
-	if (!dir || !is_log(fd))
-		return (int)syscall(number, fd);
-	snprintf(path, sizeof path, "%s/fail", dir);
-	if (access(path, F_OK) == 0) {
+	if (is_there(dir, "fail")) {
 		errno = EIO;
 		return -1;
 	}
@@ -57,6 +63,30 @@ sync_fd(int fd, long number)
 	if (rc == 0)
 		note_durable(dir, fd);
 	return rc;
+}
+
+static int
+sync_image(const char *dir, int fd, long number)
+{
+	while (is_there(dir, "hold-images"))
+		usleep(1000);
+	if (is_there(dir, "fail-images")) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(number, fd);
+}
+
+static int
+sync_fd(int fd, long number)
+{
+	const char *dir = getenv("SMD_FAULT_DIR");
+
+	if (dir && ends_in(fd, "-wal"))
+		return sync_log(dir, fd, number);
+	if (dir && (ends_in(fd, ".qcow2") || ends_in(fd, ".vhd") || ends_in(fd, ".raw")))
+		return sync_image(dir, fd, number);
+	return (int)syscall(number, fd);
 }
 
 IN_PLACE_OF_LIBC int

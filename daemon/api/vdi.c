@@ -17,6 +17,7 @@
 #include "daemon/job/move.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/cbt.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
@@ -72,7 +73,7 @@ set_volume(json *row, struct new_volume *v)
 	smd_json_set_str(row, "SR", sr_ref(v->sr));
 	smd_json_set_str(row, "location", v->name);
 	smd_json_set_int(row, "virtual_size", (int64_t)v->virtual_size);
-	smd_json_set_int(row, "physical_utilisation", (int64_t)volume_allocated(v->sr, v->name));
+	smd_json_set_int(row, "physical_utilisation", (int64_t)new_volume_allocated(v));
 	set_format(row, v->format);
 }
 
@@ -134,6 +135,7 @@ struct creation {
 	struct op_set ops;
 	struct sr *sr;
 	struct new_volume v;
+	struct settling *settling;
 	char *ref;			/* of the VDI to be */
 };
 
@@ -146,7 +148,7 @@ creation_done(struct creation *c)
 	free(c->ref);
 }
 
-/* In a transaction: it may begin, and what a kill leaves of it is written down. */
+/* In a transaction: it may begin. */
 static int
 create_begin(struct creation *c, struct smd_error *err)
 {
@@ -162,7 +164,7 @@ create_begin(struct creation *c, struct smd_error *err)
 		return -1;
 	c->v = new_volume_name(c->daemon, c->sr, format,
 			       format_round_size(c->daemon, format, (uint64_t)size));
-	return new_volume_begin_job(&c->v, "VDI.create", err);
+	return 0;
 }
 
 static int
@@ -170,7 +172,7 @@ create_plan(struct creation *c, struct smd_error *err)
 {
 	struct db *db = c->daemon->db;
 
-	if (db_begin(db, DB_DURABLE, err) < 0)
+	if (db_begin(db, DB_RELAXED, err) < 0)
 		return -1;
 	if (db_end(db, create_begin(c, err), err) == 0)
 		return 0;
@@ -191,12 +193,23 @@ create_row(struct creation *c)
 	return row;
 }
 
-/* All that shows of it, in one transaction with the end of the job and of the operation. */
+static int
+create_promise(struct creation *c, struct smd_error *err)
+{
+	const struct new_volume *v = &c->v;
+	CLEANUP_JSON json *target = target_of_fd(-1, v->name, v->format, v->virtual_size, NULL, err);
+	CLEANUP_JSON json *redo = NULL;
+
+	job_plan_add_made(&redo, sr_uuid(v->sr), v->name, target, NULL, NULL);
+	return settle_promise("VDI.create", v, 1, redo, &c->settling, err);
+}
+
+/* All that shows of it, in one transaction with the promise of its volume and the end of the
+ * operation. */
 static int
 create_show(struct creation *c, json *row, const struct smd_sr_stat *stat, struct smd_error *err)
 {
-	if (db_insert(c->daemon->db, "VDI", c->ref, row, err) < 0 ||
-	    new_volume_committed(&c->v, err) < 0 ||
+	if (db_insert(c->daemon->db, "VDI", c->ref, row, err) < 0 || create_promise(c, err) < 0 ||
 	    sr_store_stats(c->daemon, c->sr_ref, stat, err) < 0)
 		return -1;
 	op_refresh(c->daemon, "VDI", c->ref);
@@ -211,12 +224,15 @@ create_commit(struct creation *c, struct smd_error *err)
 	struct db *db = c->daemon->db;
 	struct smd_sr_stat stat;
 
-	if (sr_measure(c->sr, &stat, err) < 0 || db_begin(db, DB_DURABLE, err) < 0 ||
-	    db_end(db, create_show(c, row, &stat, err), err) < 0)
+	if (sr_measure(c->sr, &stat, err) < 0 || db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
+	if (db_end(db, create_show(c, row, &stat, err), err) < 0) {
+		settle_forget(c->settling);
+		return -1;
+	}
 	op_set_keep(&c->ops);
 	task_hidden(c->daemon->tasks, c->task_ref);
-	return 0;
+	return settle_publish(c->settling, &c->v, 1, err);
 }
 
 int
@@ -234,7 +250,7 @@ vdi_make(struct daemon *daemon, const char *task_ref, json *args, char **ret_ref
 						      "hand", type);
 	op_set_init(&c.ops, daemon, task_ref);
 	if (create_plan(&c, err) < 0 || new_volume_make(&c.v, err) < 0 ||
-	    write_empty_image(&c.v, task_ref, err) < 0 || new_volume_publish(&c.v, err) < 0 ||
+	    write_empty_image(&c.v, task_ref, err) < 0 || settle_prepare(&c.v, 1, err) < 0 ||
 	    create_commit(&c, err) < 0)
 		return -1;
 	*ret_ref = TAKE_PTR(c.ref);

@@ -9,6 +9,7 @@
 #include "daemon/job/digest.h"
 #include "daemon/sr/cbt.h"
 #include "daemon/sr/overlay.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/tree.h"
 
 /* Sizes of the SR after a change, which has happened whatever becomes of this. */
@@ -74,7 +75,7 @@ duplicate_in_transaction(struct overlay *o, const struct duplicate *d, const cha
 	    new_volume_give(&o->v[0], ref, err) < 0 ||
 	    tree_set_parent(db, ref, *ret_parent, err) < 0 || cbt_commit(cbt, err) < 0)
 		return -1;
-	return new_volume_committed(&o->v[0], err);
+	return overlay_promise(o, NULL, err);
 }
 
 static int
@@ -92,7 +93,8 @@ duplicate_commit(struct overlay *o, const struct duplicate *d, const char *ref,
 	}
 	if (db_commit(db, err) < 0)
 		return -1;
-	overlay_finish(o);
+	if (overlay_finish(o, err) < 0)
+		return -1;
 	op_refresh(o->daemon, "VDI", ref);
 	op_refresh(o->daemon, "VDI", parent);
 	return 0;
@@ -131,7 +133,7 @@ duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_e
 	    op_set_begin(&ops, "SR", sr_ref(disk.sr), d->sr_operation, err) < 0 ||
 	    disk_open(call->daemon, &disk, false, d->operation, err) < 0 ||
 	    overlay_plan(&o, err) < 0 || plan_tracking(&o, d, ref, &cbt, err) < 0 ||
-	    overlay_make(&o, NULL, err) < 0 || duplicate_commit(&o, d, ref, &cbt, err) < 0)
+	    overlay_make(&o, err) < 0 || duplicate_commit(&o, d, ref, &cbt, err) < 0)
 		return -1;
 	stats(call->daemon, sr_ref(disk.sr));
 	*ret = json_object_new_string(ref);
@@ -194,7 +196,7 @@ revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children,
 	    tree_set_parent(o->daemon->db, disk->vdi_ref, *ret_parent, err) < 0 ||
 	    cbt_commit(cbt, err) < 0)
 		return -1;
-	return new_volume_committed(&o->v[0], err);
+	return overlay_promise(o, has_children ? NULL : disk->location, err);
 }
 
 static int
@@ -212,8 +214,7 @@ revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 	    (!has_children && disk_lock_alone(o->daemon, disk, "revert_from", err) < 0) ||
 	    disk_open(o->daemon, o->disk, false, "revert_to", err) < 0 ||
 	    overlay_plan(o, err) < 0 || cbt_plan_revert(&cbt, disk, o->disk, o->empty, err) < 0 ||
-	    cbt_make(&cbt, o->kind, err) < 0 ||
-	    overlay_make(o, has_children ? NULL : disk->location, err) < 0 ||
+	    cbt_make(&cbt, o->kind, err) < 0 || overlay_make(o, err) < 0 ||
 	    db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
 	if (revert_in_transaction(o, disk, has_children, &cbt, &base, &parent, err) < 0) {
@@ -226,7 +227,8 @@ revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 		op_refresh(o->daemon, "VDI", base);
 	else
 		records_forget(disk->sr, disk->location);
-	overlay_finish(o);
+	if (overlay_finish(o, err) < 0 || settle_wait(disk->sr, o->v[0].name, err) < 0)
+		return -1;
 	op_refresh(o->daemon, "VDI", parent);
 	return 0;
 }

@@ -141,8 +141,7 @@ coalesce_blamed(struct coalesce *c, const struct smd_error *error)
 static int
 lock_disk(struct disk *disk, bool alone, struct smd_error *err)
 {
-	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
-						 alone ? SMD_SR_OPEN_WRITE : 0, &disk->fd, err) < 0)
+	if (volume_open(disk->sr, disk->location, alone ? SMD_SR_OPEN_WRITE : 0, &disk->fd, err) < 0)
 		return -1;
 	return smd_image_lock(disk->fd, alone, disk->location, err);
 }

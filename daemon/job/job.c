@@ -14,9 +14,11 @@
 #include "daemon/config.h"
 #include "daemon/db/db.h"
 #include "daemon/sr/link.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/sr.h"
 
 #define MARKS_DIR "jobs"
+#define MAKE_KEY "make"		/* of an entry: what the image is */
 #define WHOLE_KEY "whole"	/* of a live plan: its commit was all there was to do */
 
 /* A plan in the journal: {"kind":…, "committed":bool, "undo":[…], "redo":[…],
@@ -170,25 +172,41 @@ job_plan_add(json **list, const char *sr_uuid, const char *volume)
 }
 
 void
-job_plan_add_link(json **list, const char *sr_uuid, const char *volume, const char *format,
-		  const char *parent, const char *parent_format)
-{
-	json *entry = add_entry(list, sr_uuid, volume);
-
-	smd_json_set_str(entry, "format", format);
-	if (parent) {
-		smd_json_set_str(entry, "parent", parent);
-		smd_json_set_str(entry, "parent-format", parent_format);
-	}
-}
-
-void
 job_plan_add_hidden(json **list, const char *sr_uuid, const char *volume, const char *format)
 {
 	json *entry = add_entry(list, sr_uuid, volume);
 
 	smd_json_set_str(entry, "format", format);
 	smd_json_set_bool(entry, "hidden", true);
+}
+
+static void
+set_parent(json *entry, const char *parent, const char *parent_format)
+{
+	if (!parent)
+		return;
+	smd_json_set_str(entry, "parent", parent);
+	smd_json_set_str(entry, "parent-format", parent_format);
+}
+
+void
+job_plan_add_link(json **list, const char *sr_uuid, const char *volume, const char *format,
+		  const char *parent, const char *parent_format)
+{
+	json *entry = add_entry(list, sr_uuid, volume);
+
+	smd_json_set_str(entry, "format", format);
+	set_parent(entry, parent, parent_format);
+}
+
+void
+job_plan_add_made(json **list, const char *sr_uuid, const char *volume, json *target,
+		  const char *parent, const char *parent_format)
+{
+	json *entry = add_entry(list, sr_uuid, volume);
+
+	smd_json_set(entry, MAKE_KEY, smd_json_copy(target));
+	set_parent(entry, parent, parent_format);
 }
 
 /* Trees belong to one thread at a time: the journal's copy is its own. */
@@ -216,23 +234,50 @@ plan_new(const struct job_plan *plan)
 	return j;
 }
 
-int
-job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
-	  struct smd_error *err)
+void
+job_forget(struct daemon *daemon, const char *id)
+{
+	LOCK_SCOPE(&daemon->jobs->lock);
+	json_object_object_del(daemon->jobs->live, id);
+}
+
+/* live: the same plan, which this takes over. */
+static int
+begin(struct daemon *daemon, json *stored, json *live, char **ret_id, struct smd_error *err)
 {
 	struct smd_uuid_text id = smd_uuid_new();
-	CLEANUP_JSON json *stored = plan_new(plan);
 
 	pthread_mutex_lock(&daemon->jobs->lock);
-	json_object_object_add(daemon->jobs->live, id.text, plan_new(plan));
+	json_object_object_add(daemon->jobs->live, id.text, live);
 	pthread_mutex_unlock(&daemon->jobs->lock);
 	if (db_job_put(daemon->db, id.text, stored, err) < 0) {
-		LOCK_SCOPE(&daemon->jobs->lock);
-		json_object_object_del(daemon->jobs->live, id.text);
+		job_forget(daemon, id.text);
 		return -1;
 	}
 	*ret_id = smd_strdup(id.text);
 	return 0;
+}
+
+int
+job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
+	  struct smd_error *err)
+{
+	CLEANUP_JSON json *stored = plan_new(plan);
+
+	return begin(daemon, stored, plan_new(plan), ret_id, err);
+}
+
+int
+job_promise(struct daemon *daemon, const char *kind, json *redo, char **ret_id,
+	    struct smd_error *err)
+{
+	const struct job_plan plan = { kind, NULL, redo, NULL };
+	CLEANUP_JSON json *stored = plan_new(&plan);
+	json *live = plan_new(&plan);
+
+	smd_json_set_bool(stored, "committed", true);
+	smd_json_set_bool(live, "committed", true);
+	return begin(daemon, stored, live, ret_id, err);
 }
 
 /* The plan as the journal has it; NULL: none. New reference. */
@@ -242,6 +287,12 @@ stored_plan(struct daemon *daemon, const char *id, struct smd_error *err)
 	json *plan;
 
 	return db_job_get(daemon->db, id, &plan, err) < 0 ? NULL : plan;
+}
+
+static int
+fail_no_job(const char *id, struct smd_error *err)
+{
+	return smd_fail_INTERNAL_ERROR(err, id, "the journal has no job %s", id);
 }
 
 /* Its end will find nothing in the journal, if the transaction succeeds. */
@@ -262,10 +313,8 @@ commit_plan(struct daemon *daemon, const char *id, json *redo, struct smd_error 
 {
 	CLEANUP_JSON json *plan = stored_plan(daemon, id, err);
 
-	if (err->code)
-		return -1;
 	if (!plan)
-		return smd_fail_INTERNAL_ERROR(err, id, "the journal has no job %s", id);
+		return err->code ? -1 : fail_no_job(id, err);
 	smd_json_set_bool(plan, "committed", true);
 	if (redo)
 		smd_json_set(plan, "redo", copy_list(redo));
@@ -280,10 +329,8 @@ note_in_transaction(struct daemon *daemon, const char *id, json *resume, struct 
 {
 	CLEANUP_JSON json *plan = stored_plan(daemon, id, err);
 
-	if (err->code)
-		return -1;
 	if (!plan)
-		return smd_fail_INTERNAL_ERROR(err, id, "the journal has no job %s", id);
+		return err->code ? -1 : fail_no_job(id, err);
 	smd_json_set(plan, "resume", smd_json_copy(resume));
 	return db_job_put(daemon->db, id, plan, err);
 }
@@ -348,8 +395,20 @@ do_entry(struct sr *sr, json *entry, struct smd_error *err)
 		volume_hide(sr, volume, format);
 		return 0;
 	}
+	if (smd_json_member(entry, MAKE_KEY))
+		return volume_make_again(sr, volume, smd_json_member(entry, MAKE_KEY),
+					 smd_json_str(entry, "parent", NULL),
+					 smd_json_str(entry, "parent-format", ""), err);
 	return format ? link_volume(sr, volume, format, entry, err)
 		      : delete_volume(sr, volume, err);
+}
+
+static const char *
+wanted(json *entry)
+{
+	if (smd_json_member(entry, MAKE_KEY))
+		return "made again";
+	return smd_json_member(entry, "format") ? "linked to its parent" : "deleted";
 }
 
 /* What one entry wants; sr: the only SR that counts now, NULL: any that is attached.
@@ -380,9 +439,7 @@ finish_entry(struct daemon *daemon, json *entry, struct sr *sr)
 	if (r < 0)
 		smd_log(SMD_LOG_WARNING,
 			"volume %s of SR %s is left over, to be %s when the SR is attached "
-			"again: %s", volume, uuid,
-			smd_json_member(entry, "format") ? "linked to its parent" : "deleted",
-			err.message);
+			"again: %s", volume, uuid, wanted(entry), err.message);
 	return r == 0;
 }
 
@@ -418,38 +475,122 @@ note_over(struct jobs *jobs, const char *id, json *left)
 		marks_remove(jobs, id);
 }
 
-/* What is left of the plan goes back to the journal; nothing left: it is forgotten. */
-static void
-finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
+static bool
+list_makes(json *list)
 {
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	const char *key = smd_json_bool(plan, "committed", false) ? "redo" : "undo";
-	json *list = smd_json_member(plan, key), *left = NULL;
-	int r;
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		if (smd_json_member(json_object_array_get_idx(list, i), MAKE_KEY))
+			return true;
+	}
+	return false;
+}
+
+/* Do a list's entries; made: but for what is to be made, which is there. NULL: nothing is
+ * left of it. */
+static json *
+do_list(struct daemon *daemon, json *list, struct sr *sr, bool made)
+{
+	json *left = NULL;
 
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
 		json *entry = json_object_array_get_idx(list, i);
 
-		if (finish_entry(daemon, entry, sr))
+		if ((made && smd_json_member(entry, MAKE_KEY)) || finish_entry(daemon, entry, sr))
 			continue;
 		if (!left)
 			left = json_object_new_array();
 		json_object_array_add(left, json_object_get(entry));
 	}
-	if (left)
-		smd_json_set(plan, key, left);
+	return left;
+}
+
+static const char *
+list_key(json *plan)
+{
+	return smd_json_bool(plan, "committed", false) ? "redo" : "undo";
+}
+
+/* In a transaction: what is left of the plan goes back to the journal; nothing left (NULL):
+ * it is forgotten. */
+static int
+store_left(struct daemon *daemon, const char *id, json *plan, json *left, struct smd_error *err)
+{
+	if (!left)
+		return db_job_delete(daemon->db, id, err);
+	smd_json_set(plan, list_key(plan), json_object_get(left));
 	json_object_object_del(plan, "resume");
-	if (db_begin(daemon->db, DB_RELAXED, &err) < 0)
-		goto out;
-	r = left ? db_job_put(daemon->db, id, plan, &err) : db_job_delete(daemon->db, id, &err);
-	if (r == 0)
-		r = db_commit(daemon->db, &err);
-	else
-		db_rollback(daemon->db);
-out:
+	return db_job_put(daemon->db, id, plan, err);
+}
+
+static void
+finish_plan(struct daemon *daemon, const char *id, json *plan, struct sr *sr)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *list = json_object_get(smd_json_member(plan, list_key(plan)));
+	CLEANUP_JSON json *left = do_list(daemon, list, sr, false);
+	bool makes = list_makes(list);
+
+	/* Others may write to what was made once the journal has forgotten it. */
+	if (db_begin(daemon->db, makes ? DB_DURABLE : DB_RELAXED, &err) == 0)
+		db_end(daemon->db, store_left(daemon, id, plan, left, &err), &err);
 	if (err.code)
 		smd_log(SMD_LOG_ERR, "job %s stays in the journal: %s", id, err.message);
-	note_over(daemon->jobs, id, left);
+	note_over(daemon->jobs, id, err.code && makes ? list : left);
+}
+
+static int
+store_all_left(struct daemon *daemon, char *const *ids, json **plans, json **left, size_t n,
+	       struct smd_error *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (store_left(daemon, ids[i], plans[i], left[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+keep_all(struct daemon *daemon, struct sr *sr, char *const *ids, json **plans, json **left,
+	 size_t n, struct smd_error *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		plans[i] = stored_plan(daemon, ids[i], err);
+		if (!plans[i])
+			return err->code ? -1 : fail_no_job(ids[i], err);
+		left[i] = do_list(daemon, smd_json_member(plans[i], list_key(plans[i])), sr, true);
+	}
+	if (db_begin(daemon->db, DB_DURABLE, err) < 0 ||
+	    db_end(daemon->db, store_all_left(daemon, ids, plans, left, n, err), err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		note_over(daemon->jobs, ids[i], left[i]);
+	return 0;
+}
+
+int
+job_kept(struct daemon *daemon, struct sr *sr, char *const *ids, size_t n, struct smd_error *err)
+{
+	CLEANUP_FREE json **plans = smd_calloc(n, sizeof *plans);
+	CLEANUP_FREE json **left = smd_calloc(n, sizeof *left);
+	int r = keep_all(daemon, sr, ids, plans, left, n, err);
+
+	for (size_t i = 0; i < n; i++) {
+		json_object_put(plans[i]);
+		json_object_put(left[i]);
+	}
+	return r;
+}
+
+void
+job_leave(struct daemon *daemon, const char *id)
+{
+	CLEANUP_JSON json *list = NULL;
+
+	{
+		LOCK_SCOPE(&daemon->jobs->lock);
+		list = copy_list(smd_json_member(smd_json_member(daemon->jobs->live, id), "redo"));
+	}
+	note_over(daemon->jobs, id, list);
 }
 
 static bool
@@ -484,7 +625,7 @@ job_end(struct daemon *daemon, const char *id)
 static bool
 plan_has_sr(json *plan, const char *uuid)
 {
-	json *list = smd_json_member(plan, smd_json_bool(plan, "committed", false) ? "redo" : "undo");
+	json *list = smd_json_member(plan, list_key(plan));
 	size_t n = list ? json_object_array_length(list) : 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -528,13 +669,33 @@ job_recover(struct daemon *daemon, struct sr *sr)
 }
 
 static bool
-list_has(json *list, const char *uuid, const char *volume)
+entry_is(json *entry, const char *uuid, const char *volume)
+{
+	return strcmp(smd_json_str(entry, "volume", ""), volume) == 0 &&
+	       strcmp(smd_json_str(entry, "sr", ""), uuid) == 0;
+}
+
+/* makes: only what is to be made counts. */
+static bool
+list_has(json *list, const char *uuid, const char *volume, bool makes)
 {
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
 		json *entry = json_object_array_get_idx(list, i);
 
-		if (strcmp(smd_json_str(entry, "volume", ""), volume) == 0 &&
-		    strcmp(smd_json_str(entry, "sr", ""), uuid) == 0)
+		if ((!makes || smd_json_member(entry, MAKE_KEY)) && entry_is(entry, uuid, volume))
+			return true;
+	}
+	return false;
+}
+
+static bool
+live_has(struct jobs *jobs, const char *uuid, const char *volume, bool makes)
+{
+	LOCK_SCOPE(&jobs->lock);
+	json_object_object_foreach(jobs->live, id, plan) {
+		(void)id;
+		if (list_has(smd_json_member(plan, "undo"), uuid, volume, makes) ||
+		    list_has(smd_json_member(plan, "redo"), uuid, volume, makes))
 			return true;
 	}
 	return false;
@@ -543,12 +704,11 @@ list_has(json *list, const char *uuid, const char *volume)
 bool
 job_has_volume(struct jobs *jobs, const char *uuid, const char *volume)
 {
-	LOCK_SCOPE(&jobs->lock);
-	json_object_object_foreach(jobs->live, id, plan) {
-		(void)id;
-		if (list_has(smd_json_member(plan, "undo"), uuid, volume) ||
-		    list_has(smd_json_member(plan, "redo"), uuid, volume))
-			return true;
-	}
-	return false;
+	return live_has(jobs, uuid, volume, false);
+}
+
+bool
+job_makes_volume(struct jobs *jobs, const char *uuid, const char *volume)
+{
+	return live_has(jobs, uuid, volume, true);
 }

@@ -24,7 +24,8 @@ void jobs_free(struct jobs *jobs);
 /* What is left to do when the job is undone ("undo"), and once it is committed ("redo"):
  * lists of volumes that must vanish, {"sr": uuid, "volume": name}, and of images that
  * must name a parent (again), which have "format", and "parent" and "parent-format"
- * unless they shall name none, or that must be "hidden". They are done in order. */
+ * unless they shall name none, or that must be "hidden", or that must be there, which have
+ * "make". They are done in order. */
 struct job_plan {
 	const char *kind;	/* "VDI.create", "VDI.pool_migrate", … */
 	json *undo;		/* borrowed */
@@ -38,6 +39,18 @@ int job_begin(struct daemon *daemon, const struct job_plan *plan, char **ret_id,
 int job_committed(struct daemon *daemon, const char *id, struct smd_error *err);
 /* The same where less than the plan's redo is to vanish: what redo has of it. */
 int job_committed_to(struct daemon *daemon, const char *id, json *redo, struct smd_error *err);
+/* A job that begins with its commit, in the transaction that makes its result visible: all
+ * that is left of it is this redo. Where the transaction is undone, job_forget. */
+int job_promise(struct daemon *daemon, const char *kind, json *redo, char **ret_id,
+		struct smd_error *err);
+void job_forget(struct daemon *daemon, const char *id);
+/* What the redo of n jobs would make in the SR is durable now: do the rest of it, and forget
+ * them with one commit, durably: behind it, others may write to what was made. */
+struct sr;
+int job_kept(struct daemon *daemon, struct sr *sr, char *const *ids, size_t n,
+	     struct smd_error *err);
+/* It is not: the next start, or the next time that the SR is attached, makes it. */
+void job_leave(struct daemon *daemon, const char *id);
 /* Do what the journal says is left (undo or redo) and forget the job. Where the
  * database's disk failed nobody knows which: nothing is done, the next start does it. */
 void job_end(struct daemon *daemon, const char *id);
@@ -45,7 +58,6 @@ void job_end(struct daemon *daemon, const char *id);
 int job_note(struct daemon *daemon, const char *id, json *resume, struct smd_error *err);
 /* The same for what jobs of an earlier run left to do in this SR, which is being
  * attached and which nobody else can use yet. */
-struct sr;
 void job_recover(struct daemon *daemon, struct sr *sr);
 
 /* {id: plan} of the jobs of an earlier run that are to be taken up again: a new
@@ -63,10 +75,17 @@ int job_marks_open(struct daemon *daemon, const char *id, size_t n, int *ret_fd,
 /* Whether a job that runs has the volume in its plan, or one that has ended could not
  * delete it yet: SR.scan leaves it alone. */
 bool job_has_volume(struct jobs *jobs, const char *sr_uuid, const char *volume);
+/* Whether the journal says of the volume that it is to be made again: whatever was written
+ * to it would be lost. */
+bool job_makes_volume(struct jobs *jobs, const char *sr_uuid, const char *volume);
 /* Add a volume to a plan's list, which is made when *list is NULL. */
 void job_plan_add(json **list, const char *sr_uuid, const char *volume);
 /* An image and the parent it must name; parent NULL: none. */
 void job_plan_add_link(json **list, const char *sr_uuid, const char *volume, const char *format,
+		       const char *parent, const char *parent_format);
+/* An image that must be there: target is a worker's T of it, empty, without "fd", parent as
+ * above. It is made again unless somebody has written to it. */
+void job_plan_add_made(json **list, const char *sr_uuid, const char *volume, json *target,
 		       const char *parent, const char *parent_format);
 /* A base that must be marked hidden, if it can be. */
 void job_plan_add_hidden(json **list, const char *sr_uuid, const char *volume, const char *format);

@@ -7,6 +7,7 @@
 
 #include "daemon/job/job.h"
 #include "daemon/sr/link.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/sr.h"
 
 #define SR_A "aaaaaaaa-0000-4000-8000-000000000000"
@@ -56,6 +57,20 @@ volume_hide(struct sr *sr, const char *volume, const char *format)
 	strcat(sr->deleted, "hidden ");
 	strcat(sr->deleted, volume);
 	strcat(sr->deleted, " ");
+}
+
+int
+volume_make_again(struct sr *sr, const char *name, json *target, const char *parent,
+		  const char *parent_format, struct smd_error *err)
+{
+	if (sr->broken)
+		return smd_fail_SR_BACKEND_FAILURE_46(err, "", "", "", "no writing now");
+	assert_string_equal(smd_json_str(target, "format", ""), "vhd");
+	assert_string_equal(parent_format, parent ? "vhd" : "");
+	strcat(sr->deleted, "made ");
+	strcat(sr->deleted, name);
+	strcat(sr->deleted, " ");
+	return 0;
 }
 
 static const struct smd_sr_driver driver = { .volume_delete = fake_delete };
@@ -302,6 +317,79 @@ test_hidden(void **state)
 	assert_int_equal(n_jobs(), 0);
 }
 
+/* The caller's to free. */
+static char *
+promise(const char *volume)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *redo = NULL, *target = json_object_new_object();
+	char *id = NULL;
+
+	smd_json_set_str(target, "format", "vhd");
+	job_plan_add_made(&redo, SR_A, volume, target, "base", "vhd");
+	job_plan_add_hidden(&redo, SR_A, "base", "vhd");
+	assert_ok(job_promise(&daemon_, "VDI.snapshot", redo, &id, &err), &err);
+	assert_true(job_makes_volume(daemon_.jobs, SR_A, volume));
+	assert_false(job_makes_volume(daemon_.jobs, SR_B, volume));
+	assert_false(job_makes_volume(daemon_.jobs, SR_A, "base"));
+	return id;
+}
+
+/* What was made is there: the rest is done, once, and all is forgotten. */
+static void
+test_kept(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *first = promise("x"), *second = promise("y");
+	char *const ids[] = { first, second };
+
+	(void)state;
+	assert_int_equal(n_jobs(), 2);
+	assert_ok(job_kept(&daemon_, &srs[0], ids, 2, &err), &err);
+	assert_string_equal(srs[0].deleted, "hidden base hidden base ");
+	assert_false(job_makes_volume(daemon_.jobs, SR_A, "x"));
+	assert_int_equal(n_jobs(), 0);
+}
+
+static void
+test_promise_rolled_back(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *id = NULL;
+
+	(void)state;
+	assert_ok(db_begin(daemon_.db, DB_DURABLE, &err), &err);
+	id = promise("x");
+	db_rollback(daemon_.db);
+	job_forget(&daemon_, id);
+	assert_false(job_makes_volume(daemon_.jobs, SR_A, "x"));
+	assert_int_equal(n_jobs(), 0);
+}
+
+/* Nobody may write to it before it is made again, whoever is asked when. */
+static void
+test_promise_left(void **state)
+{
+	CLEANUP_FREE char *id = promise("x");
+
+	(void)state;
+	job_recover(&daemon_, &srs[0]);		/* live */
+	assert_string_equal(srs[0].deleted, "");
+	job_leave(&daemon_, id);
+	assert_true(job_makes_volume(daemon_.jobs, SR_A, "x"));
+	srs[0].broken = true;
+	job_recover(&daemon_, &srs[0]);
+	assert_true(job_makes_volume(daemon_.jobs, SR_A, "x"));
+	forget_run();
+	job_recover(&daemon_, &srs[0]);
+	assert_true(job_makes_volume(daemon_.jobs, SR_A, "x"));
+	srs[0].broken = false;
+	job_recover(&daemon_, &srs[0]);
+	assert_false(job_makes_volume(daemon_.jobs, SR_A, "x"));
+	assert_string_equal(srs[0].deleted, "hidden base made x ");
+	assert_int_equal(n_jobs(), 0);
+}
+
 /* A volume that is to go yet is nobody's: a scan would make a VDI of it, which the
  * next attach would delete. */
 static void
@@ -362,6 +450,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_detached, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hidden, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_promise_rolled_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_promise_left, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_failed, setup, teardown),
 	};

@@ -47,6 +47,7 @@ struct storage {
 	pthread_cond_t keeper_wake;
 	pthread_t keeper;		/* saves the records of SRs that changed */
 	bool keeper_runs, stopping;
+	struct settler *settler;	/* settle.c; const until storage_stop */
 };
 
 /* driver.c */

@@ -21,6 +21,8 @@ libsr_la_SOURCES = \
 	sr/overlay.h \
 	sr/records.c \
 	sr/scan.c \
+	sr/settle.c \
+	sr/settle.h \
 	sr/sr.h \
 	sr/staging.c \
 	sr/staging.h \

@@ -144,7 +144,7 @@ open_volume(const struct batch *batch, size_t i, struct worker_job *job, json *i
 	CLEANUP_CLOSE int fd = -1;
 	json *image;
 
-	if (sr->driver->volume_open(sr->handle, location, 0, &fd, &err) < 0) {
+	if (volume_open(sr, location, 0, &fd, &err) < 0) {
 		look_free(*batch->places[i]);	/* where it is asked about again */
 		*batch->places[i] = look_of_error(&err);
 		return false;

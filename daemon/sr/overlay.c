@@ -7,6 +7,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/tree.h"
 
 /* ---- driver_params: the format's options; SM's `type` where it says what is done ---- */
@@ -225,24 +226,46 @@ write_images(struct overlay *o, struct smd_error *err)
 }
 
 int
-overlay_make(struct overlay *o, const char *old, struct smd_error *err)
+overlay_make(struct overlay *o, struct smd_error *err)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		o->v[i] = new_volume_name(o->daemon, o->disk->sr, o->format, o->virtual_size);
+		if (new_volume_make(&o->v[i], err) < 0)
+			return -1;
+	}
+	if (write_images(o, err) < 0)
+		return -1;
+	return settle_prepare(o->v, o->n, err);
+}
+
+/* The new image as the journal can make it again. */
+static void
+plan_image(const struct overlay *o, const struct new_volume *v, json **redo)
+{
+	CLEANUP_JSON json *target = overlay_target(o, -1, v->name, NULL, NULL);
+	const struct disk *disk = o->disk;
+
+	if (o->empty)
+		job_plan_add_made(redo, sr_uuid(disk->sr), v->name, target, disk->parents[0].name,
+				  disk->parents[0].format);
+	else
+		job_plan_add_made(redo, sr_uuid(disk->sr), v->name, target, disk->location,
+				  disk->format);
+}
+
+int
+overlay_promise(struct overlay *o, const char *old, struct smd_error *err)
 {
 	const char *sr = sr_uuid(o->disk->sr);
 	CLEANUP_JSON json *redo = NULL;
 
+	for (size_t i = 0; i < o->n; i++)
+		plan_image(o, &o->v[i], &redo);
 	if (old)
 		job_plan_add(&redo, sr, old);
 	if (!o->empty)
 		job_plan_add_hidden(&redo, sr, o->disk->location, o->disk->format);
-	if (new_volumes_begin(o->daemon, o->kind, o->disk->sr, o->format, o->virtual_size, redo,
-			      o->n, o->v, err) < 0 ||
-	    write_images(o, err) < 0)
-		return -1;
-	for (size_t i = 0; i < o->n; i++) {
-		if (new_volume_publish(&o->v[i], err) < 0)
-			return -1;
-	}
-	return 0;
+	return settle_promise(o->kind, o->v, o->n, redo, &o->settling, err);
 }
 
 int
@@ -260,19 +283,20 @@ overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err)
 	return tree_set_parent(db, disk->vdi_ref, *ret_parent, err);
 }
 
-void
-overlay_finish(struct overlay *o)
+int
+overlay_finish(struct overlay *o, struct smd_error *err)
 {
 	/* Nobody may have locked the base that its job's redo marks as hidden. */
 	disk_unlock(o->disk);
-	for (size_t i = 2; i-- > 0;)
-		new_volume_done(&o->v[i]);
+	return settle_publish(TAKE_PTR(o->settling), o->v, o->n, err);
 }
 
 void
 overlay_done(struct overlay *o)
 {
-	for (size_t i = 2; i-- > 0;)
+	settle_forget(o->settling);
+	o->settling = NULL;
+	for (size_t i = 0; i < 2; i++)
 		new_volume_done(&o->v[i]);
 	free(o->format);
 	o->format = NULL;

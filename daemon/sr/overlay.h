@@ -5,8 +5,8 @@
  * two new ones lie, the disk's and the other; where the disk's image holds nothing
  * of its own, the other lies on its parent, and the disk keeps its image.
  *
- *   plan (all that can be known to fail) -> make (journalled) -> the caller's
- *   transaction with overlay_split -> overlay_finish -> done
+ *   plan (all that can be known to fail) -> make -> the caller's transaction with
+ *   overlay_split and overlay_promise -> overlay_finish -> done
  *
  * Threads: any.
  */
@@ -28,20 +28,23 @@ struct overlay {
 	/* [0] the other one's, for the caller; [1] the disk's own. */
 	size_t n;
 	struct new_volume v[2];
+	struct settling *settling;	/* from overlay_promise to overlay_finish */
 };
 #define OVERLAY_INIT { .v = { NEW_VOLUME_INIT, NEW_VOLUME_INIT } }
 
 /* SR_BACKEND_FAILURE_109, SR_FULL, SR_OPERATION_NOT_SUPPORTED [sr] where no format of
  * the SR can lie on the disk's, VDI_TOO_LARGE, VALUE_NOT_SUPPORTED of options. */
 int overlay_plan(struct overlay *o, struct smd_error *err);
-/* old, in the same SR: a volume that goes once it is committed; NULL: none. */
-int overlay_make(struct overlay *o, const char *old, struct smd_error *err);
-/* In the caller's transaction, which commits v[0]'s job. *ret_parent, which the caller
- * frees: the VDI that the other's image lies on. */
+int overlay_make(struct overlay *o, struct smd_error *err);
+/* In the caller's transaction. *ret_parent, which the caller frees: the VDI that the other's
+ * image lies on. */
 int overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err);
-/* After the commit: what it replaced goes, and the base tells XenServer's tools that it is
- * one, which a kill only puts off to the next start. Unlocks the disk. */
-void overlay_finish(struct overlay *o);
+/* In the same: the journal's promise that the new images are there (daemon/sr/settle.h), and
+ * that behind them old, a volume of the same SR, goes (NULL: none), and the base tells
+ * XenServer's tools that it is one. Where the transaction is undone, overlay_done forgets it. */
+int overlay_promise(struct overlay *o, const char *old, struct smd_error *err);
+/* After the commit. Unlocks the disk. */
+int overlay_finish(struct overlay *o, struct smd_error *err);
 void overlay_done(struct overlay *o);
 #define CLEANUP_OVERLAY CLEANUP(overlay_done)
 

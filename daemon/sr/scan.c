@@ -19,6 +19,7 @@
 #include "daemon/sr/cbt.h"
 #include "daemon/sr/images.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
@@ -1067,6 +1068,7 @@ sr_scan(struct daemon *daemon, const char *ref, struct smd_error *err)
 
 	if (sr_use(daemon, ref, &sr, err) < 0)
 		return -1;
+	settle_sr(sr);		/* a job's volumes are left alone */
 	r = scan_used(sr, err);
 	sr_release(sr);
 	if (r < 0)

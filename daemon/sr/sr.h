@@ -37,6 +37,7 @@ const char *storage_format_dirs(struct daemon *daemon);	/* where workers find th
 struct sr;			/* an attached SR, in use */
 /* SR_NOT_ATTACHED [sr], SR_HAS_NO_PBDS [sr]. */
 int sr_use(struct daemon *daemon, const char *sr_ref, struct sr **ret, struct smd_error *err);
+void sr_hold(struct sr *sr);	/* once more, of one in use */
 void sr_release(struct sr *sr);
 const struct smd_sr_driver *sr_get_driver(struct sr *sr);
 void *sr_handle(struct sr *sr);	/* what the driver's functions take */

@@ -11,6 +11,7 @@
 #include "daemon/job/lasting.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/look.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/volume.h"
 
 /* ---- Using an attached SR ---- */
@@ -46,6 +47,13 @@ sr_use(struct daemon *daemon, const char *ref, struct sr **ret, struct smd_error
 	}
 	pthread_mutex_unlock(&storage->lock);
 	return fail_not_attached(daemon, ref, err);
+}
+
+void
+sr_hold(struct sr *sr)
+{
+	LOCK_SCOPE(&sr->daemon->storage->lock);
+	sr->uses++;
 }
 
 void
@@ -435,6 +443,7 @@ storage_start(struct daemon *daemon, const char *sr_dirs, const char *format_dir
 	pthread_cond_init(&storage->keeper_wake, NULL);
 	storage->format_dirs = smd_strdup(format_dirs);
 	daemon->storage = storage;
+	settler_start(storage);
 	if (drivers_load(storage, sr_dirs, err) < 0 || formats_ask(daemon, err) < 0 ||
 	    drivers_publish(daemon, err) < 0 || ops_reset(daemon, "SR", err) < 0 ||
 	    reattach(daemon, err) < 0 || refresh_resized(daemon, err) < 0 ||
@@ -453,6 +462,7 @@ storage_stop(struct daemon *daemon)
 
 	if (!storage)
 		return;
+	settler_stop(storage);
 	keeper_stop(storage);
 	while (storage->attached) {
 		struct sr *sr = storage->attached;

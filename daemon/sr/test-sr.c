@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "daemon/sr/internal.h"
+#include "daemon/sr/settle.h"
 
 #include "daemon/db/test-db.h"
 
@@ -156,6 +157,50 @@ job_has_volume(struct jobs *jobs, const char *uuid, const char *volume)
 	(void)jobs;
 	(void)uuid;
 	return busy_volume && strcmp(volume, busy_volume) == 0;
+}
+
+bool
+job_makes_volume(struct jobs *jobs, const char *uuid, const char *volume)
+{
+	(void)jobs;
+	(void)uuid;
+	(void)volume;
+	return false;
+}
+
+int
+job_promise(struct daemon *daemon, const char *kind, json *redo, char **ret_id,
+	    struct smd_error *err)
+{
+	(void)daemon;
+	(void)kind;
+	(void)redo;
+	(void)ret_id;
+	return smd_fail_INTERNAL_ERROR(err, "job_promise", "not in this test");
+}
+
+void
+job_forget(struct daemon *daemon, const char *id)
+{
+	(void)daemon;
+	(void)id;
+}
+
+int
+job_kept(struct daemon *daemon, struct sr *sr, char *const *ids, size_t n, struct smd_error *err)
+{
+	(void)daemon;
+	(void)sr;
+	(void)ids;
+	(void)n;
+	return smd_fail_INTERNAL_ERROR(err, "job_kept", "not in this test");
+}
+
+void
+job_leave(struct daemon *daemon, const char *id)
+{
+	(void)daemon;
+	(void)id;
 }
 
 void
@@ -361,6 +406,7 @@ setup(void **state)
 		return -1;
 	daemon_.db = ((struct test_db *)*state)->db;
 	daemon_.storage = storage;
+	settler_start(storage);
 	daemon_.host_ref = db_new_ref();
 	storage->drivers = &driver;
 	storage->formats = json_object_new_array();

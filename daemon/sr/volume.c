@@ -14,6 +14,7 @@
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/job/stall.h"
+#include "daemon/sr/settle.h"
 #include "daemon/sr/tree.h"
 
 #define OPEN_TRIES 5
@@ -123,6 +124,14 @@ lock(struct daemon *daemon, struct disk *disk, int fd, bool write, const char *n
 	return r;
 }
 
+int
+volume_open(struct sr *sr, const char *name, uint32_t flags, int *ret_fd, struct smd_error *err)
+{
+	if (settle_wait(sr, name, err) < 0)
+		return -1;
+	return sr_get_driver(sr)->volume_open(sr_handle(sr), name, flags, ret_fd, err);
+}
+
 /* One layer: opened and locked. */
 static int
 layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *layer, bool write,
@@ -138,8 +147,7 @@ layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *la
 					       "VDI %s is in the format %s, which no loaded module "
 					       "reads (loaded: %s)", disk->uuid, layer->format, loaded);
 	}
-	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), layer->name,
-						 write ? SMD_SR_OPEN_WRITE : 0, ret_fd, &open_err) < 0)
+	if (volume_open(disk->sr, layer->name, write ? SMD_SR_OPEN_WRITE : 0, ret_fd, &open_err) < 0)
 		return fail_open(disk, layer->vdi_ref, layer->name, &open_err, err);
 	r = lock(daemon, disk, *ret_fd, write, layer->name, err);
 	if (r == 1)
@@ -315,8 +323,7 @@ lock_own(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 {
 	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
-						 SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
+	if (volume_open(disk->sr, disk->location, SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
 		if (open_err.errnum == ENOENT)
 			return 0;
 		smd_error_move(err, &open_err);
@@ -494,7 +501,7 @@ volume_info(struct daemon *daemon, struct sr *sr, const char *name, const char *
 	CLEANUP_CLOSE int fd = -1;
 	json *source;
 
-	if (sr_get_driver(sr)->volume_open(sr_handle(sr), name, 0, &fd, err) < 0)
+	if (volume_open(sr, name, 0, &fd, err) < 0)
 		return -1;
 	source = source_of_fd(fd, name, format, false, false, &job, err);
 	if (!source)
@@ -676,19 +683,11 @@ new_volume_name(struct daemon *daemon, struct sr *sr, const char *format, uint64
 }
 
 void
-new_volume_plan(const struct new_volume *v, json **undo)
+new_volume_plan(struct new_volume *v, json **undo)
 {
 	job_plan_add(undo, sr_uuid(v->sr), v->tmp);
 	job_plan_add(undo, sr_uuid(v->sr), v->name);
-}
-
-int
-new_volume_begin_job(struct new_volume *v, const char *kind, struct smd_error *err)
-{
-	CLEANUP_JSON json *undo = NULL;
-
-	new_volume_plan(v, &undo);
-	return job_begin(v->daemon, &(struct job_plan){ kind, undo, NULL, NULL }, &v->job_id, err);
+	v->planned = true;
 }
 
 int
@@ -710,6 +709,7 @@ new_volume_named(struct daemon *daemon, struct sr *sr, const char *name, uint64_
 	v.name = smd_strdup(name);
 	v.tmp = smd_asprintf(VOLUME_TMP_PREFIX "%s", name);
 	v.virtual_size = virtual_size;
+	v.planned = true;
 	return v;
 }
 
@@ -769,48 +769,48 @@ new_volume_empty(struct new_volume *v, struct smd_error *err)
 }
 
 int
-new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
-		  uint64_t virtual_size, json *redo, size_t n, struct new_volume *ret,
-		  struct smd_error *err)
-{
-	CLEANUP_JSON json *undo = NULL;
-	int r;
-
-	for (size_t i = 0; i < n; i++) {
-		ret[i] = new_volume_name(daemon, sr, format, virtual_size);
-		new_volume_plan(&ret[i], &undo);
-	}
-	r = job_begin(daemon, &(struct job_plan){ kind, undo, redo, NULL }, &ret[0].job_id, err);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = new_volume_make(&ret[i], err);
-	for (size_t i = n; r < 0 && i-- > 0;)
-		new_volume_done(&ret[i]);
-	return r;
-}
-
-int
 new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		 uint64_t virtual_size, struct sr *old_sr, const char *old,
 		 struct new_volume *ret, struct smd_error *err)
 {
-	CLEANUP_JSON json *redo = NULL;
+	struct new_volume v CLEANUP_NEW_VOLUME = new_volume_name(daemon, sr, format, virtual_size);
+	CLEANUP_JSON json *undo = NULL, *redo = NULL;
 
 	if (old)
 		job_plan_add(&redo, sr_uuid(old_sr), old);
-	return new_volumes_begin(daemon, kind, sr, format, virtual_size, redo, 1, ret, err);
+	new_volume_plan(&v, &undo);
+	if (job_begin(daemon, &(struct job_plan){ kind, undo, redo, NULL }, &v.job_id, err) < 0 ||
+	    new_volume_make(&v, err) < 0)
+		return -1;
+	*ret = v;
+	v = (struct new_volume)NEW_VOLUME_INIT;
+	return 0;
+}
+
+int
+new_volume_sync(struct new_volume *v, struct smd_error *err)
+{
+	if (fdatasync(v->fd) == 0)
+		return 0;
+	return smd_fail_IMAGE_IO(err, v->name, "%s: fdatasync: %s", v->name, strerror(errno));
 }
 
 int
 new_volume_publish(struct new_volume *v, struct smd_error *err)
 {
 	/* Whoever wrote it has flushed it, mostly; its times are nobody's concern. */
-	if (fdatasync(v->fd) < 0)
-		return smd_fail_IMAGE_IO(err, v->name, "%s: fdatasync: %s", v->name, strerror(errno));
-	if (sr_get_driver(v->sr)->volume_rename(sr_handle(v->sr), v->tmp, v->name, err) < 0)
+	if (new_volume_sync(v, err) < 0 ||
+	    sr_get_driver(v->sr)->volume_rename(sr_handle(v->sr), v->tmp, v->name, err) < 0)
 		return -1;
 	v->published = true;
 	smd_image_unlock(v->fd);
 	return 0;
+}
+
+uint64_t
+new_volume_allocated(const struct new_volume *v)
+{
+	return volume_allocated(v->sr, v->published ? v->name : v->tmp);
 }
 
 int
@@ -820,7 +820,7 @@ new_volume_give(struct new_volume *v, const char *vdi_ref, struct smd_error *err
 
 	if (db_set_str(db, "VDI", vdi_ref, "location", v->name, err) < 0 ||
 	    db_set_int(db, "VDI", vdi_ref, "physical_utilisation",
-		       (int64_t)volume_allocated(v->sr, v->name), err) < 0 ||
+		       (int64_t)new_volume_allocated(v), err) < 0 ||
 	    db_set_int(db, "VDI", vdi_ref, "virtual_size", (int64_t)v->virtual_size, err) < 0 ||
 	    db_map_set(db, "VDI", vdi_ref, "sm_config", "image-format", v->format, err) < 0)
 		return -1;
@@ -833,11 +833,24 @@ new_volume_committed(struct new_volume *v, struct smd_error *err)
 	return job_committed(v->daemon, v->job_id, err);
 }
 
+static void
+delete_unpublished(struct new_volume *v)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (sr_get_driver(v->sr)->volume_delete(sr_handle(v->sr), v->tmp, &err) < 0)
+		smd_log(SMD_LOG_WARNING, "%s of SR %s is left over until the SR is attached again: %s",
+			v->tmp, sr_uuid(v->sr), err.message);
+}
+
 void
 new_volume_done(struct new_volume *v)
 {
-	if (v->fd >= 0)
+	if (v->fd >= 0) {
 		close(v->fd);
+		if (!v->planned && !v->published)
+			delete_unpublished(v);
+	}
 	if (v->job_id)
 		job_end(v->daemon, v->job_id);
 	free(v->job_id);

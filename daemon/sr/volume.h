@@ -18,6 +18,11 @@
 /* Before the name of a volume in the making. */
 #define VOLUME_TMP_PREFIX "tmp-"
 
+/* The driver's volume_open; of a new volume, once it is durable (daemon/sr/settle.h). Not in
+ * a transaction. */
+int volume_open(struct sr *sr, const char *name, uint32_t flags, int *ret_fd,
+		struct smd_error *err);
+
 /* ---- A VDI's volume, open ---- */
 
 /* An image below a disk's own. */
@@ -115,6 +120,8 @@ struct new_volume {
 	uint64_t virtual_size;
 	char *job_id;
 	int fd;
+	bool planned;			/* a job deletes it; else new_volume_done, until it is
+					 * published */
 	bool published;
 };
 #define NEW_VOLUME_INIT { .fd = -1 }
@@ -124,12 +131,11 @@ struct new_volume {
 int new_volume_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
 		     uint64_t virtual_size, struct sr *old_sr, const char *old,
 		     struct new_volume *ret, struct smd_error *err);
-/* In parts, for a job of the caller's: the names, which its undo deletes; the volume. */
+/* In parts, for a job of the caller's: the names, which its undo deletes; the volume. Where
+ * there is no plan, what a kill leaves of it goes at the next start. */
 struct new_volume new_volume_name(struct daemon *daemon, struct sr *sr, const char *format,
 				  uint64_t virtual_size);
-void new_volume_plan(const struct new_volume *v, json **undo);
-/* The plan of a job that makes this volume and no other. */
-int new_volume_begin_job(struct new_volume *v, const char *kind, struct smd_error *err);
+void new_volume_plan(struct new_volume *v, json **undo);
 int new_volume_make(struct new_volume *v, struct smd_error *err);
 /* Of a job that is taken up again: with the names it had. */
 struct new_volume new_volume_named(struct daemon *daemon, struct sr *sr, const char *name,
@@ -141,13 +147,11 @@ int new_volume_find(struct new_volume *v, struct smd_error *err);
 int new_volume_take(struct new_volume *v, struct smd_error *err);
 /* One that is open: what a worker left in it goes. */
 int new_volume_empty(struct new_volume *v, struct smd_error *err);
-/* The same for n volumes of one job, whose redo is this (NULL: nothing): ret[0] commits it,
- * and is done last. */
-int new_volumes_begin(struct daemon *daemon, const char *kind, struct sr *sr, const char *format,
-		      uint64_t virtual_size, json *redo, size_t n, struct new_volume *ret,
-		      struct smd_error *err);
-/* All written: give it its name. */
+/* All written: have it on the disk. */
+int new_volume_sync(struct new_volume *v, struct smd_error *err);
+/* And give it its name. */
 int new_volume_publish(struct new_volume *v, struct smd_error *err);
+uint64_t new_volume_allocated(const struct new_volume *v);
 /* In a transaction: it is the VDI's from now on, in the place of what the VDI had. */
 int new_volume_give(struct new_volume *v, const char *vdi_ref, struct smd_error *err);
 /* In the transaction that makes it a VDI's. */
