@@ -60,44 +60,49 @@ duplicate_row(struct overlay *o, json *vdi, bool snapshot)
 	return row;
 }
 
-static int
-duplicate_in_transaction(struct overlay *o, const struct duplicate *d, const char *ref,
-			 struct cbt_change *cbt, char **ret_parent, struct smd_error *err)
+struct duplication {
+	const struct duplicate *d;
+	struct overlay *o;
+	struct cbt_change *cbt;
+	const char *ref;		/* of the VDI to be */
+	char *parent;			/* what it lies on */
+};
+
+static void
+duplication_done(struct duplication *dup)
 {
+	free(dup->parent);
+}
+
+static int
+duplicate_in_transaction(struct duplication *dup, struct smd_error *err)
+{
+	struct overlay *o = dup->o;
 	struct db *db = o->daemon->db;
 	CLEANUP_JSON json *vdi = NULL, *row = NULL;
 
 	/* Its names may have changed since the plan. */
 	if (db_get_record(db, "VDI", o->disk->vdi_ref, &vdi, err) < 0)
 		return -1;
-	row = duplicate_row(o, vdi, d->snapshot);
-	if (overlay_split(o, ret_parent, err) < 0 || db_insert(db, "VDI", ref, row, err) < 0 ||
-	    new_volume_give(&o->v[0], ref, err) < 0 ||
-	    tree_set_parent(db, ref, *ret_parent, err) < 0 || cbt_commit(cbt, err) < 0)
+	row = duplicate_row(o, vdi, dup->d->snapshot);
+	if (overlay_split(o, &dup->parent, err) < 0 ||
+	    db_insert(db, "VDI", dup->ref, row, err) < 0 ||
+	    new_volume_give(&o->v[0], dup->ref, err) < 0 ||
+	    tree_set_parent(db, dup->ref, dup->parent, err) < 0 || cbt_commit(dup->cbt, err) < 0)
 		return -1;
 	return overlay_promise(o, NULL, err);
 }
 
 static int
-duplicate_commit(struct overlay *o, const struct duplicate *d, const char *ref,
-		 struct cbt_change *cbt, struct smd_error *err)
+duplicate_commit(void *opaque, struct smd_error *err)
 {
-	CLEANUP_FREE char *parent = NULL;
-	struct db *db = o->daemon->db;
+	struct duplication *dup = opaque;
+	struct overlay *o = dup->o;
 
-	if (db_begin(db, DB_DURABLE, err) < 0)
+	if (db_begin(o->daemon->db, DB_DURABLE, err) < 0 ||
+	    db_end(o->daemon->db, duplicate_in_transaction(dup, err), err) < 0)
 		return -1;
-	if (duplicate_in_transaction(o, d, ref, cbt, &parent, err) < 0) {
-		db_rollback(db);
-		return -1;
-	}
-	if (db_commit(db, err) < 0)
-		return -1;
-	if (overlay_finish(o, err) < 0)
-		return -1;
-	op_refresh(o->daemon, "VDI", ref);
-	op_refresh(o->daemon, "VDI", parent);
-	return 0;
+	return overlay_finish(o, err);
 }
 
 /* What the disk's changes are counted from is another state, or another image. */
@@ -121,6 +126,9 @@ duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_e
 	struct cbt_change cbt CLEANUP_CBT = CBT_CHANGE_INIT;
 	const char *vdi = call_str(call, 0);
 	CLEANUP_FREE char *ref = db_new_ref();
+	CLEANUP(duplication_done) struct duplication dup = {
+		.d = d, .o = &o, .cbt = &cbt, .ref = ref,
+	};
 
 	o.daemon = call->daemon;
 	o.kind = d->kind;
@@ -133,8 +141,10 @@ duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_e
 	    op_set_begin(&ops, "SR", sr_ref(disk.sr), d->sr_operation, err) < 0 ||
 	    disk_open(call->daemon, &disk, false, d->operation, err) < 0 ||
 	    overlay_plan(&o, err) < 0 || plan_tracking(&o, d, ref, &cbt, err) < 0 ||
-	    overlay_make(&o, err) < 0 || duplicate_commit(&o, d, ref, &cbt, err) < 0)
+	    overlay_make(&o, duplicate_commit, &dup, err) < 0)
 		return -1;
+	op_refresh(call->daemon, "VDI", ref);
+	op_refresh(call->daemon, "VDI", dup.parent);
 	stats(call->daemon, sr_ref(disk.sr));
 	*ret = json_object_new_string(ref);
 	return 0;
@@ -184,53 +194,70 @@ find_reverted(struct daemon *daemon, const char *snapshot, char **ret, struct sm
 	return 0;
 }
 
-static int
-revert_in_transaction(struct overlay *o, struct disk *disk, bool has_children,
-		      struct cbt_change *cbt, char **ret_base, char **ret_parent,
-		      struct smd_error *err)
+struct reversion {
+	struct overlay *o;		/* of the snapshot */
+	struct disk *disk;
+	struct cbt_change *cbt;
+	bool has_children;		/* the disk */
+	char *base;			/* what keeps its image then */
+	char *parent;			/* what it lies on */
+};
+
+static void
+reversion_done(struct reversion *r)
 {
-	if (disk_give_up(o->daemon, disk, has_children, "revert_from", ret_base, err) < 0 ||
-	    overlay_split(o, ret_parent, err) < 0 ||
-	    new_volume_give(&o->v[0], disk->vdi_ref, err) < 0 ||
-	    digest_set_row(o->daemon, disk->vdi_ref, NULL, err) < 0 ||
-	    tree_set_parent(o->daemon->db, disk->vdi_ref, *ret_parent, err) < 0 ||
-	    cbt_commit(cbt, err) < 0)
+	free(r->base);
+	free(r->parent);
+}
+
+static int
+revert_in_transaction(struct reversion *r, struct smd_error *err)
+{
+	struct daemon *daemon = r->o->daemon;
+	const char *vdi = r->disk->vdi_ref;
+
+	if (disk_give_up(daemon, r->disk, r->has_children, "revert_from", &r->base, err) < 0 ||
+	    overlay_split(r->o, &r->parent, err) < 0 ||
+	    new_volume_give(&r->o->v[0], vdi, err) < 0 ||
+	    digest_set_row(daemon, vdi, NULL, err) < 0 ||
+	    tree_set_parent(daemon->db, vdi, r->parent, err) < 0 || cbt_commit(r->cbt, err) < 0)
 		return -1;
-	return overlay_promise(o, has_children ? NULL : disk->location, err);
+	return overlay_promise(r->o, r->has_children ? NULL : r->disk->location, err);
+}
+
+static int
+revert_commit(void *opaque, struct smd_error *err)
+{
+	struct reversion *r = opaque;
+	struct db *db = r->o->daemon->db;
+
+	if (db_begin(db, DB_DURABLE, err) < 0 || db_end(db, revert_in_transaction(r, err), err) < 0)
+		return -1;
+	return overlay_finish(r->o, err);
 }
 
 static int
 revert_disk(struct overlay *o, struct disk *disk, struct smd_error *err)
 {
-	struct db *db = o->daemon->db;
 	struct cbt_change cbt CLEANUP_CBT = CBT_CHANGE_INIT;
-	CLEANUP_FREE char *parent = NULL, *base = NULL;
-	bool has_children;
+	CLEANUP(reversion_done) struct reversion r = { .o = o, .disk = disk, .cbt = &cbt };
 
 	cbt_begin_for(&cbt, o->daemon, disk);
 	cbt_begin_for(&cbt, o->daemon, o->disk);
 
-	if (tree_has_children(db, disk->vdi_ref, &has_children, err) < 0 ||
-	    (!has_children && disk_lock_alone(o->daemon, disk, "revert_from", err) < 0) ||
+	if (tree_has_children(o->daemon->db, disk->vdi_ref, &r.has_children, err) < 0 ||
+	    (!r.has_children && disk_lock_alone(o->daemon, disk, "revert_from", err) < 0) ||
 	    disk_open(o->daemon, o->disk, false, "revert_to", err) < 0 ||
 	    overlay_plan(o, err) < 0 || cbt_plan_revert(&cbt, disk, o->disk, o->empty, err) < 0 ||
-	    cbt_make(&cbt, o->kind, err) < 0 || overlay_make(o, err) < 0 ||
-	    db_begin(db, DB_DURABLE, err) < 0)
+	    cbt_make(&cbt, o->kind, err) < 0 || overlay_make(o, revert_commit, &r, err) < 0)
 		return -1;
-	if (revert_in_transaction(o, disk, has_children, &cbt, &base, &parent, err) < 0) {
-		db_rollback(db);
-		return -1;
-	}
-	if (db_commit(db, err) < 0)
-		return -1;
-	if (base)
-		op_refresh(o->daemon, "VDI", base);
+	if (r.base)
+		op_refresh(o->daemon, "VDI", r.base);
 	else
 		records_forget(disk->sr, disk->location);
-	if (overlay_finish(o, err) < 0 || settle_wait(disk->sr, o->v[0].name, err) < 0)
-		return -1;
-	op_refresh(o->daemon, "VDI", parent);
-	return 0;
+	op_refresh(o->daemon, "VDI", r.parent);
+	/* With this, what it replaced has gone. */
+	return settle_wait(disk->sr, o->v[0].name, err);
 }
 
 static int

@@ -485,8 +485,8 @@ list_makes(json *list)
 	return false;
 }
 
-/* Do a list's entries; made: but for what is to be made, which is there. NULL: nothing is
- * left of it. */
+/* Do a list's entries; made: but for images that are to be there, or hidden, and are. NULL:
+ * nothing is left of it. */
 static json *
 do_list(struct daemon *daemon, json *list, struct sr *sr, bool made)
 {
@@ -495,7 +495,10 @@ do_list(struct daemon *daemon, json *list, struct sr *sr, bool made)
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
 		json *entry = json_object_array_get_idx(list, i);
 
-		if ((made && smd_json_member(entry, MAKE_KEY)) || finish_entry(daemon, entry, sr))
+		if (made && (smd_json_member(entry, MAKE_KEY) ||
+			     smd_json_bool(entry, "hidden", false)))
+			continue;
+		if (finish_entry(daemon, entry, sr))
 			continue;
 		if (!left)
 			left = json_object_new_array();

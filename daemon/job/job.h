@@ -44,8 +44,9 @@ int job_committed_to(struct daemon *daemon, const char *id, json *redo, struct s
 int job_promise(struct daemon *daemon, const char *kind, json *redo, char **ret_id,
 		struct smd_error *err);
 void job_forget(struct daemon *daemon, const char *id);
-/* What the redo of n jobs would make in the SR is durable now: do the rest of it, and forget
- * them with one commit, durably: behind it, others may write to what was made. */
+/* What the redo of n jobs would make in the SR is durable now, and what it would hide was to
+ * be hidden: do the rest of it, and forget them with one commit, durably: behind it, others
+ * may write to what was made. */
 struct sr;
 int job_kept(struct daemon *daemon, struct sr *sr, char *const *ids, size_t n,
 	     struct smd_error *err);

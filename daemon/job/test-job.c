@@ -327,6 +327,7 @@ promise(const char *volume)
 
 	smd_json_set_str(target, "format", "vhd");
 	job_plan_add_made(&redo, SR_A, volume, target, "base", "vhd");
+	job_plan_add(&redo, SR_A, "old");
 	job_plan_add_hidden(&redo, SR_A, "base", "vhd");
 	assert_ok(job_promise(&daemon_, "VDI.snapshot", redo, &id, &err), &err);
 	assert_true(job_makes_volume(daemon_.jobs, SR_A, volume));
@@ -346,7 +347,7 @@ test_kept(void **state)
 	(void)state;
 	assert_int_equal(n_jobs(), 2);
 	assert_ok(job_kept(&daemon_, &srs[0], ids, 2, &err), &err);
-	assert_string_equal(srs[0].deleted, "hidden base hidden base ");
+	assert_string_equal(srs[0].deleted, "old old ");
 	assert_false(job_makes_volume(daemon_.jobs, SR_A, "x"));
 	assert_int_equal(n_jobs(), 0);
 }
@@ -386,7 +387,7 @@ test_promise_left(void **state)
 	srs[0].broken = false;
 	job_recover(&daemon_, &srs[0]);
 	assert_false(job_makes_volume(daemon_.jobs, SR_A, "x"));
-	assert_string_equal(srs[0].deleted, "hidden base made x ");
+	assert_string_equal(srs[0].deleted, "hidden base made x old ");
 	assert_int_equal(n_jobs(), 0);
 }
 

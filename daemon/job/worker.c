@@ -199,10 +199,8 @@ set_limits(const struct run *run)
 
 /* A worker that is gone already says why by its end. */
 static void
-send_request(struct run *run)
+send_line(struct run *run, const char *line)
 {
-	CLEANUP_FREE char *text = smd_json_print(run->job->request);
-	CLEANUP_FREE char *line = smd_asprintf("%s\n", text);
 	size_t len = strlen(line);
 
 	for (size_t done = 0; done < len; ) {
@@ -214,6 +212,15 @@ send_request(struct run *run)
 			return;
 		done += (size_t)n;
 	}
+}
+
+static void
+send_request(struct run *run)
+{
+	CLEANUP_FREE char *text = smd_json_print(run->job->request);
+	CLEANUP_FREE char *line = smd_asprintf("%s\n", text);
+
+	send_line(run, line);
 }
 
 /* The daemon is about to end. */
@@ -251,6 +258,14 @@ take_progress(struct run *run, json *progress)
 }
 
 static void
+take_made(struct run *run)
+{
+	bool hide = run->job->made && run->job->made(run->job->opaque);
+
+	send_line(run, hide ? "{\"hide\":true}\n" : "{\"hide\":false}\n");
+}
+
+static void
 take_line(struct run *run, const char *text, size_t len)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -267,6 +282,8 @@ take_line(struct run *run, const char *text, size_t len)
 	} else if ((member = smd_json_member(line, "verify"))) {
 		if (job->moves)
 			job->moves(job->opaque, true);
+	} else if (smd_json_member(line, "made")) {
+		take_made(run);
 	} else if ((member = smd_json_member(line, "mark"))) {
 		job->marked = (uint64_t)smd_json_int(member, "done", 0);
 	} else if ((member = smd_json_member(line, "begin"))) {

@@ -55,6 +55,9 @@ struct worker_job {
 	/* Called when the first byte is about to move, and when what was written is read
 	 * back; NULL: not wanted. */
 	void (*moves)(void *opaque, bool reads_back);
+	/* create with "hide": called when the images are written, and commits them; returns
+	 * whether the other one is to be hidden. A failure behind it is no failure of theirs. */
+	bool (*made)(void *opaque);
 	void *opaque;
 	bool streams;		/* to or from a client: who moves its bytes says what they wait for */
 	bool urgent;		/* does not queue: a short question, or paced by a client */

@@ -3,7 +3,10 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/lock.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
@@ -199,43 +202,128 @@ image_target(const struct overlay *o, const struct new_volume *v, struct worker_
 	return TAKE_PTR(target);
 }
 
-/* All of them by one worker. */
-static int
-write_images(struct overlay *o, struct smd_error *err)
+/* While a worker makes the images, and waits for leave to hide the base. */
+struct making {
+	struct overlay *o;
+	overlay_commit_fn *commit;
+	void *opaque;
+	int base_fd;			/* to hide it by; -1: not hidden */
+	bool called;			/* commit was, with this result */
+	int result;
+	struct smd_error error;
+};
+
+static void
+commit_made(struct making *m)
 {
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .task_ref = o->task_ref, .urgent = true };
-	CLEANUP_JSON json *result = NULL;
+	m->called = true;
+	m->result = settle_prepare(m->o->v, m->o->n, &m->error) < 0 ? -1 : m->commit(m->opaque, &m->error);
+}
+
+/* By now it is one, for whoever comes. Read by others it stays as it is. */
+static bool
+made(void *opaque)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct making *m = opaque;
+
+	commit_made(m);
+	return m->result == 0 && smd_image_lock(m->base_fd, true, m->o->disk->location, &err) == 0;
+}
+
+/* The base, where it has a mark to be hidden by. */
+static int
+set_hide(struct making *m, struct worker_job *job, struct smd_error *err)
+{
+	struct overlay *o = m->o;
+	struct disk *disk = o->disk;
+	json *source;
+
+	if (o->empty || !storage_format_can(o->daemon, disk->format, "hidden"))
+		return 0;
+	if (volume_open(disk->sr, disk->location, SMD_SR_OPEN_WRITE, &m->base_fd, err) < 0)
+		return -1;
+	source = source_of_fd(m->base_fd, disk->location, disk->format, true, false, job, err);
+	if (!source)
+		return -1;
+	smd_json_set(job->request, "hide", source);
+	return 0;
+}
+
+static int
+set_targets(struct overlay *o, struct worker_job *job, struct smd_error *err)
+{
 	json *more = json_object_new_array();
 
-	smd_json_set_str(request, "op", "create");
-	smd_json_set(request, "more", more);
+	smd_json_set(job->request, "more", more);
 	for (size_t i = 0; i < o->n; i++) {
-		json *target = image_target(o, &o->v[i], &job, err);
+		json *target = image_target(o, &o->v[i], job, err);
 
-		if (!target) {
-			worker_job_done(&job);
+		if (!target)
 			return -1;
-		}
 		if (i == 0)
-			smd_json_set(request, "target", target);
+			smd_json_set(job->request, "target", target);
 		else
 			json_object_array_add(more, target);
 	}
-	return worker_run(o->daemon, &job, &result, err) < 0 ? volume_fail(o->v[0].sr, err) : 0;
+	return 0;
+}
+
+/* All of them by one worker. */
+static int
+write_images(struct making *m, struct smd_error *err)
+{
+	CLEANUP_JSON json *request = json_object_new_object();
+	struct overlay *o = m->o;
+	struct worker_job job = {
+		.request = request, .task_ref = o->task_ref, .urgent = true,
+		.made = made, .opaque = m,
+	};
+	CLEANUP_JSON json *result = NULL;
+
+	smd_json_set_str(request, "op", "create");
+	if (set_targets(o, &job, err) < 0 || set_hide(m, &job, err) < 0) {
+		worker_job_done(&job);
+		return -1;
+	}
+	return worker_run(o->daemon, &job, &result, err);
+}
+
+/* What was committed stays, whatever becomes of its worker. */
+static int
+conclude(struct making *m, int result, struct smd_error *err)
+{
+	struct overlay *o = m->o;
+
+	if (!m->called && result < 0)
+		return volume_fail(o->v[0].sr, err);
+	if (!m->called)
+		commit_made(m);
+	else if (result < 0 && m->result == 0)
+		smd_log(SMD_LOG_WARNING, "%s of SR %s could not be marked hidden: %s",
+			o->disk->location, sr_uuid(o->disk->sr), err->message);
+	smd_error_clear(err);
+	smd_error_move(err, &m->error);
+	return m->result;
 }
 
 int
-overlay_make(struct overlay *o, struct smd_error *err)
+overlay_make(struct overlay *o, overlay_commit_fn *commit, void *opaque, struct smd_error *err)
 {
+	struct making m = { .o = o, .commit = commit, .opaque = opaque, .base_fd = -1 };
+	int r;
+
 	for (size_t i = 0; i < o->n; i++) {
 		o->v[i] = new_volume_name(o->daemon, o->disk->sr, o->format, o->virtual_size);
 		if (new_volume_make(&o->v[i], err) < 0)
 			return -1;
 	}
-	if (write_images(o, err) < 0)
-		return -1;
-	return settle_prepare(o->v, o->n, err);
+	r = conclude(&m, write_images(&m, err), err);
+	if (m.base_fd >= 0) {
+		smd_image_unlock(m.base_fd);
+		close(m.base_fd);
+	}
+	return r;
 }
 
 /* The new image as the journal can make it again. */
@@ -286,7 +374,7 @@ overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err)
 int
 overlay_finish(struct overlay *o, struct smd_error *err)
 {
-	/* Nobody may have locked the base that its job's redo marks as hidden. */
+	/* Who hides the base locks it for itself. */
 	disk_unlock(o->disk);
 	return settle_publish(TAKE_PTR(o->settling), o->v, o->n, err);
 }

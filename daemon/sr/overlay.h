@@ -5,8 +5,8 @@
  * two new ones lie, the disk's and the other; where the disk's image holds nothing
  * of its own, the other lies on its parent, and the disk keeps its image.
  *
- *   plan (all that can be known to fail) -> make -> the caller's transaction with
- *   overlay_split and overlay_promise -> overlay_finish -> done
+ *   plan (all that can be known to fail) -> make, in which the caller commits: its
+ *   transaction with overlay_split and overlay_promise, then overlay_finish -> done
  *
  * Threads: any.
  */
@@ -35,13 +35,17 @@ struct overlay {
 /* SR_BACKEND_FAILURE_109, SR_FULL, SR_OPERATION_NOT_SUPPORTED [sr] where no format of
  * the SR can lie on the disk's, VDI_TOO_LARGE, VALUE_NOT_SUPPORTED of options. */
 int overlay_plan(struct overlay *o, struct smd_error *err);
-int overlay_make(struct overlay *o, struct smd_error *err);
+typedef int overlay_commit_fn(void *opaque, struct smd_error *err);
+/* Behind the commit the base tells XenServer's tools that it is one, unless somebody reads it
+ * just then: that it failed is logged, and no more. A kill puts it off to the next start. */
+int overlay_make(struct overlay *o, overlay_commit_fn *commit, void *opaque,
+		 struct smd_error *err);
 /* In the caller's transaction. *ret_parent, which the caller frees: the VDI that the other's
  * image lies on. */
 int overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err);
 /* In the same: the journal's promise that the new images are there (daemon/sr/settle.h), and
- * that behind them old, a volume of the same SR, goes (NULL: none), and the base tells
- * XenServer's tools that it is one. Where the transaction is undone, overlay_done forgets it. */
+ * that behind them old, a volume of the same SR, goes (NULL: none). Where the transaction is
+ * undone, overlay_done forgets it. */
 int overlay_promise(struct overlay *o, const char *old, struct smd_error *err);
 /* After the commit. Unlocks the disk. */
 int overlay_finish(struct overlay *o, struct smd_error *err);

@@ -62,6 +62,26 @@ control_line(size_t *ret_len)
 	return line;
 }
 
+int
+control_wait_bool(const char *member, bool *ret)
+{
+	for (;;) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		CLEANUP_JSON json *line = NULL;
+		CLEANUP_FREE char *text = NULL;
+		size_t len;
+
+		text = control_line(&len);
+		if (!text)
+			return -1;
+		line = smd_json_parse(text, len, 4, &err);
+		if (!smd_json_member(line, member))
+			continue;
+		*ret = smd_json_bool(line, member, false);
+		return 0;
+	}
+}
+
 static void
 obey(const char *text, size_t len)
 {

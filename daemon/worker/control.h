@@ -9,6 +9,7 @@
 #ifndef SMD_DAEMON_WORKER_CONTROL_H
 #define SMD_DAEMON_WORKER_CONTROL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/image/control.h"
@@ -16,6 +17,9 @@
 /* The next line, without its newline, freed by the caller; NULL: there is none, or it is
  * too long. */
 char *control_line(size_t *ret_len);
+
+/* The next line that says so, of one that is not listened to otherwise; -1: none comes. */
+int control_wait_bool(const char *member, bool *ret);
 
 /* Listen from now on, until the process ends. */
 void control_start(uint64_t bytes_per_second);

@@ -12,6 +12,7 @@
  *   {"progress":{"done":N,"total":N}}	ten a second, or one for each 2%
  *   {"begin":{"size":N}}		export only: the bytes that will come
  *   {"verify":true}		all is written, and is read back from now on
+ *   {"made":true}		create with "hide" only: the images are written
  *   {"mark":{"done":N}}		convert with marks: so many of progress's bytes need
  *				not be done again, whatever happens
  *   {"result":{…}}			once, last
@@ -52,8 +53,9 @@
  *
  * Requests ("fd" is a descriptor number the worker was given):
  *   {"op":"formats"}			also "sandbox": which walls this kernel has
- *   {"op":"create",  "target":T, "more":[T…]}	more: of the same size; they are
- *	written, and the daemon syncs them
+ *   {"op":"create",  "target":T, "more":[T…], "hide":S}	more: of the same size; they are
+ *	written, and the daemon syncs them. hide: it tells when they are, and waits for a
+ *	line, {"hide":b}, by which the first image of S is marked hidden or not
  *   {"op":"make",    "fd":N}	many of them: fd, the first of its descriptors, is a socket of
  *	packets, each a T of less than MAKE_LINE_MAX bytes (no parents, no "fd") with the
  *	new file's descriptor (SCM_RIGHTS). Each is answered with a line, a result or an error,

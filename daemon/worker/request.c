@@ -192,10 +192,26 @@ create_one(json *obj, struct smd_error *err)
 	return smd_op_create(&target, err);
 }
 
+/* Once the daemon has made them somebody's. */
+static int
+hide_behind(json *obj, struct smd_error *err)
+{
+	struct smd_source source;
+	bool hide;
+
+	if (parse_source(obj, &source, err) != 0)
+		return -1;
+	printf("{\"made\":true}\n");
+	fflush(stdout);
+	if (control_wait_bool("hide", &hide) != 0)
+		return bad_request(err, "hide");
+	return hide ? smd_op_hide(&source, true, err) : 0;
+}
+
 static int
 run_create(json *request, json **ret, struct smd_error *err)
 {
-	json *more = smd_json_member(request, "more");
+	json *more = smd_json_member(request, "more"), *hide = smd_json_member(request, "hide");
 	size_t n = json_object_is_type(more, json_type_array) ? json_object_array_length(more) : 0;
 
 	(void)ret;
@@ -205,7 +221,7 @@ run_create(json *request, json **ret, struct smd_error *err)
 		if (create_one(json_object_array_get_idx(more, i), err) != 0)
 			return -1;
 	}
-	return 0;
+	return hide ? hide_behind(hide, err) : 0;
 }
 
 static int
