@@ -7,6 +7,7 @@
 #include "daemon/db/db.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/digest.h"
+#include "daemon/job/task.h"
 #include "daemon/sr/cbt.h"
 #include "daemon/sr/overlay.h"
 #include "daemon/sr/settle.h"
@@ -62,6 +63,8 @@ duplicate_row(struct overlay *o, json *vdi, bool snapshot)
 
 struct duplication {
 	const struct duplicate *d;
+	struct call *call;
+	struct op_set *ops;
 	struct overlay *o;
 	struct cbt_change *cbt;
 	const char *ref;		/* of the VDI to be */
@@ -74,8 +77,23 @@ duplication_done(struct duplication *dup)
 	free(dup->parent);
 }
 
+/* What others see of it, with the end of the operations and of the task. */
 static int
-duplicate_in_transaction(struct duplication *dup, struct smd_error *err)
+duplicate_show(struct duplication *dup, const struct smd_sr_stat *stat, struct smd_error *err)
+{
+	struct call *call = dup->call;
+
+	if (sr_store_stats(call->daemon, sr_ref(dup->o->disk->sr), stat, err) < 0)
+		return -1;
+	op_refresh(call->daemon, "VDI", dup->ref);
+	op_refresh(call->daemon, "VDI", dup->parent);
+	op_set_end(dup->ops);
+	return task_hide(call->daemon->tasks, call->task_ref, err);
+}
+
+static int
+duplicate_in_transaction(struct duplication *dup, const struct smd_sr_stat *stat,
+			 struct smd_error *err)
 {
 	struct overlay *o = dup->o;
 	struct db *db = o->daemon->db;
@@ -88,9 +106,10 @@ duplicate_in_transaction(struct duplication *dup, struct smd_error *err)
 	if (overlay_split(o, &dup->parent, err) < 0 ||
 	    db_insert(db, "VDI", dup->ref, row, err) < 0 ||
 	    new_volume_give(&o->v[0], dup->ref, err) < 0 ||
-	    tree_set_parent(db, dup->ref, dup->parent, err) < 0 || cbt_commit(dup->cbt, err) < 0)
+	    tree_set_parent(db, dup->ref, dup->parent, err) < 0 || cbt_commit(dup->cbt, err) < 0 ||
+	    overlay_promise(o, NULL, err) < 0)
 		return -1;
-	return overlay_promise(o, NULL, err);
+	return duplicate_show(dup, stat, err);
 }
 
 static int
@@ -98,10 +117,14 @@ duplicate_commit(void *opaque, struct smd_error *err)
 {
 	struct duplication *dup = opaque;
 	struct overlay *o = dup->o;
+	struct smd_sr_stat stat;
 
-	if (db_begin(o->daemon->db, DB_DURABLE, err) < 0 ||
-	    db_end(o->daemon->db, duplicate_in_transaction(dup, err), err) < 0)
+	if (sr_measure(o->disk->sr, &stat, err) < 0 ||
+	    db_begin(o->daemon->db, DB_DURABLE, err) < 0 ||
+	    db_end(o->daemon->db, duplicate_in_transaction(dup, &stat, err), err) < 0)
 		return -1;
+	op_set_keep(dup->ops);
+	task_hidden(o->daemon->tasks, dup->call->task_ref);
 	return overlay_finish(o, err);
 }
 
@@ -118,16 +141,41 @@ plan_tracking(struct overlay *o, const struct duplicate *d, const char *ref,
 }
 
 static int
+duplicate_begin(struct duplication *dup, struct smd_error *err)
+{
+	const char *vdi = call_str(dup->call, 0);
+	struct disk *disk = dup->o->disk;
+
+	if (op_set_begin(dup->ops, "VDI", vdi, dup->d->operation, err) < 0 ||
+	    disk_find(dup->call->daemon, vdi, disk, err) < 0)
+		return -1;
+	return op_set_begin(dup->ops, "SR", sr_ref(disk->sr), dup->d->sr_operation, err);
+}
+
+/* Both operations in one transaction. */
+static int
+duplicate_enter(struct duplication *dup, struct smd_error *err)
+{
+	struct db *db = dup->call->daemon->db;
+
+	if (db_begin(db, DB_RELAXED, err) < 0)
+		return -1;
+	if (db_end(db, duplicate_begin(dup, err), err) == 0)
+		return 0;
+	op_set_keep(dup->ops);	/* it was rolled back */
+	return -1;
+}
+
+static int
 duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_error *err)
 {
 	struct op_set ops CLEANUP_OPS = { 0 };
 	struct disk disk CLEANUP_DISK = DISK_INIT;
 	struct overlay o CLEANUP_OVERLAY = OVERLAY_INIT;
 	struct cbt_change cbt CLEANUP_CBT = CBT_CHANGE_INIT;
-	const char *vdi = call_str(call, 0);
 	CLEANUP_FREE char *ref = db_new_ref();
 	CLEANUP(duplication_done) struct duplication dup = {
-		.d = d, .o = &o, .cbt = &cbt, .ref = ref,
+		.d = d, .call = call, .ops = &ops, .o = &o, .cbt = &cbt, .ref = ref,
 	};
 
 	o.daemon = call->daemon;
@@ -136,16 +184,12 @@ duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_e
 	o.disk = &disk;
 	o.options = call_arg(call, 1);
 	op_set_init(&ops, call->daemon, call->task_ref);
-	if (op_set_begin(&ops, "VDI", vdi, d->operation, err) < 0 ||
-	    disk_find(call->daemon, vdi, &disk, err) < 0 ||
-	    op_set_begin(&ops, "SR", sr_ref(disk.sr), d->sr_operation, err) < 0 ||
+	if (duplicate_enter(&dup, err) < 0 ||
 	    disk_open(call->daemon, &disk, false, d->operation, err) < 0 ||
 	    overlay_plan(&o, err) < 0 || plan_tracking(&o, d, ref, &cbt, err) < 0 ||
 	    overlay_make(&o, duplicate_commit, &dup, err) < 0)
 		return -1;
-	op_refresh(call->daemon, "VDI", ref);
-	op_refresh(call->daemon, "VDI", dup.parent);
-	stats(call->daemon, sr_ref(disk.sr));
+	collect_kick(call->daemon, sr_ref(disk.sr));
 	*ret = json_object_new_string(ref);
 	return 0;
 }

@@ -511,7 +511,6 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 
 	if (start(run, err) < 0)
 		return -1;
-	set_hooks(run, cancel_run, stop_run, run);
 	set_priority(run);
 	set_limits(run);
 	run->control = control_of(run);
@@ -521,6 +520,8 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 		smd_json_set_int(run->job->request, "bytes_per_second",
 				 (int64_t)run->control.told);
 	send_request(run);
+	/* It is at work: one that was stopped before is so now. */
+	set_hooks(run, cancel_run, stop_run, run);
 	control_open(&run->control, run->process.in);
 	before = stall_says(task_of(run), run->process.pid, "smd-worker, process %d, at \"%s\" of %s",
 			    (int)run->process.pid, run->op, image_name(run->job->request));
