@@ -232,7 +232,7 @@ create_commit(struct creation *c, struct smd_error *err)
 	}
 	op_set_keep(&c->ops);
 	task_hidden(c->daemon->tasks, c->task_ref);
-	return settle_publish(c->settling, &c->v, 1, err);
+	return settle_publish(c->settling, &c->v, 1, -1, err);
 }
 
 int

@@ -125,7 +125,7 @@ duplicate_commit(void *opaque, struct smd_error *err)
 		return -1;
 	op_set_keep(dup->ops);
 	task_hidden(o->daemon->tasks, dup->call->task_ref);
-	return overlay_finish(o, err);
+	return 0;
 }
 
 /* What the disk's changes are counted from is another state, or another image. */
@@ -275,9 +275,9 @@ revert_commit(void *opaque, struct smd_error *err)
 	struct reversion *r = opaque;
 	struct db *db = r->o->daemon->db;
 
-	if (db_begin(db, DB_DURABLE, err) < 0 || db_end(db, revert_in_transaction(r, err), err) < 0)
+	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	return overlay_finish(r->o, err);
+	return db_end(db, revert_in_transaction(r, err), err);
 }
 
 static int

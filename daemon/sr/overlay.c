@@ -216,8 +216,12 @@ struct making {
 static void
 commit_made(struct making *m)
 {
+	struct overlay *o = m->o;
+
 	m->called = true;
-	m->result = settle_prepare(m->o->v, m->o->n, &m->error) < 0 ? -1 : m->commit(m->opaque, &m->error);
+	m->result = settle_prepare(o->v, o->n, &m->error) < 0 ? -1 : m->commit(m->opaque, &m->error);
+	if (m->result == 0)
+		disk_unlock(o->disk);
 }
 
 /* By now it is one, for whoever comes. Read by others it stays as it is. */
@@ -304,7 +308,11 @@ conclude(struct making *m, int result, struct smd_error *err)
 			o->disk->location, sr_uuid(o->disk->sr), err->message);
 	smd_error_clear(err);
 	smd_error_move(err, &m->error);
-	return m->result;
+	if (m->result < 0)
+		return -1;
+	if (m->base_fd >= 0)
+		smd_image_unlock(m->base_fd);
+	return settle_publish(TAKE_PTR(o->settling), o->v, o->n, TAKE_FD(m->base_fd), err);
 }
 
 int
@@ -319,10 +327,8 @@ overlay_make(struct overlay *o, overlay_commit_fn *commit, void *opaque, struct 
 			return -1;
 	}
 	r = conclude(&m, write_images(&m, err), err);
-	if (m.base_fd >= 0) {
-		smd_image_unlock(m.base_fd);
+	if (m.base_fd >= 0)
 		close(m.base_fd);
-	}
 	return r;
 }
 
@@ -369,14 +375,6 @@ overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err)
 	    new_volume_give(&o->v[1], disk->vdi_ref, err) < 0)
 		return -1;
 	return tree_set_parent(db, disk->vdi_ref, *ret_parent, err);
-}
-
-int
-overlay_finish(struct overlay *o, struct smd_error *err)
-{
-	/* Who hides the base locks it for itself. */
-	disk_unlock(o->disk);
-	return settle_publish(TAKE_PTR(o->settling), o->v, o->n, err);
 }
 
 void

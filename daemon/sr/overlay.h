@@ -5,8 +5,8 @@
  * two new ones lie, the disk's and the other; where the disk's image holds nothing
  * of its own, the other lies on its parent, and the disk keeps its image.
  *
- *   plan (all that can be known to fail) -> make, in which the caller commits: its
- *   transaction with overlay_split and overlay_promise, then overlay_finish -> done
+ *   plan (all that can be known to fail) -> make, in which the caller commits, with
+ *   overlay_split and overlay_promise in its transaction -> done
  *
  * Threads: any.
  */
@@ -28,7 +28,7 @@ struct overlay {
 	/* [0] the other one's, for the caller; [1] the disk's own. */
 	size_t n;
 	struct new_volume v[2];
-	struct settling *settling;	/* from overlay_promise to overlay_finish */
+	struct settling *settling;	/* from overlay_promise on */
 };
 #define OVERLAY_INIT { .v = { NEW_VOLUME_INIT, NEW_VOLUME_INIT } }
 
@@ -36,7 +36,7 @@ struct overlay {
  * the SR can lie on the disk's, VDI_TOO_LARGE, VALUE_NOT_SUPPORTED of options. */
 int overlay_plan(struct overlay *o, struct smd_error *err);
 typedef int overlay_commit_fn(void *opaque, struct smd_error *err);
-/* Behind the commit the base tells XenServer's tools that it is one, unless somebody reads it
+/* Behind the commit, which unlocks the disk, the base tells XenServer's tools that it is one, unless somebody reads it
  * just then: that it failed is logged, and no more. A kill puts it off to the next start. */
 int overlay_make(struct overlay *o, overlay_commit_fn *commit, void *opaque,
 		 struct smd_error *err);
@@ -47,8 +47,6 @@ int overlay_split(struct overlay *o, char **ret_parent, struct smd_error *err);
  * that behind them old, a volume of the same SR, goes (NULL: none). Where the transaction is
  * undone, overlay_done forgets it. */
 int overlay_promise(struct overlay *o, const char *old, struct smd_error *err);
-/* After the commit. Unlocks the disk. */
-int overlay_finish(struct overlay *o, struct smd_error *err);
 void overlay_done(struct overlay *o);
 #define CLEANUP_OVERLAY CLEANUP(overlay_done)
 

@@ -30,6 +30,7 @@ struct settling {
 		char *name;
 		int fd;			/* -1: not published yet */
 	} volumes[SETTLE_VOLUMES];
+	int base_fd;			/* what they lie on; -1: it was not written to */
 };
 
 struct settler {
@@ -58,6 +59,8 @@ settling_free(struct settling *s)
 			close(s->volumes[i].fd);
 		free(s->volumes[i].name);
 	}
+	if (s->base_fd >= 0)
+		close(s->base_fd);
 	sr_release(s->sr);
 	free(s->job_id);
 	free(s);
@@ -66,14 +69,21 @@ settling_free(struct settling *s)
 /* ---- The syncs ---- */
 
 static int
+sync_image(int fd, const char *name, struct smd_error *err)
+{
+	if (fdatasync(fd) == 0)
+		return 0;
+	return smd_fail_IMAGE_IO(err, name, "%s: fdatasync: %s", name, strerror(errno));
+}
+
+static int
 sync_images(const struct settling *s, struct smd_error *err)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		if (fdatasync(s->volumes[i].fd) < 0)
-			return smd_fail_IMAGE_IO(err, s->volumes[i].name, "%s: fdatasync: %s",
-						 s->volumes[i].name, strerror(errno));
+		if (sync_image(s->volumes[i].fd, s->volumes[i].name, err) < 0)
+			return -1;
 	}
-	return 0;
+	return s->base_fd < 0 ? 0 : sync_image(s->base_fd, "what it lies on", err);
 }
 
 static void
@@ -241,6 +251,7 @@ settle_promise(const char *kind, const struct new_volume *v, size_t n, json *red
 
 	assert(n <= SETTLE_VOLUMES);
 	s->sr = v->sr;
+	s->base_fd = -1;
 	sr_hold(s->sr);
 	for (; s->n < n; s->n++) {
 		s->volumes[s->n].name = smd_strdup(v[s->n].name);
@@ -313,10 +324,12 @@ hand_over(struct settler *settler, struct settling *s)
 }
 
 int
-settle_publish(struct settling *s, struct new_volume *v, size_t n, struct smd_error *err)
+settle_publish(struct settling *s, struct new_volume *v, size_t n, int base_fd,
+	       struct smd_error *err)
 {
 	struct settler *settler = settler_of(s->sr);
 
+	s->base_fd = base_fd;
 	for (size_t i = 0; i < n; i++) {
 		if (give_name(&v[i], err) < 0) {
 			leave(s, err);

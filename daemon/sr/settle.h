@@ -31,9 +31,11 @@ int settle_promise(const char *kind, const struct new_volume *v, size_t n, json 
 		   struct settling **ret, struct smd_error *err);
 /* It was undone. */
 void settle_forget(struct settling *s);
-/* It is committed: they get their names, and this takes over their descriptors. An error
- * leaves them to the next attach of the SR. */
-int settle_publish(struct settling *s, struct new_volume *v, size_t n, struct smd_error *err);
+/* It is committed: they get their names, and this takes over their descriptors, and that of
+ * another volume that is to be synced with them (base_fd; -1: none). An error leaves them to
+ * the next attach of the SR. */
+int settle_publish(struct settling *s, struct new_volume *v, size_t n, int base_fd,
+		   struct smd_error *err);
 
 /* Wait until a volume is as durable as any. IMAGE_IO where it is not going to be. */
 int settle_wait(struct sr *sr, const char *name, struct smd_error *err);
