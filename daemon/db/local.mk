@@ -8,6 +8,7 @@ libdb_la_SOURCES = \
 	db/derived.c \
 	db/disk.c \
 	db/events.c \
+	db/insert.c \
 	db/journal.c \
 	db/object.c \
 	db/private.h \
