@@ -149,8 +149,10 @@ update_field(struct db *db, struct db_class *cls, struct db_field *field, const 
 	DB_STMT *stmt = db_prepare(db, &field->set, err,
 				   "UPDATE \"%w\" SET \"%w\" = ?, modified_gen = ? WHERE ref = ?",
 				   cls->api->name, field->api->name);
+	CLEANUP_VALUE struct db_value told = { 0 };
 
-	if (!stmt || db_bind(stmt, 1, field->api, value, err) != 0)
+	if (!stmt || db_value(field->api, value, &told, err) != 0 ||
+	    db_bind_value(stmt, 1, field->api, &told, err) != 0)
 		return -1;
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)db_next_generation(db, cls));
 	db_bind_text(stmt, 3, ref);

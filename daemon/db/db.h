@@ -58,6 +58,13 @@ int db_end(struct db *db, int result, struct smd_error *err);
  * object is deleted with it. */
 int db_insert(struct db *db, const char *cls, const char *ref, json *record,
 	      struct smd_error *err);
+/* The same in two steps: the first takes no lock. The record is not changed any more; where
+ * two rows share a member, one thread makes and frees both. */
+struct db_made;
+int db_make(struct db *db, const char *cls, const char *ref, json *record,
+	    struct db_made **ret, struct smd_error *err);
+int db_insert_made(struct db *db, const struct db_made *made, struct smd_error *err);
+void db_made_free(struct db_made *made);
 int db_delete(struct db *db, const char *cls, const char *ref, struct smd_error *err);
 
 int db_get_record(struct db *db, const char *cls, const char *ref, json **ret,

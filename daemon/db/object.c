@@ -11,56 +11,66 @@
 
 /* ---- One value ----------------------------------------------------------------- */
 
-static int
-bind_json(sqlite3_stmt *stmt, int n, json *value)
-{
-	char *text = smd_json_print(value);
-
-	return sqlite3_bind_text(stmt, n, text, -1, free);
-}
-
-/* A string is not copied: it lives until the statement has run. */
+/* A text is the value's, or printed anew. */
 int
-db_bind(sqlite3_stmt *stmt, int n, const struct api_field *field, json *value,
-	struct smd_error *err)
+db_value(const struct api_field *field, json *value, struct db_value *ret, struct smd_error *err)
 {
 	enum json_type is = json_object_get_type(value);
-	int rc = SQLITE_MISMATCH;
 
+	*ret = (struct db_value){ .is = DB_TEXT };
 	switch (field->type->kind) {
 	case API_INT:
 	case API_INT32:
-		if (is == json_type_int)
-			rc = sqlite3_bind_int64(stmt, n, json_object_get_int64(value));
-		break;
 	case API_BOOL:
-		if (is == json_type_boolean)
-			rc = sqlite3_bind_int(stmt, n, json_object_get_boolean(value));
-		break;
+		if (is != (field->type->kind == API_BOOL ? json_type_boolean : json_type_int))
+			break;
+		ret->is = DB_INTEGER;
+		ret->integer = json_object_get_int64(value);
+		return 0;
 	case API_FLOAT:
-		if (is == json_type_double || is == json_type_int)
-			rc = sqlite3_bind_double(stmt, n, json_object_get_double(value));
-		break;
+		if (is != json_type_double && is != json_type_int)
+			break;
+		ret->is = DB_REAL;
+		ret->real = json_object_get_double(value);
+		return 0;
 	case API_SET:
-		if (is == json_type_array)
-			rc = bind_json(stmt, n, value);
-		break;
 	case API_MAP:
 	case API_RECORD:
-		if (is == json_type_object)
-			rc = bind_json(stmt, n, value);
-		break;
+		if (is != (field->type->kind == API_SET ? json_type_array : json_type_object))
+			break;
+		ret->text = ret->printed = smd_json_print(value);
+		ret->len = strlen(ret->text);
+		return 0;
 	default:
-		if (is == json_type_string)
-			rc = sqlite3_bind_text(stmt, n, json_object_get_string(value),
-					       json_object_get_string_len(value), SQLITE_STATIC);
-		break;
+		if (is != json_type_string)
+			break;
+		ret->text = json_object_get_string(value);
+		ret->len = (size_t)json_object_get_string_len(value);
+		return 0;
 	}
-	if (rc != SQLITE_OK)
-		return smd_fail_INTERNAL_ERROR(err, field->name,
-					       "field %s cannot hold a value of JSON's type %s",
-					       field->name, json_type_to_name(is));
-	return 0;
+	return smd_fail_INTERNAL_ERROR(err, field->name,
+				       "field %s cannot hold a value of JSON's type %s",
+				       field->name, json_type_to_name(is));
+}
+
+/* A text is not copied: it lives until the statement has run. */
+int
+db_bind_value(sqlite3_stmt *stmt, int n, const struct api_field *field,
+	      const struct db_value *value, struct smd_error *err)
+{
+	int rc;
+
+	if (value->is == DB_INTEGER)
+		rc = sqlite3_bind_int64(stmt, n, value->integer);
+	else if (value->is == DB_REAL)
+		rc = sqlite3_bind_double(stmt, n, value->real);
+	else
+		rc = sqlite3_bind_text64(stmt, n, value->text, value->len, SQLITE_STATIC,
+					 SQLITE_UTF8);
+	if (rc == SQLITE_OK)
+		return 0;
+	return smd_fail_INTERNAL_ERROR(err, field->name, "field %s cannot hold this: %s",
+				       field->name, sqlite3_errstr(rc));
 }
 
 /* Most sets and maps are empty: no parser for those. */

@@ -34,6 +34,8 @@ struct db_field {
 	sqlite3_stmt *get, *set, *find, *find_null, *pairs;
 	json *dflt;		/* what a row gets that is not told; NULL: derived */
 	char *dflt_text;	/* the same as its column has it; NULL: a number */
+	uint64_t told;		/* the statement that inserts has been told another: by its
+				 * class's n_told; 0: it has the default; db.lock */
 };
 
 enum db_class_stmt {
@@ -50,6 +52,7 @@ struct db_class {
 	uint64_t changed;	/* last generation given out to this class; db.lock */
 	uint64_t n_changes;	/* … and how many were; db.lock */
 	uint64_t published;	/* … and committed; db.event_lock */
+	uint64_t n_told;	/* rows that the statement that inserts was told of; db.lock */
 	int64_t count;		/* of rows, at generation `counted` */
 	uint64_t counted;
 };
@@ -177,8 +180,25 @@ const char *db_column_type(const struct api_type *type);	/* TEXT, INTEGER, REAL 
 
 /* object.c --------------------------------------------------------------------- */
 
-int db_bind(sqlite3_stmt *stmt, int n, const struct api_field *field, json *value,
-	    struct smd_error *err);
+/* What a column is told. */
+struct db_value {
+	enum { DB_INTEGER, DB_REAL, DB_TEXT } is;
+	int64_t integer;
+	double real;
+	const char *text;
+	size_t len;
+	char *printed;		/* to be freed; NULL: the text is not its own */
+};
+static inline void
+cleanup_value(struct db_value *value)
+{
+	free(value->printed);
+}
+#define CLEANUP_VALUE CLEANUP(cleanup_value)
+int db_value(const struct api_field *field, json *value, struct db_value *ret,
+	     struct smd_error *err);
+int db_bind_value(sqlite3_stmt *stmt, int n, const struct api_field *field,
+		  const struct db_value *value, struct smd_error *err);
 int db_column(struct db *db, sqlite3_stmt *stmt, int n, const struct api_field *field,
 	      json **ret, struct smd_error *err);
 /* What a SELECT of records asks for: `ref, "uuid", …` ends up in columns 0, 1, …,

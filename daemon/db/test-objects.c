@@ -96,6 +96,39 @@ test_set_and_maps(void **state)
 	assert_string_equal(err.code, "INTERNAL_ERROR");
 }
 
+/* The statement keeps what it was told of the row before. */
+static void
+test_rows_share_nothing(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_error taken CLEANUP_ERROR = SMD_ERROR_INIT;
+	static const char all[] = "{\"uuid\":\"" UUID1 "\",\"type\":\"file\",\"shared\":true,"
+				  "\"physical_size\":5,\"tags\":[\"x\"],\"sm_config\":{\"a\":\"b\"}}";
+	struct test_db *t = *state;
+	CLEANUP_JSON json *first = NULL, *plain = NULL, *record = json_tokener_parse(all);
+	struct db_made *made = NULL, *again = NULL;
+
+	test_insert(t->db, "SR", "OpaqueRef:first", "{}");
+	assert_ok(db_make(t->db, "SR", SR1, record, &made, &err), &err);
+	assert_ok(db_make(t->db, "SR", SR2, record, &again, &err), &err);
+	json_object_put(TAKE_PTR(record));
+	assert_ok(db_insert_made(t->db, made, &err), &err);
+	assert_int_equal(db_insert_made(t->db, again, &taken), -1);
+	db_made_free(made);
+	db_made_free(again);
+	test_insert(t->db, "SR", "OpaqueRef:plain", "{}");
+
+	assert_ok(db_get_record(t->db, "SR", "OpaqueRef:first", &first, &err), &err);
+	assert_ok(db_get_record(t->db, "SR", "OpaqueRef:plain", &plain, &err), &err);
+	assert_string_not_equal(smd_json_str(plain, "uuid", ""), UUID1);
+	json_object_object_del(first, "uuid");
+	json_object_object_del(plain, "uuid");
+	assert_true(json_object_equal(first, plain));
+	assert_ok(db_get_record(t->db, "SR", SR1, &record, &err), &err);
+	assert_json(smd_json_member(record, "tags"), "[\"x\"]");
+	assert_false(db_exists(t->db, "SR", SR2));
+}
+
 static void
 test_misspelt_member(void **state)
 {
@@ -399,6 +432,7 @@ main(void)
 		DB_TEST(test_record),
 		DB_TEST(test_every_class_takes_defaults),
 		DB_TEST(test_set_and_maps),
+		DB_TEST(test_rows_share_nothing),
 		DB_TEST(test_misspelt_member),
 		DB_TEST(test_inverse),
 		DB_TEST(test_goes_with),
