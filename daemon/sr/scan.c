@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -602,15 +603,43 @@ link_parent(struct scan *scan, const struct image *image, struct smd_error *err)
 	return tree_set_parent(scan->db, node->ref, parent->ref, err);
 }
 
-/* ref: taken, where it becomes the row's. */
+/* A row as it will be inserted; NULL in made: it cannot be, and why. */
+struct new_row {
+	struct db_made *made;
+	char *ref;
+	struct smd_uuid_text uuid;
+	struct smd_error why;
+};
+
+static void
+new_row_done(struct new_row *row)
+{
+	db_made_free(row->made);
+	free(row->ref);
+	smd_error_clear(&row->why);
+}
+
 static int
-introduce(struct scan *scan, const struct image *image, char **ref, json *row,
-	  struct smd_error *err)
+insert_unclaimed(struct scan *scan, const struct image *image, const struct new_row *row,
+		 struct smd_error *err)
+{
+	if (volume_check_unclaimed(scan->sr->daemon, scan->sr, image->location, row->uuid.text,
+				   err) < 0)
+		return -1;
+	return db_insert_made(scan->db, row->made, err);
+}
+
+static int
+introduce(struct scan *scan, const struct image *image, struct new_row *row, struct smd_error *err)
 {
 	struct smd_error known CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct node *node = node_of(scan, image);
 
-	if (volume_introduce_among(scan->sr->daemon, scan->sr, *ref, row, &known) < 0) {
+	if (!row->made) {
+		smd_error_move(err, &row->why);
+		return -1;
+	}
+	if (insert_unclaimed(scan, image, row, &known) < 0) {
 		if (smd_error_is(&known, SMD_E_UUID_INVALID))
 			orphan(scan, image, KNOWN_ALREADY);
 		else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {
@@ -619,7 +648,7 @@ introduce(struct scan *scan, const struct image *image, char **ref, json *row,
 		}
 		return 0;	/* somebody was faster */
 	}
-	node->ref = TAKE_PTR(*ref);
+	node->ref = TAKE_PTR(row->ref);
 	scan->introduced = true;
 	return link_parent(scan, image, err);
 }
@@ -627,37 +656,83 @@ introduce(struct scan *scan, const struct image *image, char **ref, json *row,
 /* Rows of one transaction. They are made before it: the lock of the records is never waited
  * for in a transaction, since who holds it may be reading the database. */
 struct rows {
+	struct image *const *images;
+	size_t n;
+	size_t n_made;
+	struct new_row rows[ROWS_AT_ONCE];
+};
+
+/* While some are introduced, a thread makes the next ones. */
+struct making {
 	struct scan *scan;
 	struct image *const *images;
-	uint8_t (*uuids)[16];	/* of their refs */
+	uint8_t (*uuids)[16];	/* of their refs, in order */
 	size_t n;
-	size_t n_made;		/* of what follows; it may be of earlier images */
-	json *rows[ROWS_AT_ONCE];
-	char *refs[ROWS_AT_ONCE];
+	struct rows rows[2];	/* in turn */
+	pthread_mutex_t lock;	/* what follows */
+	pthread_cond_t changed;
+	size_t n_made, n_done;	/* how often */
+	bool stop;
 };
 
 static void
 rows_clear(struct rows *rows)
 {
-	for (size_t i = 0; i < rows->n_made; i++) {
-		json_object_put(rows->rows[i]);
-		free(rows->refs[i]);
-	}
+	for (size_t i = 0; i < rows->n_made; i++)
+		new_row_done(&rows->rows[i]);
 	rows->n_made = 0;
 }
 
-/* One thread at a time makes rows and puts them: they share what is alike in all. */
-static void *
-rows_make(void *opaque)
+static void
+row_make(struct scan *scan, const struct image *image, const uint8_t uuid[16], struct new_row *ret)
 {
-	struct rows *rows = opaque;
+	CLEANUP_JSON json *row = new_row(scan, image);
 
+	*ret = (struct new_row){ .ref = db_ref_of(uuid), .why = SMD_ERROR_INIT };
+	snprintf(ret->uuid.text, sizeof ret->uuid.text, "%s", smd_json_str(row, "uuid", ""));
+	db_make(scan->db, "VDI", ret->ref, row, &ret->made, &ret->why);
+}
+
+static void
+rows_make(struct making *m, struct rows *rows, size_t first)
+{
 	rows_clear(rows);
-	for (size_t i = 0; i < rows->n; i++) {
-		rows->rows[i] = new_row(rows->scan, rows->images[i]);
-		rows->refs[i] = db_ref_of(rows->uuids[i]);
-	}
+	rows->images = m->images + first;
+	rows->n = m->n - first < ROWS_AT_ONCE ? m->n - first : ROWS_AT_ONCE;
+	for (size_t i = 0; i < rows->n; i++)
+		row_make(m->scan, rows->images[i], m->uuids[first + i], &rows->rows[i]);
 	rows->n_made = rows->n;
+}
+
+/* Those to be made next; NULL: no more. */
+static struct rows *
+making_next(struct making *m)
+{
+	LOCK_SCOPE(&m->lock);
+	while (!m->stop && m->n_made - m->n_done == 2)
+		pthread_cond_wait(&m->changed, &m->lock);
+	return m->stop ? NULL : &m->rows[m->n_made % 2];
+}
+
+static void
+making_count(struct making *m, size_t *n)
+{
+	LOCK_SCOPE(&m->lock);
+	(*n)++;
+	pthread_cond_signal(&m->changed);
+}
+
+/* It also frees them: rows share what is alike in all. */
+static void *
+making_main(void *opaque)
+{
+	struct making *m = opaque;
+	struct rows *rows;
+
+	for (size_t done = 0; done < m->n && (rows = making_next(m)); done += rows->n) {
+		rows_make(m, rows, done);
+		making_count(m, &m->n_made);
+	}
 	return NULL;
 }
 
@@ -671,16 +746,15 @@ n_changes(const struct scan *scan)
 
 /* What follows all of them is durable, and they with it: settle_all. */
 static int
-rows_introduce(struct rows *rows, struct smd_error *err)
+rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 {
-	struct scan *scan = rows->scan;
 	int r = db_begin(scan->db, DB_RELAXED, err);
 
 	if (r < 0)
 		return -1;
 	scan->n_changes -= n_changes(scan);
 	for (size_t i = 0; r == 0 && i < rows->n; i++)
-		r = introduce(scan, rows->images[i], &rows->refs[i], rows->rows[i], err);
+		r = introduce(scan, rows->images[i], &rows->rows[i], err);
 	scan->n_changes += n_changes(scan);
 	return db_end(scan->db, r, err);
 }
@@ -699,46 +773,64 @@ make_uuids(uint8_t (*ret)[16], size_t n)
 	qsort(ret, n, sizeof *ret, by_bytes);
 }
 
-/* The next of n, from the one at first on. */
 static void
-rows_aim(struct rows *rows, struct image *const *images, uint8_t (*uuids)[16], size_t first,
-	 size_t n)
+making_wait(struct making *m)
 {
-	rows->images = images + first;
-	rows->uuids = uuids + first;
-	rows->n = n - first < ROWS_AT_ONCE ? n - first : ROWS_AT_ONCE;
+	LOCK_SCOPE(&m->lock);
+	while (m->n_made == m->n_done)
+		pthread_cond_wait(&m->changed, &m->lock);
 }
 
-/* While some are introduced, another thread makes the next ones. */
+static int
+introduce_made(struct making *m, bool helped, struct smd_error *err)
+{
+	for (size_t done = 0; done < m->n; done += ROWS_AT_ONCE) {
+		struct rows *rows = &m->rows[m->n_done % 2];
+
+		if (helped)
+			making_wait(m);
+		else
+			rows_make(m, rows, done);
+		if (rows_introduce(m->scan, rows, err) < 0)
+			return -1;
+		making_count(m, &m->n_done);
+	}
+	return 0;
+}
+
+static void
+making_stop(struct making *m)
+{
+	LOCK_SCOPE(&m->lock);
+	m->stop = true;
+	pthread_cond_signal(&m->changed);
+}
+
 static int
 introduce_some(struct scan *scan, struct image *const *images, size_t n, struct smd_error *err)
 {
-	CLEANUP_FREE struct rows *both = smd_calloc(2, sizeof *both);
+	CLEANUP_FREE struct making *m = smd_calloc(1, sizeof *m);
 	CLEANUP_FREE uint8_t (*uuids)[16] = smd_calloc(n + 1, sizeof *uuids);
-	struct rows *now = &both[0], *next = &both[1];
-	int r = 0;
+	pthread_t thread;
+	bool helped;
+	int r;
 
 	make_uuids(uuids, n);
-	now->scan = next->scan = scan;
-	rows_aim(now, images, uuids, 0, n);
-	rows_make(now);
-	for (size_t done = 0; r == 0 && done < n; done += next->n) {
-		struct rows *was = now;
-		pthread_t thread;
-		bool helped;
-
-		rows_aim(next, images, uuids, done + now->n, n);
-		helped = next->n > 0 && pthread_create(&thread, NULL, rows_make, next) == 0;
-		r = rows_introduce(now, err);
-		if (helped)
-			pthread_join(thread, NULL);
-		else
-			rows_make(next);
-		now = next;
-		next = was;
-	}
-	rows_clear(&both[0]);
-	rows_clear(&both[1]);
+	m->scan = scan;
+	m->images = images;
+	m->uuids = uuids;
+	m->n = n;
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->changed, NULL);
+	helped = n > ROWS_AT_ONCE && pthread_create(&thread, NULL, making_main, m) == 0;
+	r = introduce_made(m, helped, err);
+	making_stop(m);
+	if (helped)
+		pthread_join(thread, NULL);
+	rows_clear(&m->rows[0]);
+	rows_clear(&m->rows[1]);
+	pthread_cond_destroy(&m->changed);
+	pthread_mutex_destroy(&m->lock);
 	return r;
 }
 

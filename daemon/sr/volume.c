@@ -553,11 +553,10 @@ check_location(struct daemon *daemon, struct sr *sr, const char *location, struc
 	return 0;
 }
 
-static int
-check_unclaimed(struct daemon *daemon, struct sr *sr, json *row, struct smd_error *err)
+int
+volume_check_unclaimed(struct daemon *daemon, struct sr *sr, const char *location,
+		       const char *uuid, struct smd_error *err)
 {
-	const char *location = smd_json_str(row, "location", "");
-	const char *uuid = smd_json_str(row, "uuid", "");
 	bool taken;
 
 	if (volume_is_temporary(location) || job_has_volume(daemon->jobs, sr_uuid(sr), location))
@@ -573,21 +572,18 @@ check_unclaimed(struct daemon *daemon, struct sr *sr, json *row, struct smd_erro
 }
 
 int
-volume_introduce_among(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
-		       struct smd_error *err)
-{
-	if (check_unclaimed(daemon, sr, row, err) < 0)
-		return -1;
-	return db_insert(daemon->db, "VDI", ref, row, err);
-}
-
-int
 volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
 		 struct smd_error *err)
 {
+	int r;
+
 	if (db_begin(daemon->db, DB_DURABLE, err) < 0)
 		return -1;
-	return db_end(daemon->db, volume_introduce_among(daemon, sr, ref, row, err), err);
+	r = volume_check_unclaimed(daemon, sr, smd_json_str(row, "location", ""),
+				   smd_json_str(row, "uuid", ""), err);
+	if (r == 0)
+		r = db_insert(daemon->db, "VDI", ref, row, err);
+	return db_end(daemon->db, r, err);
 }
 
 struct reaping {

@@ -97,10 +97,9 @@ bool volume_is_temporary(const char *name);
  * there or a job is at work on it, UUID_INVALID where the uuid is taken. */
 int volume_introduce(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
 		     struct smd_error *err);
-/* The same in a transaction of the caller's, which is as durable as that. With either of
- * those errors nothing was changed. */
-int volume_introduce_among(struct daemon *daemon, struct sr *sr, const char *ref, json *row,
-			   struct smd_error *err);
+/* Its checks, for a caller who makes the row in the same transaction. */
+int volume_check_unclaimed(struct daemon *daemon, struct sr *sr, const char *location,
+			   const char *uuid, struct smd_error *err);
 /* Delete what a crash left under temporary names and no job goes on with; the SR is
  * nobody's else. */
 void volumes_reap(struct daemon *daemon, struct sr *sr);
