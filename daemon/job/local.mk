@@ -40,6 +40,8 @@ libjob_la_SOURCES = \
 	job/queue.h \
 	job/stall.c \
 	job/stall.h \
+	job/stayer.c \
+	job/stayer.h \
 	job/task.c \
 	job/task.h \
 	job/worker.c \
@@ -56,7 +58,8 @@ job_test_job_LDADD = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
 job_test_task_SOURCES = job/test-task.c job/task.c
 job_test_task_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
 job_test_task_LDADD = libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
-job_test_worker_SOURCES = job/test-worker.c job/control.c job/maker.c job/process.c job/queue.c job/worker.c
+job_test_worker_SOURCES = job/test-worker.c job/control.c job/maker.c job/process.c job/queue.c \
+	job/stayer.c job/worker.c
 job_test_worker_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
 job_test_worker_LDADD = $(top_builddir)/common/libcommon.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
 endif

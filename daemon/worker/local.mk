@@ -19,6 +19,8 @@ smd_worker_SOURCES = \
 	worker/main.c \
 	worker/make.c \
 	worker/make.h \
+	worker/packet.c \
+	worker/packet.h \
 	worker/protocol.h \
 	worker/request.c \
 	worker/request.h \

@@ -6,43 +6,16 @@
 #include "daemon/worker/make.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/image/ops.h"
 #include "common/mem.h"
 #include "daemon/worker/internal.h"
-#include "daemon/worker/protocol.h"
+#include "daemon/worker/packet.h"
 #include "daemon/worker/request.h"
-
-/* What comes with one packet: the file, and its request. False: no more will come. */
-static bool
-receive(char line[MAKE_LINE_MAX], size_t *ret_len, int *ret_fd)
-{
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = { line, MAKE_LINE_MAX };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof control,
-	};
-	struct cmsghdr *header;
-	ssize_t n;
-
-	do
-		n = recvmsg(WORKER_FD_FIRST, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	header = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-	    msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-		return false;
-	memcpy(ret_fd, CMSG_DATA(header), sizeof *ret_fd);
-	*ret_len = (size_t)n;
-	return true;
-}
 
 /* What its file may grow to: no more than a worker of its own would let it. */
 static int
@@ -92,16 +65,14 @@ answer(const struct smd_error *err)
 int
 run_make(json *request, json **ret, struct smd_error *err)
 {
-	char line[MAKE_LINE_MAX];
-	size_t len;
-	int fd;
+	static struct packet packet;
 
 	(void)request;
 	(void)err;
-	while (receive(line, &len, &fd)) {
+	while (packet_receive(&packet)) {
 		struct smd_error failed CLEANUP_ERROR = SMD_ERROR_INIT;
 
-		make_one(line, len, fd, &failed);
+		make_one(packet.text, packet.len, packet.fds[0], &failed);
 		answer(&failed);
 	}
 	*ret = json_object_new_object();

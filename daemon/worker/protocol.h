@@ -58,7 +58,7 @@
  *	line, {"hide":b}, by which the first image of S is marked hidden or not; the
  *	daemon syncs that, too
  *   {"op":"make",    "fd":N}	many of them: fd, the first of its descriptors, is a socket of
- *	packets, each a T of less than MAKE_LINE_MAX bytes (no parents, no "fd") with the
+ *	packets, each a T of at most PACKET_TEXT_MAX bytes (no parents, no "fd") with the
  *	new file's descriptor (SCM_RIGHTS). Each is answered with a line, a result or an error,
  *	once the image is written: the daemon syncs it. It reads no image, ever, so that
  *	one process may write many. It ends with the socket
@@ -133,6 +133,7 @@
 #define WORKER_FORK_NAME "smd-worker-fork"
 #define WORKER_NEXT_NAME "smd-worker-next"	/* a child that waits for its job */
 #define WORKER_MAKE_NAME "smd-worker-make"
-#define MAKE_LINE_MAX 4096u
+#define PACKET_TEXT_MAX 65536u	/* of a packet for one that stays */
+#define PACKET_FDS_MAX 240u
 
 #endif
