@@ -36,7 +36,7 @@ with tempfile.TemporaryDirectory() as directory:
         smd.call("SR.scan", sr)
         expect_eq(len(smd.call("SR.get_VDIs", sr)), N, "VDIs")
         n = n_workers()
-        assert n <= N // 50, "%d workers for %d images" % (n, N)
+        assert n <= 2, "%d workers for %d images" % (n, N)
 
         # Until their times say that they are as they were, they are looked at again.
         deadline = time.monotonic() + 60

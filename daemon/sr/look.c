@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/job/process.h"
+#include "daemon/job/stayer.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/volume.h"
@@ -107,11 +109,12 @@ our_name(struct sr *sr, const char *format)
 	return format;
 }
 
+/* An answer that is a number is the size of an image that says no more. */
 static struct look *
 look_of_info(struct sr *sr, json *info)
 {
-	json *error = smd_json_member(info, "error");
-	const char *format = smd_json_str(info, "backing-filename-format", "");
+	bool sized = json_object_is_type(info, json_type_int);
+	json *error = sized ? NULL : smd_json_member(info, "error");
 	struct look *look;
 
 	if (error) {
@@ -121,6 +124,10 @@ look_of_info(struct sr *sr, json *info)
 		return look_of_error(&err);
 	}
 	look = look_new("");
+	if (sized) {
+		look->virtual_size = (uint64_t)json_object_get_int64(info);
+		return look;
+	}
 	look->virtual_size = (uint64_t)smd_json_int(info, "virtual-size", 0);
 	look->hidden = smd_json_bool(info, "hidden", false);
 	look->degraded = smd_json_bool(info, "degraded", false);
@@ -128,7 +135,8 @@ look_of_info(struct sr *sr, json *info)
 	set_text(&look->uuid, smd_json_str(info, "uuid", ""));
 	set_text(&look->parent_uuid, smd_json_str(info, "parent-uuid", ""));
 	set_text(&look->parent_name, smd_json_str(info, "backing-filename", ""));
-	set_text(&look->parent_format, our_name(sr, format));
+	set_text(&look->parent_format,
+		 our_name(sr, smd_json_str(info, "backing-filename-format", "")));
 	return look;
 }
 
@@ -136,13 +144,12 @@ look_of_info(struct sr *sr, json *info)
 
 /* Open a volume for the worker; false: it is not asked about. */
 static bool
-open_volume(const struct batch *batch, size_t i, struct worker_job *job, json *images)
+open_volume(const struct batch *batch, size_t i, int *ret_fd)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	const char *location = batch->locations[i];
 	struct sr *sr = batch->sr;
 	CLEANUP_CLOSE int fd = -1;
-	json *image;
 
 	if (volume_open(sr, location, 0, &fd, &err) < 0) {
 		look_free(*batch->places[i]);	/* where it is asked about again */
@@ -151,12 +158,19 @@ open_volume(const struct batch *batch, size_t i, struct worker_job *job, json *i
 	}
 	if (batch->unless_written && smd_image_has_writer(fd))
 		return false;
-	image = json_object_new_object();
-	smd_json_set_int(image, "fd", worker_fd(job, TAKE_FD(fd)));
+	*ret_fd = TAKE_FD(fd);
+	return true;
+}
+
+static void
+add_image(struct sr *sr, const char *location, int fd, struct worker_job *job, json *images)
+{
+	json *image = json_object_new_object();
+
+	smd_json_set_int(image, "fd", worker_fd(job, fd));
 	smd_json_set_str(image, "name", location);
 	smd_json_set_str(image, "format", look_format(sr, location));
 	json_object_array_add(images, image);
-	return true;
 }
 
 /* Whether an end of a worker is the fault of what it read. */
@@ -175,6 +189,15 @@ check_answer(json *result, size_t n, struct smd_error *err)
 		return 0;
 	return smd_fail_JOB_WORKER_FAILED(err, "look", "its answer makes no sense",
 					  "look: the worker's answer makes no sense");
+}
+
+static void
+take_answers(struct sr *sr, json *result, struct look ***asked, size_t n)
+{
+	json *images = smd_json_member(result, "images");
+
+	for (size_t i = 0; i < n; i++)
+		*asked[i] = look_of_info(sr, json_object_array_get_idx(images, i));
 }
 
 static int ask(struct batch *batch, struct smd_error *err);
@@ -212,8 +235,12 @@ ask(struct batch *batch, struct smd_error *err)
 	smd_json_set_str(request, "op", "look");
 	smd_json_set(request, "images", images);
 	for (size_t i = 0; i < batch->n; i++) {
-		if (open_volume(batch, i, &job, images))
+		int fd;
+
+		if (open_volume(batch, i, &fd)) {
+			add_image(batch->sr, batch->locations[i], fd, &job, images);
 			asked[n++] = batch->places[i];
+		}
 	}
 	if (n == 0)
 		return 0;
@@ -228,10 +255,38 @@ ask(struct batch *batch, struct smd_error *err)
 		*asked[0] = look_of_error(&worker_err);
 		return 0;
 	}
-	images = smd_json_member(result, "images");
-	for (size_t i = 0; i < n; i++)
-		*asked[i] = look_of_info(batch->sr, json_object_array_get_idx(images, i));
+	take_answers(batch->sr, result, asked, n);
 	return 0;
+}
+
+/* The same of a worker that stays. False: it did not answer, and shall be ended. */
+static bool
+ask_stayer(struct stayer *stayer, const struct batch *batch)
+{
+	CLEANUP_JSON json *words = json_object_new_array_ext(2 * BATCH_MAX), *answer = NULL;
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct look **asked[BATCH_MAX];
+	int fds[BATCH_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < batch->n; i++) {
+		const char *location = batch->locations[i];
+
+		if (!open_volume(batch, i, &fds[n]))
+			continue;
+		json_object_array_add(words, json_object_new_string(look_format(batch->sr, location)));
+		json_object_array_add(words, json_object_new_string(location));
+		asked[n++] = batch->places[i];
+	}
+	if (n == 0)
+		return true;
+	answer = stayer_ask(stayer, fds, n, words, WORKER_QUESTION_SECONDS * 1000);
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	if (!answer || check_answer(answer, n, &ignored) < 0)
+		return false;
+	take_answers(batch->sr, answer, asked, n);
+	return true;
 }
 
 /* ---- One, many ---- */
@@ -316,6 +371,7 @@ take_known(struct looks *old, const struct listed *volume, struct look **place)
 #define WORKERS 2
 
 struct asking {
+	struct daemon *daemon;
 	struct batch *batches;
 	size_t n;
 	pthread_mutex_t lock;	/* what follows */
@@ -330,28 +386,44 @@ next_batch(struct asking *asking)
 	return asking->next < asking->n && !asking->err.code ? &asking->batches[asking->next++] : NULL;
 }
 
+/* One worker that stays for the batches of this scan, which are of one SR. Where it is of no
+ * use, the batch has one of its own, which says why, or which image is to blame. */
+static int
+ask_one(struct asking *asking, struct batch *batch, struct stayer **stayer, struct smd_error *err)
+{
+	if (!*stayer && asking->n > WORKERS)
+		*stayer = stayer_start(asking->daemon, "looks", false);
+	if (*stayer && ask_stayer(*stayer, batch))
+		return 0;
+	stayer_end(TAKE_PTR(*stayer));
+	return ask(batch, err);
+}
+
 static void *
 ask_on(void *opaque)
 {
 	struct asking *asking = opaque;
+	struct stayer *stayer = NULL;
 	struct batch *batch;
 
 	while ((batch = next_batch(asking))) {
 		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
-		if (ask(batch, &err) == 0)
+		if (ask_one(asking, batch, &stayer, &err) == 0)
 			continue;
 		LOCK_SCOPE(&asking->lock);
 		if (!asking->err.code)
 			smd_error_move(&asking->err, &err);
 	}
+	stayer_end(stayer);
 	return NULL;
 }
 
 static int
-ask_all(struct batch *batches, size_t n, struct smd_error *err)
+ask_all(struct daemon *daemon, struct batch *batches, size_t n, struct smd_error *err)
 {
-	struct asking asking = { .batches = batches, .n = n, .err = SMD_ERROR_INIT };
+	struct asking asking = { .daemon = daemon, .batches = batches, .n = n,
+				 .err = SMD_ERROR_INIT };
 	pthread_t threads[WORKERS - 1];
 	size_t n_threads = 0;
 
@@ -403,7 +475,7 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		else
 			batches_add(sr, location, &looks->list[i], &batches, &n);
 	}
-	if (ask_all(batches, n, err) < 0)
+	if (ask_all(sr->daemon, batches, n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < looks->n; i++) {
 		struct look *look = looks->list[i];

@@ -14,6 +14,7 @@
 #include "daemon/job/job.h"
 #include "daemon/job/lasting.h"
 #include "daemon/job/stall.h"
+#include "daemon/job/stayer.h"
 #include "daemon/job/task.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
@@ -116,6 +117,33 @@ worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd
 	*ret = json_object_new_object();
 	smd_json_set(*ret, "images", TAKE_PTR(answers));
 	return 0;
+}
+
+/* There is none that stays. */
+struct stayer *
+stayer_start(struct daemon *daemon, const char *op, bool forked)
+{
+	(void)daemon;
+	(void)op;
+	(void)forked;
+	return NULL;
+}
+
+json *
+stayer_ask(struct stayer *stayer, const int *fds, size_t n, json *packet, unsigned timeout_ms)
+{
+	(void)stayer;
+	(void)fds;
+	(void)n;
+	(void)packet;
+	(void)timeout_ms;
+	return NULL;
+}
+
+void
+stayer_end(struct stayer *stayer)
+{
+	(void)stayer;
 }
 
 /* ---- No collector ---- */

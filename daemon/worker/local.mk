@@ -16,6 +16,8 @@ smd_worker_SOURCES = \
 	worker/gzip.h \
 	worker/import.c \
 	worker/internal.h \
+	worker/look.c \
+	worker/look.h \
 	worker/main.c \
 	worker/make.c \
 	worker/make.h \

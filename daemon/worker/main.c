@@ -63,7 +63,7 @@ serve(const char *formats, bool loaded, json **ret, struct smd_error *err)
 		return -1;
 	note_walls(request);
 	request_limits(request, &limits);
-	if (limits.receives)
+	if (limits.receives == SANDBOX_RECEIVES_NEW_FILES)
 		prctl(PR_SET_NAME, WORKER_MAKE_NAME);
 	if (sandbox_enter(&limits, err) != 0)
 		return -1;

@@ -65,7 +65,11 @@
  *   {"op":"info",    "source":S}
  *   {"op":"look",    "images":[{"fd":N,"name":…,"format":…}…]}
  *	info of many, {"images":[its answer or {"error":E}…]}, without the format's own part
- *	and what is false
+ *	and what is false; where that leaves "virtual-size" alone, this number in its place
+ *   {"op":"looks",   "fd":N}	look, many times: fd, the first of its descriptors, is a socket of
+ *	packets, each an array [format, name, format, name…] of at most PACKET_TEXT_MAX bytes with
+ *	a descriptor for each pair (SCM_RIGHTS), at most PACKET_FDS_MAX. Each is answered with a
+ *	line, {"images":…} as look's. It ends with the socket
  *   {"op":"own",     "source":S}		of the first layer alone
  *   {"op":"blocks",  "source":S, "base":S, "fd":N}	a set of blocks, to a file: where the two
  *	may differ, or without base what the first layer alone says (common/blocks.h)

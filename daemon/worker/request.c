@@ -13,6 +13,7 @@
 #include "common/mem.h"
 #include "daemon/worker/control.h"
 #include "daemon/worker/internal.h"
+#include "daemon/worker/look.h"
 #include "daemon/worker/make.h"
 #include "daemon/worker/protocol.h"
 #include "daemon/worker/sandbox.h"
@@ -270,40 +271,6 @@ run_info(json *request, json **ret, struct smd_error *err)
 	return smd_op_info(&source, ret, err);
 }
 
-/* One image of many: one that is broken fails alone. */
-static json *
-look_at(json *image)
-{
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_source source = { .n = 1 };
-	json *info = NULL;
-
-	source.layers[0].name = smd_json_str(image, "name", "image");
-	source.layers[0].format = smd_json_str(image, "format", "");
-	if (parse_fd(image, &source.layers[0].fd, &err) != 0 ||
-	    smd_op_look(&source, &info, &err) != 0) {
-		info = json_object_new_object();
-		smd_json_set(info, "error", smd_json_from_error(&err));
-		return info;
-	}
-	return info;
-}
-
-static int
-run_look(json *request, json **ret, struct smd_error *err)
-{
-	json *images = smd_json_member(request, "images"), *answers;
-
-	if (!json_object_is_type(images, json_type_array))
-		return bad_request(err, "images");
-	answers = json_object_new_array();
-	for (size_t i = 0; i < json_object_array_length(images); i++)
-		json_object_array_add(answers, look_at(json_object_array_get_idx(images, i)));
-	*ret = json_object_new_object();
-	smd_json_set(*ret, "images", answers);
-	return 0;
-}
-
 /* The job's marks, where it has any. */
 struct marks {
 	struct smd_io *io;
@@ -490,6 +457,7 @@ static const struct {
 	{ "make", run_make, false },
 	{ "info", run_info, false },
 	{ "look", run_look, false },
+	{ "looks", run_looks, false },
 	{ "own", run_own, false },
 	{ "blocks", run_blocks, false },
 	{ "hide", run_hide, false },
@@ -577,9 +545,11 @@ request_limits(json *request, struct sandbox_limits *ret)
 	ret->memory = strcmp(op, "import-image") == 0 ? smd_min_u64(memory, IMPORT_MEMORY_MAX)
 						      : memory;
 	ret->file_size = file_size(op, request);
-	ret->receives = strcmp(op, "make") == 0;
+	ret->receives = strcmp(op, "make") == 0 ? SANDBOX_RECEIVES_NEW_FILES
+		      : strcmp(op, "looks") == 0 ? SANDBOX_RECEIVES_IMAGES
+						 : SANDBOX_RECEIVES_NOTHING;
 	/* It stays for as long as there is work, and reads nothing that could keep it busy. */
-	if (ret->receives)
+	if (ret->receives == SANDBOX_RECEIVES_NEW_FILES)
 		ret->cpu_seconds = 0;
 }
 

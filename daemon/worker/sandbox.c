@@ -253,18 +253,23 @@ const struct wall_call wall_calls[] = {
 };
 const size_t n_wall_calls = sizeof wall_calls / sizeof wall_calls[0];
 
-/* Of one that stays: new files, and for each what it may grow to. */
+/* Of one that stays: what comes; and for each new file what it may grow to. */
 static int
-seccomp_receiving(scmp_filter_ctx ctx)
+seccomp_receiving(scmp_filter_ctx ctx, enum sandbox_receives receives)
 {
-	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,
-				SCMP_A0(SCMP_CMP_EQ, WORKER_FD_FIRST)) |
-	       seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
-				SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A1(SCMP_CMP_EQ, RLIMIT_FSIZE));
+	int rc = 0;
+
+	if (receives != SANDBOX_RECEIVES_NOTHING)
+		rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,
+				       SCMP_A0(SCMP_CMP_EQ, WORKER_FD_FIRST));
+	if (receives == SANDBOX_RECEIVES_NEW_FILES)
+		rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
+				       SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A1(SCMP_CMP_EQ, RLIMIT_FSIZE));
+	return rc;
 }
 
 static int
-seccomp_walls(scmp_filter_ctx ctx, bool receives)
+seccomp_walls(scmp_filter_ctx ctx, enum sandbox_receives receives)
 {
 	const uint32_t trap = SCMP_ACT_TRAP;
 	int rc = 0;
@@ -277,7 +282,7 @@ seccomp_walls(scmp_filter_ctx ctx, bool receives)
 					       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
 		else if (nr == SCMP_SYS(tgkill))
 			continue;
-		else if (nr == SCMP_SYS(recvmsg) && receives)
+		else if (nr == SCMP_SYS(recvmsg) && receives != SANDBOX_RECEIVES_NOTHING)
 			rc |= seccomp_rule_add(ctx, trap, nr, 1,
 					       SCMP_A0(SCMP_CMP_NE, WORKER_FD_FIRST));
 		else if (nr >= 0)	/* this architecture has it */
@@ -288,7 +293,7 @@ seccomp_walls(scmp_filter_ctx ctx, bool receives)
 
 /* The filter as the kernel takes it; made once, for it takes as long as all the rest. It
  * holds nothing of the process: who forks for jobs makes it for them. */
-static struct sock_fprog filters[2];	/* of who receives nothing, of who does */
+static struct sock_fprog filters[SANDBOX_RECEIVES_IMAGES + 1];	/* by what who has it receives */
 
 /* What libseccomp has made of the rules, which it writes into a file. */
 static int
@@ -314,7 +319,7 @@ filter_export(scmp_filter_ctx ctx, struct sock_fprog *ret)
 }
 
 static int
-filter_make(bool receives, struct smd_error *err)
+filter_make(enum sandbox_receives receives, struct smd_error *err)
 {
 	scmp_filter_ctx ctx;
 	int rc = 0;
@@ -327,8 +332,7 @@ filter_make(bool receives, struct smd_error *err)
 	for (size_t i = 0; i < sizeof sandbox_calls / sizeof *sandbox_calls; i++)
 		rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, sandbox_calls[i], 0);
 	rc |= seccomp_arguments(ctx);
-	if (receives)
-		rc |= seccomp_receiving(ctx);
+	rc |= seccomp_receiving(ctx, receives);
 	rc |= seccomp_walls(ctx, receives);
 	if (rc == 0)
 		rc = filter_export(ctx, &filters[receives]);
@@ -359,7 +363,7 @@ seccomp_own_pid(void)
 }
 
 static int
-sandbox_seccomp(bool receives, struct smd_error *err)
+sandbox_seccomp(enum sandbox_receives receives, struct smd_error *err)
 {
 	if (SANDBOX_SANITIZED)
 		return 0;
@@ -375,7 +379,8 @@ sandbox_seccomp(bool receives, struct smd_error *err)
 int
 sandbox_prepare(struct smd_error *err)
 {
-	return filter_make(false, err);
+	return filter_make(SANDBOX_RECEIVES_NOTHING, err) != 0 ||
+	       filter_make(SANDBOX_RECEIVES_IMAGES, err) != 0 ? -1 : 0;
 }
 
 /* Who started us: the daemon made the socket that is our standard input, and may be

@@ -14,11 +14,15 @@
 
 #define SANDBOX_MEMORY_MAX (1ull << 30)	/* of address space, at most */
 
+/* Descriptors that come later, through its first one (WORKER_FD_FIRST). */
+enum sandbox_receives { SANDBOX_RECEIVES_NOTHING, SANDBOX_RECEIVES_NEW_FILES,
+			SANDBOX_RECEIVES_IMAGES };
+
 struct sandbox_limits {
 	uint64_t memory;	/* bytes of address space, up to SANDBOX_MEMORY_MAX */
 	uint64_t cpu_seconds;	/* of processor time; 0: no limit */
 	uint64_t file_size;	/* no file grows past it; UINT64_MAX: no limit */
-	bool receives;		/* descriptors, from its first one (WORKER_FD_FIRST) */
+	enum sandbox_receives receives;
 };
 
 /* Which this kernel has: the version of Landlock, 0: none; and whether calls are filtered.

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * look, looks: what images say of themselves, many at once. One that is broken fails alone.
+ */
+#include "daemon/worker/look.h"
+
+#include <stdio.h>
+
+#include "common/image/ops.h"
+#include "common/mem.h"
+#include "daemon/worker/internal.h"
+#include "daemon/worker/packet.h"
+#include "daemon/worker/protocol.h"
+
+/* Most say no more than their size. */
+static json *
+shortened(json *info)
+{
+	json *size = smd_json_member(info, "virtual-size");
+
+	if (!size || json_object_object_length(info) != 1)
+		return info;
+	json_object_get(size);
+	json_object_put(info);
+	return size;
+}
+
+static json *
+look_at(int fd, const char *name, const char *format)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_source source = { .n = 1, .layers = { { .fd = fd, .name = name,
+							   .format = format } } };
+	json *info = NULL;
+
+	if (smd_op_look(&source, &info, &err) == 0)
+		return shortened(info);
+	info = json_object_new_object();
+	smd_json_set(info, "error", smd_json_from_error(&err));
+	return info;
+}
+
+int
+run_look(json *request, json **ret, struct smd_error *err)
+{
+	json *images = smd_json_member(request, "images"), *answers;
+
+	if (!json_object_is_type(images, json_type_array))
+		return bad_request(err, "images");
+	answers = json_object_new_array();
+	*ret = json_object_new_object();
+	smd_json_set(*ret, "images", answers);
+	for (size_t i = 0; i < json_object_array_length(images); i++) {
+		json *image = json_object_array_get_idx(images, i);
+		int fd;
+
+		if (parse_fd(image, &fd, err) != 0)
+			return -1;
+		json_object_array_add(answers, look_at(fd, smd_json_str(image, "name", "image"),
+						       smd_json_str(image, "format", "")));
+	}
+	return 0;
+}
+
+static const char *
+text_at(json *array, size_t i)
+{
+	json *text = json_object_array_get_idx(array, i);
+
+	return json_object_is_type(text, json_type_string) ? json_object_get_string(text) : "";
+}
+
+static int
+answer(const struct packet *packet, struct smd_error *err)
+{
+	CLEANUP_JSON json *words = smd_json_parse(packet->text, packet->len, 2, err);
+	CLEANUP_JSON json *line = json_object_new_object();
+	json *answers = json_object_new_array_ext((int)packet->n_fds);
+	CLEANUP_FREE char *text = NULL;
+
+	smd_json_set(line, "images", answers);
+	if (!words)
+		return -1;
+	if (!json_object_is_type(words, json_type_array) ||
+	    json_object_array_length(words) != 2 * packet->n_fds)
+		return bad_request(err, "packet");
+	for (size_t i = 0; i < packet->n_fds; i++)
+		json_object_array_add(answers, look_at(packet->fds[i], text_at(words, 2 * i + 1),
+						       text_at(words, 2 * i)));
+	text = smd_json_print(line);
+	puts(text);
+	fflush(stdout);
+	return 0;
+}
+
+int
+run_looks(json *request, json **ret, struct smd_error *err)
+{
+	static struct packet packet;
+
+	(void)request;
+	while (packet_receive(&packet)) {
+		if (answer(&packet, err) != 0)
+			return -1;
+	}
+	*ret = json_object_new_object();
+	return 0;
+}
