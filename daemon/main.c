@@ -530,6 +530,7 @@ tick(struct server *s, uint64_t second)
 	collect_tick(d);
 	http_tick(s->http);
 	control_tick(d);
+	db_checkpoint(d->db);
 	if (second % TRIM_S == 0)
 		malloc_trim(0);
 	if (second % POOL_TOUCH_S == 0 && db_touch(d->db, "pool", d->pool_ref, &err) != 0)

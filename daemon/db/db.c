@@ -265,6 +265,7 @@ db_close(struct db *db)
 		return;
 	for (size_t i = 0; i < db->n_readers; i++)
 		db_close(db->readers[i]);
+	sqlite3_close(db->checkpointer);
 	for (size_t i = 0; i < DB_N_STMTS; i++)
 		sqlite3_finalize(db->stmts[i]);
 	db_tables_done(db);

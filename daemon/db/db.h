@@ -37,6 +37,9 @@ struct db;
  * check the columns against the API's tables. A newer database is refused. */
 int db_open(const char *path, struct db **ret, struct smd_error *err);
 void db_close(struct db *db);
+/* Bring what the log has grown to into the database, where that is much. For one thread, now
+ * and then: others read and write meanwhile. */
+void db_checkpoint(struct db *db);
 /* Why nothing can be changed any more: the disk of the database failed. NULL: it did
  * not. For a person, names the place and the reason; it lives as long as db does. */
 const char *db_failure(struct db *db);

@@ -23,6 +23,8 @@
 /* Of log: four times sqlite's own, which would be reached by each twentieth change of a
  * chain, or by 1000 new rows; the log's limit (DB_PRAGMAS). */
 #define CHECKPOINT_PAGES 4000
+/* Whoever commits waits for it then: they write faster than others can follow. */
+#define CHECKPOINT_PAGES_MAX (4 * CHECKPOINT_PAGES)
 
 /* The directory of the database; the caller frees. */
 static char *
@@ -153,23 +155,65 @@ db_disk_sync_log(struct db *db, uint64_t commits, struct smd_error *err)
 	return errnum ? db_disk_fail(db, errnum, err) : 0;
 }
 
+/* By the database's connection or one of its own. Nobody's call fails with it, but the
+ * database does where the disk did. */
+static void
+checkpoint(struct db *db, sqlite3 *sql)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (sqlite3_wal_checkpoint_v2(sql, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
+		    SQLITE_OK ||
+	    sqlite3_errcode(sql) == SQLITE_BUSY)
+		return;
+	smd_log(SMD_LOG_DEBUG, "database: checkpoint: %s", sqlite3_errmsg(sql));
+	if (sqlite3_extended_errcode(sql) == SQLITE_IOERR_FSYNC)
+		db_disk_fail(db, sqlite3_system_errno(sql), &err);
+}
+
 /* A commit has written to the log. In place of sqlite's automatic checkpoint, which tells
- * nobody that a sync failed: the commit has succeeded, whatever happens here is not its
- * error. */
+ * nobody that a sync failed. */
 static int
 on_commit(void *opaque, sqlite3 *sql, const char *name, int n_pages)
 {
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct db *db = opaque;
 
+	(void)name;
 	db->commits++;
-	if (n_pages >= CHECKPOINT_PAGES && !db->failure &&
-	    sqlite3_wal_checkpoint_v2(sql, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK &&
-	    sqlite3_errcode(sql) != SQLITE_BUSY) {
-		db_fail(db, "checkpoint", &err);
-		smd_log(SMD_LOG_DEBUG, "%s", err.message);
-	}
+	db->log_pages = n_pages;
+	if (n_pages >= CHECKPOINT_PAGES_MAX && !db->failure)
+		checkpoint(db, sql);
 	return SQLITE_OK;
+}
+
+/* It knows of the log once it has read something; not even at its end does it act by
+ * itself. */
+static bool
+open_checkpointer(struct db *db)
+{
+	if (db->checkpointer)
+		return true;
+	if (sqlite3_open_v2(db->path, &db->checkpointer,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+	    sqlite3_extended_result_codes(db->checkpointer, 1) == SQLITE_OK &&
+	    sqlite3_db_config(db->checkpointer, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) ==
+	    SQLITE_OK &&
+	    sqlite3_exec(db->checkpointer, "PRAGMA schema_version", NULL, NULL, NULL) == SQLITE_OK)
+		return true;
+	smd_log(SMD_LOG_DEBUG, "database: a connection for checkpoints: %s",
+		sqlite3_errmsg(db->checkpointer));
+	sqlite3_close(db->checkpointer);
+	db->checkpointer = NULL;
+	return false;
+}
+
+void
+db_checkpoint(struct db *db)
+{
+	if (db->log_pages < CHECKPOINT_PAGES || db_failure(db) || !open_checkpointer(db))
+		return;
+	db->log_pages = 0;	/* until somebody adds to it */
+	checkpoint(db, db->checkpointer);
 }
 
 int

@@ -95,6 +95,8 @@ struct db {
 	size_t n_readers;
 
 	_Atomic uint64_t commits;	/* that wrote to the log; counted under lock */
+	_Atomic int log_pages;		/* after the last of them; 0: few enough */
+	sqlite3 *checkpointer;		/* db_checkpoint's own; NULL: not open yet */
 	pthread_mutex_t sync_lock;	/* guards what follows; no other is taken with it */
 	pthread_cond_t sync_ended;
 	uint64_t synced;		/* of commits: those that are on the disk */

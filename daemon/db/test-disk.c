@@ -176,22 +176,74 @@ test_power_cut(void **state)
 	assert_name(t, "first");
 }
 
+/* Until a sync fails; 16 pages each time. */
+static void
+rename_many(struct test_db *t, int n)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *name = smd_calloc(1, 65536);
+
+	for (int i = 0; i < n && !disk.seen; i++) {
+		memset(name, 'a' + i % 26, 65535);
+		assert_ok(rename_vdi(t, DB_RELAXED, name, &err), &err);
+	}
+}
+
 /* sqlite's own checkpoint would have told nobody. */
 static void
 test_checkpoint(void **state)
 {
-	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct test_db *t = *state;
-	CLEANUP_FREE char *name = smd_calloc(1, 65536);
 
 	test_insert(t->db, "VDI", "old", "{\"name_label\":\"first\"}");
 	fail_syncs("-wal");
-	for (int i = 0; i < 400 && !disk.seen; i++) {
-		memset(name, 'a' + i % 26, 65535);
-		assert_ok(rename_vdi(t, DB_RELAXED, name, &err), &err);
-	}
+	db_checkpoint(t->db);
+	assert_false(disk.seen);	/* there is nothing to do */
+	rename_many(t, 300);
+	assert_false(disk.seen);
+	db_checkpoint(t->db);
 	assert_true(disk.seen);
 	assert_read_only(t);
+}
+
+/* Where nobody finds the time, those that write wait for it. */
+static void
+test_checkpoint_that_is_late(void **state)
+{
+	struct test_db *t = *state;
+
+	test_insert(t->db, "VDI", "old", "{\"name_label\":\"first\"}");
+	fail_syncs("-wal");
+	rename_many(t, 1600);
+	assert_true(disk.seen);
+	assert_read_only(t);
+}
+
+static off_t
+log_size(const struct test_db *t)
+{
+	CLEANUP_FREE char *path = smd_asprintf("%s-wal", t->path);
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+/* What is in the database is not kept in the log. */
+static void
+test_log_is_used_again(void **state)
+{
+	struct test_db *t = *state;
+	off_t size;
+
+	test_insert(t->db, "VDI", "old", "{\"name_label\":\"first\"}");
+	rename_many(t, 300);
+	size = log_size(t);
+	for (int i = 0; i < 4; i++) {
+		db_checkpoint(t->db);
+		rename_many(t, 250);
+	}
+	assert_true(log_size(t) <= size);
 }
 
 /* The open that cannot make it durable fails, and so does what would follow it. */
@@ -290,6 +342,8 @@ main(void)
 		DB_TEST(test_commit),
 		DB_TEST(test_power_cut),
 		DB_TEST(test_checkpoint),
+		DB_TEST(test_checkpoint_that_is_late),
+		DB_TEST(test_log_is_used_again),
 		DB_TEST(test_open),
 		DB_TEST(test_commits_share_a_sync),
 	};
