@@ -172,6 +172,22 @@ touch_given(struct db *db, const struct db_made *made, struct smd_error *err)
 }
 
 static int
+run(struct db *db, const struct db_made *made, sqlite3_stmt *stmt, struct smd_error *err)
+{
+	const char *name = made->cls->api->name;
+	int rc = sqlite3_step(stmt);
+
+	if (rc != SQLITE_DONE && sqlite3_extended_errcode(db->sql) == SQLITE_CONSTRAINT_UNIQUE)
+		smd_fail_UUID_INVALID(err, name, smd_json_str(made->record, "uuid", ""),
+				      "there is a %s with this uuid already", name);
+	else if (rc != SQLITE_DONE)
+		db_fail(db, sqlite3_sql(stmt), err);
+	sqlite3_reset(stmt);
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
+/* That the uuid is taken is found before anything is changed. */
+static int
 insert_row(struct db *db, const struct db_made *made, struct smd_error *err)
 {
 	struct db_class *cls = made->cls;
@@ -181,13 +197,13 @@ insert_row(struct db *db, const struct db_made *made, struct smd_error *err)
 
 	if (!stmt && !(stmt = prepare(db, cls, err)))
 		return -1;
-	if (tell(cls, stmt, made, err) != 0 || touch_given(db, made, err) != 0)
+	if (tell(cls, stmt, made, err) != 0)
 		return -1;
 	sqlite3_bind_text(stmt, 1, made->ref, -1, SQLITE_STATIC);
 	gen = db_next_generation(db, cls);
 	sqlite3_bind_int64(stmt, generations + 1, (sqlite3_int64)gen);
 	sqlite3_bind_int64(stmt, generations + 2, (sqlite3_int64)gen);
-	return db_run(db, stmt, err);
+	return run(db, made, stmt, err) != 0 ? -1 : touch_given(db, made, err);
 }
 
 int

@@ -113,7 +113,10 @@ test_rows_share_nothing(void **state)
 	assert_ok(db_make(t->db, "SR", SR2, record, &again, &err), &err);
 	json_object_put(TAKE_PTR(record));
 	assert_ok(db_insert_made(t->db, made, &err), &err);
+	assert_ok(db_begin(t->db, DB_DURABLE, &err), &err);
 	assert_int_equal(db_insert_made(t->db, again, &taken), -1);
+	assert_string_equal(taken.code, "UUID_INVALID");
+	assert_ok(db_commit(t->db, &err), &err);
 	db_made_free(made);
 	db_made_free(again);
 	test_insert(t->db, "SR", "OpaqueRef:plain", "{}");
@@ -218,14 +221,18 @@ test_transactions(void **state)
 	assert_true(db_exists(t->db, "SR", SR1));
 }
 
-/* It fails when its SR has been touched already: its uuid is another's. */
+/* It fails when its row is there already: its SR cannot be touched. */
 static void
 fail_half_way(struct db *db)
 {
-	struct smd_error taken CLEANUP_ERROR = SMD_ERROR_INIT;
-	CLEANUP_JSON json *record = json_tokener_parse("{\"SR\":\"" SR1 "\",\"uuid\":\"u\"}");
+	struct smd_error broken CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *record = json_tokener_parse("{\"SR\":\"" SR1 "\"}");
 
-	assert_int_equal(db_insert(db, "VDI", "OpaqueRef:second", record, &taken), -1);
+	assert_int_equal(sqlite3_exec(db->sql, "CREATE TEMP TRIGGER broken BEFORE UPDATE ON \"SR\" "
+				      "BEGIN SELECT RAISE(FAIL, 'broken'); END", NULL, NULL, NULL), 0);
+	assert_int_equal(db_insert(db, "VDI", "OpaqueRef:second", record, &broken), -1);
+	assert_non_null(strstr(broken.message, "broken"));
+	assert_int_equal(sqlite3_exec(db->sql, "DROP TRIGGER broken", NULL, NULL, NULL), 0);
 }
 
 static void
@@ -237,7 +244,6 @@ test_half_a_call_cannot_be_committed(void **state)
 	struct test_db *t = *state;
 
 	test_insert(t->db, "SR", SR1, "{}");
-	test_insert(t->db, "VDI", "OpaqueRef:first", "{\"SR\":\"" SR1 "\",\"uuid\":\"u\"}");
 	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
 	test_insert(t->db, "SR", SR2, "{}");
 	fail_half_way(t->db);

@@ -57,7 +57,8 @@ struct scan {
 	json *places;		/* {ref: i, location: i}; NULL: nobody has asked yet */
 	json *orphans;		/* {name: why it is no VDI} */
 	bool introduced;	/* rows, which are durable only with settle_all */
-	uint64_t n_changes;	/* of VDIs, by the introduction of rows */
+	uint64_t n_before;	/* changes of VDIs, when it began */
+	uint64_t n_changes;	/* … and by the introduction of rows */
 	json *doubts;		/* formats with an image that may lie on any other of its kind */
 	json *allowed;		/* operations of a new row that no record tells of; NULL: not known */
 };
@@ -619,18 +620,24 @@ new_row_done(struct new_row *row)
 	smd_error_clear(&row->why);
 }
 
+/* alone: nobody else has changed a VDI since the rows were read, and what has no row then has
+ * none now; only a job may have it. Whether the uuid is taken tells the insert. */
 static int
 insert_unclaimed(struct scan *scan, const struct image *image, const struct new_row *row,
-		 struct smd_error *err)
+		 bool alone, struct smd_error *err)
 {
-	if (volume_check_unclaimed(scan->sr->daemon, scan->sr, image->location, row->uuid.text,
-				   err) < 0)
+	struct daemon *daemon = scan->sr->daemon;
+
+	if (alone && !job_has_volume(daemon->jobs, scan->sr->uuid, image->location))
+		return db_insert_made(scan->db, row->made, err);
+	if (volume_check_unclaimed(daemon, scan->sr, image->location, row->uuid.text, err) < 0)
 		return -1;
 	return db_insert_made(scan->db, row->made, err);
 }
 
 static int
-introduce(struct scan *scan, const struct image *image, struct new_row *row, struct smd_error *err)
+introduce(struct scan *scan, const struct image *image, struct new_row *row, bool alone,
+	  struct smd_error *err)
 {
 	struct smd_error known CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct node *node = node_of(scan, image);
@@ -639,7 +646,7 @@ introduce(struct scan *scan, const struct image *image, struct new_row *row, str
 		smd_error_move(err, &row->why);
 		return -1;
 	}
-	if (insert_unclaimed(scan, image, row, &known) < 0) {
+	if (insert_unclaimed(scan, image, row, alone, &known) < 0) {
 		if (smd_error_is(&known, SMD_E_UUID_INVALID))
 			orphan(scan, image, KNOWN_ALREADY);
 		else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {
@@ -748,14 +755,17 @@ n_changes(const struct scan *scan)
 static int
 rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 {
-	int r = db_begin(scan->db, DB_RELAXED, err);
+	uint64_t before;
+	bool alone;
+	int r = 0;
 
-	if (r < 0)
+	if (db_begin(scan->db, DB_RELAXED, err) < 0)
 		return -1;
-	scan->n_changes -= n_changes(scan);
+	before = n_changes(scan);
+	alone = before == scan->n_before + scan->n_changes;
 	for (size_t i = 0; r == 0 && i < rows->n; i++)
-		r = introduce(scan, rows->images[i], &rows->rows[i], err);
-	scan->n_changes += n_changes(scan);
+		r = introduce(scan, rows->images[i], &rows->rows[i], alone, err);
+	scan->n_changes += n_changes(scan) - before;
 	return db_end(scan->db, r, err);
 }
 
@@ -1071,17 +1081,18 @@ is_at_rest(const struct scan *scan)
 static int
 scan_whole(struct sr *sr, struct smd_error *err)
 {
-	uint64_t generation, before = db_count_changes(sr->daemon->db, "VDI", &generation);
 	struct scan scan CLEANUP_SCAN = { 0 };
+	uint64_t generation;
 
 	scan_init(&scan, sr);
+	scan.n_before = n_changes(&scan);
 	if (survey(&scan, err) < 0 || refresh_all(&scan, err) < 0 ||
 	    introduce_all(&scan, err) < 0 || settle_all(&scan, err) < 0)
 		return -1;
 	report_orphans(&scan);
 	/* Nobody else has changed a row meanwhile, and nothing of its own but new rows. */
 	if (is_at_rest(&scan) && db_count_changes(sr->daemon->db, "VDI", &generation) ==
-				 before + scan.n_changes)
+				 scan.n_before + scan.n_changes)
 		sr->rest_generation = generation;
 	return 0;
 }
