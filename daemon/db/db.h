@@ -57,8 +57,9 @@ int db_end(struct db *db, int result, struct smd_error *err);
 
 /* Single calls outside a transaction are transactions of their own (DURABLE).
  * record: members by field name, absent ones take the field's default; an absent
- * or empty uuid is made. Where there is a row with its uuid, nothing is changed: UUID_INVALID. What has an API_GOES_WITH field that points to a deleted
- * object is deleted with it. */
+ * or empty uuid is made. Where there is a row with its uuid, nothing is changed:
+ * UUID_INVALID. What has an API_GOES_WITH field that points to a deleted object is
+ * deleted with it. */
 int db_insert(struct db *db, const char *cls, const char *ref, json *record,
 	      struct smd_error *err);
 /* The same in two steps: the first takes no lock. The record is not changed any more; where
