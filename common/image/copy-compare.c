@@ -3,9 +3,11 @@
 
 #include "common/mem.h"
 
-/* What a thread compares at a time. Of a file that much is mapped and let go at once. */
-#define COMPARE_CHUNK (4u << 20)
-#define COMPARE_THREADS_MAX 4u	/* so that what is mapped of two files stays under 64 MiB */
+/* What all threads compare at a time, a chunk each. Of a file that much is mapped at once:
+ * two files and the rest of the process stay under 64 MiB. The larger a chunk the better, for
+ * to let go of it costs all processors something. */
+#define COMPARE_MAPPED (16u << 20)
+#define COMPARE_THREADS_MAX 4u
 #define MAP_MIN (256u << 10)	/* less in one place is read: to let it go costs as much */
 #define MAP_GAP (256u << 10)	/* between what counts as one place, at most */
 
@@ -19,6 +21,7 @@ struct side {
 struct compare {
 	struct crew crew;
 	struct side sides[2];
+	unsigned chunk;
 	pthread_mutex_t lock;		/* guards sides and differs */
 	uint64_t end;			/* bytes looked at from here on matter not */
 	uint64_t differs;		/* UINT64_MAX: nowhere yet */
@@ -276,7 +279,7 @@ compare_work(struct crew *crew, void *opaque, struct smd_error *err)
 	}
 	while (!atomic_load(&crew->stop) && (r = compare_next(c, v, &at, &data, err)) > 0) {
 		crew_throttle(crew, data);
-		r = compare_chunk(c, v, at, smd_min_u64(at + COMPARE_CHUNK, c->end), err);
+		r = compare_chunk(c, v, at, smd_min_u64(at + c->chunk, c->end), err);
 		view_leave(&v[0]);
 		view_leave(&v[1]);
 		if (r < 0 || crew_done(crew, data, err) < 0)
@@ -295,15 +298,32 @@ cleanup_compare(struct compare *c)
 	pthread_mutex_destroy(&c->lock);
 }
 
+static unsigned
+n_threads(const struct smd_copy_options *options, uint64_t total)
+{
+	return (unsigned)smd_min_u64(crew_size(options, total, CREW_BUSY), COMPARE_THREADS_MAX);
+}
+
+/* A power of two. */
+static unsigned
+chunk_size(unsigned n)
+{
+	unsigned chunk = COMPARE_MAPPED;
+
+	while (chunk * n > COMPARE_MAPPED)
+		chunk /= 2;
+	return chunk;
+}
+
 static int
 compare_run(struct compare *c, struct smd_chain *a, struct smd_chain *b, struct smd_error *err)
 {
 	const struct smd_copy_options *o = c->crew.options;
 	struct smd_chain *chains[2] = { a, b };
-	uint64_t n;
 
+	c->chunk = chunk_size(n_threads(o, UINT64_MAX));
 	for (int i = 0; i < 2; i++) {
-		if (plan_init(&c->sides[i].plan, chains[i], COMPARE_CHUNK, COMPARE_CHUNK,
+		if (plan_init(&c->sides[i].plan, chains[i], c->chunk, c->chunk,
 			      UINT64_MAX, err) < 0)
 			return -1;
 		for (size_t j = 0; j < chains[i]->n; j++)
@@ -314,8 +334,7 @@ compare_run(struct compare *c, struct smd_chain *a, struct smd_chain *b, struct 
 	}
 	if (o->progress && o->progress(o->opaque, 0, c->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	n = smd_min_u64(crew_size(o, c->crew.total, CREW_BUSY), COMPARE_THREADS_MAX);
-	return crew_run(&c->crew, (unsigned)n, err);
+	return crew_run(&c->crew, n_threads(o, c->crew.total), err);
 }
 
 int
