@@ -190,6 +190,7 @@ create_row(struct creation *c)
 	json *row = row_from(c->args, fields);
 
 	set_volume(row, &c->v);
+	smd_json_set(row, "allowed_operations", op_allowed_of_new(c->sr, row));
 	return row;
 }
 
@@ -212,7 +213,6 @@ create_show(struct creation *c, json *row, const struct smd_sr_stat *stat, struc
 	if (db_insert(c->daemon->db, "VDI", c->ref, row, err) < 0 || create_promise(c, err) < 0 ||
 	    sr_store_stats(c->daemon, c->sr_ref, stat, err) < 0)
 		return -1;
-	op_refresh(c->daemon, "VDI", c->ref);
 	op_set_end(&c->ops);
 	return task_hide(c->daemon->tasks, c->task_ref, err);
 }
