@@ -2,8 +2,8 @@
 /*
  * Preloaded into smd: its disks. Where $SMD_FAULT_DIR/fail is, syncs of the database's log, a
  * file whose name ends in -wal, fail with EIO; while it is not, each leaves what is durable then
- * in $SMD_FAULT_DIR/durable. Where $SMD_FAULT_DIR/hold-images is, syncs of images wait until it
- * goes; where $SMD_FAULT_DIR/fail-images is, they fail.
+ * in $SMD_FAULT_DIR/durable. Where $SMD_FAULT_DIR/hold-images is, syncs of images whose path has
+ * what it says wait until it goes; where $SMD_FAULT_DIR/fail-images is, they fail.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,15 +15,43 @@
 #define IN_PLACE_OF_LIBC __attribute__((visibility("default")))
 
 static int
-ends_in(int fd, const char *end)
+path_of(int fd, char path[4096])
 {
-	char link[64], path[4096];
-	size_t len = strlen(end);
+	char link[64];
 	ssize_t n;
 
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof path);
-	return n > (ssize_t)len && memcmp(path + n - len, end, len) == 0;
+	n = readlink(link, path, 4095);
+	if (n < 0)
+		return -1;
+	path[n] = '\0';
+	return 0;
+}
+
+static int
+ends_in(int fd, const char *end)
+{
+	char path[4096];
+	size_t len = strlen(end);
+
+	return path_of(fd, path) == 0 && strlen(path) > len &&
+	       strcmp(path + strlen(path) - len, end) == 0;
+}
+
+static int
+is_held(const char *dir, int fd)
+{
+	char path[4096], said[4096] = "";
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/hold-images", dir);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (!fgets(said, sizeof said, f))
+		said[0] = '\0';
+	fclose(f);
+	return path_of(fd, path) == 0 && strstr(path, said);
 }
 
 static int
@@ -68,7 +96,7 @@ sync_log(const char *dir, int fd, long number)
 static int
 sync_image(const char *dir, int fd, long number)
 {
-	while (is_there(dir, "hold-images"))
+	while (is_held(dir, fd))
 		usleep(1000);
 	if (is_there(dir, "fail-images")) {
 		errno = EIO;

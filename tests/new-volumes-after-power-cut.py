@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """VDI.create, snapshot and clone answer when the journal is durable, and the new images a moment
 later. A power cut between them, whatever it leaves of these, loses none: the next start makes
-them again. Nobody writes to one before it is on the disk, or once that has failed; and what
-another program wrote to one stays."""
+them again. Nobody writes to one before it is on the disk, or once that has failed; what
+another program wrote to one stays; and a disk that hangs keeps nobody of another SR waiting."""
 import sqlite3
 import threading
 
@@ -18,9 +18,9 @@ class Faults:
     def __init__(self, directory):
         self.directory = directory
 
-    def set(self, name):
-        with open(os.path.join(self.directory, name), "w"):
-            pass
+    def set(self, name, text=""):
+        with open(os.path.join(self.directory, name), "w") as f:
+            f.write(text)
 
     def clear(self, name):
         os.unlink(os.path.join(self.directory, name))
@@ -174,6 +174,44 @@ def disk_fails(smd, faults):
     expect_eq(smd.vdi_sha256(vdi), full, "content")
 
 
+def left_over(smd, faults):
+    """A promise that could not be kept goes with its VDI, and nothing comes back."""
+    sr = smd.make_sr("left over")
+    pbd = smd.call("SR.get_PBDs", sr)[0]
+    faults.set("fail-images")
+    vdis = [smd.make_vdi(sr, SIZE, fmt) for fmt in FORMATS]
+    forgotten = smd.make_vdi(sr, SIZE, "raw")
+    path = smd.vdi_file(forgotten)
+    for vdi in vdis:
+        smd.call("VDI.destroy", vdi)
+    smd.call("VDI.forget", forgotten)
+    os.unlink(path)
+    expect_eq(journal(smd), [], "journal")
+    faults.clear("fail-images")
+    smd.call("PBD.unplug", pbd)
+    smd.call("PBD.plug", pbd)
+    smd.call("SR.scan", sr)
+    expect_eq(smd.vdis_of(sr), {}, "VDIs")
+    smd.expect_files_of_rows(sr)
+
+
+def one_hangs(smd, faults):
+    good, bad = smd.make_sr("good"), smd.make_sr("bad")
+    (disk, full), _ = disks(smd)
+    old = smd.make_vdi(good, SIZE, "vhd")
+    smd.call("SR.scan", good)
+    faults.set("hold-images", "/bad/")
+    stuck = smd.make_vdi(bad, SIZE, "qcow2")
+    for vdi in [smd.make_vdi(good, SIZE, fmt) for fmt in FORMATS * 30]:
+        smd.call("VDI.destroy", vdi)
+    smd.call("VDI.snapshot", smd.call("VDI.snapshot", old, {}), {})
+    smd.import_vdi(old, disk)
+    smd.call("SR.scan", good)
+    assert stuck in str(smd.call("VDI.get_all")) and len(journal(smd)) == 1, journal(smd)
+    faults.clear("hold-images")
+    smd.call("VDI.destroy", stuck)
+
+
 def no_room(smd, faults):
     """In an SR that is nearly full each is on the disk before the answer, which may be no."""
     path = os.path.join(smd.dir, "small")
@@ -217,6 +255,53 @@ def nobody_waits(smd):
     smd.expect_files_of_rows(sr)
 
 
+def wrapper(directory, text):
+    path = os.path.join(directory, "worker")
+    with open(path, "w") as f:
+        f.write("#!/bin/bash\n" + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def workers_die(env, faults):
+    """Who looks whether another program has written to the image, for one."""
+    left = os.path.join(faults.directory, "left")
+    worker = wrapper(faults.directory, """
+        n=$(cat %s 2>/dev/null || echo 0)
+        echo $((n - 1)) >%s
+        [ $n = 1 ] && kill -9 $$
+        exec %s "$@"
+        """ % (left, left, os.environ["SMD_WORKER"]))
+    env = dict(env, SMD_WORKER=worker)
+    for death in 2, 3, 4:       # the first one is asked for the formats
+        faults.set("left", "0")
+        with Smd(env=env, config="warm_worker_seconds = 0\n") as smd:
+            faults.set("hold-images")
+            vdi = smd.make_vdi(smd.make_sr("dies"), SIZE, "qcow2")
+            run("qemu-io", "-f", "qcow2", "-c", "write -P 7 1M 64k", smd.vdi_file(vdi))
+            faults.power_cut(smd)
+            faults.set("left", str(death))
+            smd.start()
+            run("qemu-io", "-r", "-f", "qcow2", "-c", "read -P 7 1M 64k", smd.vdi_file(vdi))
+
+
+def says_it_twice(env, faults):
+    """A worker that a base has taken over."""
+    worker = wrapper(faults.directory, """
+        exec %s "$@" > >(sed -u 's/^{"made":true}$/&\\n&/')
+        """ % os.environ["SMD_WORKER"])
+    env = dict(env, SMD_WORKER=worker)
+    with Smd(env=env, config="warm_worker_seconds = 0\n") as smd:
+        sr = smd.make_sr("twice")
+        (disk, full), _ = disks(smd)
+        vdi = smd.make_vdi(sr, SIZE, "vhd")
+        smd.import_vdi(vdi, disk)
+        snapshot = smd.call("VDI.snapshot", vdi, {})
+        smd.call("SR.scan", sr)
+        smd.hold_collector(sr)
+        check(smd, sr, {vdi: full, snapshot: full})
+
+
 with tempfile.TemporaryDirectory(prefix="smd-test-faults.") as directory:
     faults = Faults(directory)
     env = {"SMD_FAULT_DIR": directory,
@@ -228,5 +313,9 @@ with tempfile.TemporaryDirectory(prefix="smd-test-faults.") as directory:
         writing_waits(smd, faults)
         others_may_write(smd, faults)
         disk_fails(smd, faults)
+        left_over(smd, faults)
+        one_hangs(smd, faults)
         no_room(smd, faults)
         nobody_waits(smd)
+    workers_die(env, faults)
+    says_it_twice(env, faults)

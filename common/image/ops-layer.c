@@ -33,7 +33,6 @@ alone_open(struct smd_source *source, uint32_t flags, struct alone *ret, struct 
 	for (size_t i = 1; i < source->n; i++)
 		smd_io_close(layers[i].io);
 	ret->layer = layers[0];
-	smd_io_set_no_flush(ret->layer.io, source->no_flush);
 	return ret->layer.format->open(ret->layer.io, flags, &ret->img, err);
 }
 

@@ -27,7 +27,6 @@ struct smd_source {
 	bool foreign;	/* from outside: also run the detector, which only refuses */
 	bool mend;	/* resize: smd_source_open_mended */
 	bool small;	/* SMD_CHAIN_SMALL */
-	bool no_flush;	/* smd_op_hide: rather fast than safe; see smd_io_set_no_flush */
 };
 
 /* Open; FORMAT_MISMATCH where a foreign raw image has another format's

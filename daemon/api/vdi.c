@@ -232,7 +232,8 @@ create_commit(struct creation *c, struct smd_error *err)
 	}
 	op_set_keep(&c->ops);
 	task_hidden(c->daemon->tasks, c->task_ref);
-	return settle_publish(c->settling, &c->v, 1, -1, err);
+	settle_publish(c->settling, &c->v, 1);
+	return 0;
 }
 
 int
@@ -466,11 +467,15 @@ vdi_forget(struct call *call, json **ret, struct smd_error *err)
 	if (op_set_begin(&ops, "VDI", vdi, "forget", err) < 0)
 		return -1;
 	plan_forget(call->daemon, vdi, &disk, &cbt);
-	if (disk.sr)
+	if (disk.sr) {
 		records_save(disk.sr);
+		settle_end(disk.sr, disk.location);
+	}
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
 	r = check_childless(db, vdi, err);
+	if (r == 0 && disk.sr)
+		r = job_unpromise(call->daemon, sr_uuid(disk.sr), disk.location, err);
 	if (r == 0)
 		r = cbt_commit(&cbt, err);
 	if (r == 0)
@@ -571,7 +576,8 @@ vdi_update(struct call *call, json **ret, struct smd_error *err)
 	/* Not while a resize changes the image: half of that would be read. */
 	op_set_init(&ops, call->daemon, call->task_ref);
 	if (op_set_begin(&ops, "VDI", call_str(call, 0), "update", err) < 0 ||
-	    disk_find(call->daemon, call_str(call, 0), &disk, err) < 0)
+	    disk_find(call->daemon, call_str(call, 0), &disk, err) < 0 ||
+	    settle_wait(disk.sr, disk.location, err) < 0)
 		return -1;
 	if (sr_get_driver(disk.sr)->volume_stat(sr_handle(disk.sr), disk.location, &volume,
 						&stat_err) < 0) {

@@ -33,6 +33,7 @@ db_steps = \
 	$(top_srcdir)/schema/db/007-unmanaged.sql \
 	$(top_srcdir)/schema/db/008-sr-sizes-made.sql \
 	$(top_srcdir)/schema/db/009-vdi-made.sql \
+	$(top_srcdir)/schema/db/010-made-again.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \

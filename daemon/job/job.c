@@ -476,6 +476,26 @@ note_over(struct jobs *jobs, const char *id, json *left)
 }
 
 static bool
+entry_is(json *entry, const char *uuid, const char *volume)
+{
+	return strcmp(smd_json_str(entry, "volume", ""), volume) == 0 &&
+	       strcmp(smd_json_str(entry, "sr", ""), uuid) == 0;
+}
+
+/* makes: only what is to be made counts. */
+static bool
+list_has(json *list, const char *uuid, const char *volume, bool makes)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		json *entry = json_object_array_get_idx(list, i);
+
+		if ((!makes || smd_json_member(entry, MAKE_KEY)) && entry_is(entry, uuid, volume))
+			return true;
+	}
+	return false;
+}
+
+static bool
 list_makes(json *list)
 {
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
@@ -584,6 +604,48 @@ job_kept(struct daemon *daemon, struct sr *sr, char *const *ids, size_t n, struc
 	return r;
 }
 
+/* What is left of a plan without what it says of making the volume; NULL: nothing. */
+static json *
+list_without(json *list, const char *uuid, const char *volume)
+{
+	json *rest = NULL;
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		json *entry = json_object_array_get_idx(list, i);
+
+		if (smd_json_member(entry, MAKE_KEY) && entry_is(entry, uuid, volume))
+			continue;
+		if (!rest)
+			rest = json_object_new_array();
+		json_object_array_add(rest, json_object_get(entry));
+	}
+	return rest;
+}
+
+/* Those that were left over: another that is under way is waited for before this. */
+int
+job_unpromise(struct daemon *daemon, const char *sr_uuid, const char *volume,
+	      struct smd_error *err)
+{
+	CLEANUP_JSON json *all = NULL;
+
+	if (!job_makes_volume(daemon->jobs, sr_uuid, volume))
+		return 0;
+	if (db_jobs(daemon->db, &all, err) < 0)
+		return -1;
+	json_object_object_foreach(all, id, plan) {
+		CLEANUP_JSON json *list = json_object_get(smd_json_member(plan, list_key(plan)));
+		CLEANUP_JSON json *rest = NULL;
+
+		if (!list_has(list, sr_uuid, volume, true))
+			continue;
+		rest = list_without(list, sr_uuid, volume);
+		if (store_left(daemon, id, plan, rest, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 void
 job_leave(struct daemon *daemon, const char *id)
 {
@@ -669,26 +731,6 @@ job_recover(struct daemon *daemon, struct sr *sr)
 			sr_uuid(sr));
 		finish_plan(daemon, id, plan, sr);
 	}
-}
-
-static bool
-entry_is(json *entry, const char *uuid, const char *volume)
-{
-	return strcmp(smd_json_str(entry, "volume", ""), volume) == 0 &&
-	       strcmp(smd_json_str(entry, "sr", ""), uuid) == 0;
-}
-
-/* makes: only what is to be made counts. */
-static bool
-list_has(json *list, const char *uuid, const char *volume, bool makes)
-{
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-		json *entry = json_object_array_get_idx(list, i);
-
-		if ((!makes || smd_json_member(entry, MAKE_KEY)) && entry_is(entry, uuid, volume))
-			return true;
-	}
-	return false;
 }
 
 static bool

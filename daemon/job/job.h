@@ -50,6 +50,9 @@ void job_forget(struct daemon *daemon, const char *id);
 struct sr;
 int job_kept(struct daemon *daemon, struct sr *sr, char *const *ids, size_t n,
 	     struct smd_error *err);
+/* In the transaction that takes a volume from its VDI: nobody is to make it again. */
+int job_unpromise(struct daemon *daemon, const char *sr_uuid, const char *volume,
+		  struct smd_error *err);
 /* It is not: the next start, or the next time that the SR is attached, makes it. */
 void job_leave(struct daemon *daemon, const char *id);
 /* Do what the journal says is left (undo or redo) and forget the job. Where the

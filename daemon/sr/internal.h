@@ -20,6 +20,7 @@ struct sr {
 	char *ref, *uuid, *pbd_ref;
 	const struct smd_sr_driver *driver;
 	void *handle;
+	struct settler *settler;	/* settle.c */
 	unsigned uses;			/* guarded by storage.lock */
 	bool closing;			/* guarded by storage.lock */
 	pthread_mutex_t scan_lock;	/* one scan at a time; guards looks */
@@ -47,7 +48,6 @@ struct storage {
 	pthread_cond_t keeper_wake;
 	pthread_t keeper;		/* saves the records of SRs that changed */
 	bool keeper_runs, stopping;
-	struct settler *settler;	/* settle.c; const until storage_stop */
 };
 
 /* driver.c */

@@ -10,6 +10,7 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/job.h"
+#include "daemon/sr/link.h"
 #include "daemon/sr/settle.h"
 #include "daemon/sr/tree.h"
 
@@ -231,6 +232,8 @@ made(void *opaque)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct making *m = opaque;
 
+	if (m->called)	/* it has read an image, and may say anything */
+		return false;
 	commit_made(m);
 	return m->result == 0 && smd_image_lock(m->base_fd, true, m->o->disk->location, &err) == 0;
 }
@@ -239,14 +242,18 @@ made(void *opaque)
 static int
 set_hide(struct making *m, struct worker_job *job, struct smd_error *err)
 {
+	struct smd_error why CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct overlay *o = m->o;
 	struct disk *disk = o->disk;
 	json *source;
 
 	if (o->empty || !storage_format_can(o->daemon, disk->format, "hidden"))
 		return 0;
-	if (volume_open(disk->sr, disk->location, SMD_SR_OPEN_WRITE, &m->base_fd, err) < 0)
-		return -1;
+	if (volume_open(disk->sr, disk->location, SMD_SR_OPEN_WRITE, &m->base_fd, &why) < 0) {
+		smd_log(SMD_LOG_WARNING, "%s of SR %s could not be marked hidden: %s",
+			disk->location, sr_uuid(disk->sr), why.message);
+		return 0;
+	}
 	source = source_of_fd(m->base_fd, disk->location, disk->format, true, false, job, err);
 	if (!source)
 		return -1;
@@ -293,7 +300,7 @@ write_images(struct making *m, struct smd_error *err)
 	return worker_run(o->daemon, &job, &result, err);
 }
 
-/* What was committed stays, whatever becomes of its worker. */
+/* What was committed stays, whatever becomes of its worker; another one may hide the base. */
 static int
 conclude(struct making *m, int result, struct smd_error *err)
 {
@@ -303,16 +310,16 @@ conclude(struct making *m, int result, struct smd_error *err)
 		return volume_fail(o->v[0].sr, err);
 	if (!m->called)
 		commit_made(m);
-	else if (result < 0 && m->result == 0)
-		smd_log(SMD_LOG_WARNING, "%s of SR %s could not be marked hidden: %s",
-			o->disk->location, sr_uuid(o->disk->sr), err->message);
+	if (m->base_fd >= 0)
+		smd_image_unlock(m->base_fd);
+	if (m->result == 0 && result < 0)
+		volume_hide(o->disk->sr, o->disk->location, o->disk->format);
 	smd_error_clear(err);
 	smd_error_move(err, &m->error);
 	if (m->result < 0)
 		return -1;
-	if (m->base_fd >= 0)
-		smd_image_unlock(m->base_fd);
-	return settle_publish(TAKE_PTR(o->settling), o->v, o->n, TAKE_FD(m->base_fd), err);
+	settle_publish(TAKE_PTR(o->settling), o->v, o->n);
+	return 0;
 }
 
 int

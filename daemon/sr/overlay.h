@@ -36,8 +36,9 @@ struct overlay {
  * the SR can lie on the disk's, VDI_TOO_LARGE, VALUE_NOT_SUPPORTED of options. */
 int overlay_plan(struct overlay *o, struct smd_error *err);
 typedef int overlay_commit_fn(void *opaque, struct smd_error *err);
-/* Behind the commit, which unlocks the disk, the base tells XenServer's tools that it is one, unless somebody reads it
- * just then: that it failed is logged, and no more. A kill puts it off to the next start. */
+/* Behind the commit, which unlocks the disk, the base tells XenServer's tools that it is one,
+ * unless somebody reads it just then: that it failed is logged, and no more. A kill puts it off
+ * to the next start. */
 int overlay_make(struct overlay *o, overlay_commit_fn *commit, void *opaque,
 		 struct smd_error *err);
 /* In the caller's transaction. *ret_parent, which the caller frees: the VDI that the other's

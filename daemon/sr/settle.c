@@ -11,8 +11,11 @@
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "daemon/db/db.h"
 #include "daemon/job/job.h"
+#include "daemon/job/stall.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/link.h"
 
 #define SETTLE_NS 10000000	/* after the first of those that are settled together */
 #define SETTLE_MAX 64u		/* together; who makes more waits */
@@ -30,26 +33,19 @@ struct settling {
 		char *name;
 		int fd;			/* -1: not published yet */
 	} volumes[SETTLE_VOLUMES];
-	int base_fd;			/* what they lie on; -1: it was not written to */
 };
 
+/* Of an SR: the disk of one may hang, and shall not keep others waiting. */
 struct settler {
-	pthread_mutex_t lock;		/* guards all; none but the jobs' is taken with it */
+	pthread_mutex_t lock;		/* guards all; no other is taken with it */
 	pthread_cond_t changed;
 	TAILQ_HEAD(, settling) list;
 	uint64_t n_promised;		/* ever */
 	unsigned n_published;		/* and not taken */
 	struct timespec due;		/* of these, in monotonic time */
 	unsigned n_waiting;		/* for one of them */
-	bool stopping, runs;
-	pthread_t thread;
+	bool runs;			/* a thread, which uses the SR */
 };
-
-static struct settler *
-settler_of(struct sr *sr)
-{
-	return sr->daemon->storage->settler;
-}
 
 static void
 settling_free(struct settling *s)
@@ -59,8 +55,6 @@ settling_free(struct settling *s)
 			close(s->volumes[i].fd);
 		free(s->volumes[i].name);
 	}
-	if (s->base_fd >= 0)
-		close(s->base_fd);
 	sr_release(s->sr);
 	free(s->job_id);
 	free(s);
@@ -69,21 +63,14 @@ settling_free(struct settling *s)
 /* ---- The syncs ---- */
 
 static int
-sync_image(int fd, const char *name, struct smd_error *err)
-{
-	if (fdatasync(fd) == 0)
-		return 0;
-	return smd_fail_IMAGE_IO(err, name, "%s: fdatasync: %s", name, strerror(errno));
-}
-
-static int
 sync_images(const struct settling *s, struct smd_error *err)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		if (sync_image(s->volumes[i].fd, s->volumes[i].name, err) < 0)
-			return -1;
+		if (fdatasync(s->volumes[i].fd) < 0)
+			return smd_fail_IMAGE_IO(err, s->volumes[i].name, "%s: fdatasync: %s",
+						 s->volumes[i].name, strerror(errno));
 	}
-	return s->base_fd < 0 ? 0 : sync_image(s->base_fd, "what it lies on", err);
+	return 0;
 }
 
 static void
@@ -94,14 +81,12 @@ leave(const struct settling *s, const struct smd_error *err)
 	job_leave(s->sr->daemon, s->job_id);
 }
 
-/* All of one SR. */
 static void
-settle(struct settling *const *batch, size_t n)
+settle(struct sr *sr, struct settling *const *batch, size_t n)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_FREE struct settling **synced = smd_calloc(n, sizeof *synced);
 	CLEANUP_FREE char **ids = smd_calloc(n, sizeof *ids);
-	struct sr *sr = batch[0]->sr;
 	size_t n_synced = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -123,7 +108,7 @@ settle(struct settling *const *batch, size_t n)
 
 /* ---- The settler ---- */
 
-/* Those of one SR that are due, into batch, which has room for all there are. lock. */
+/* Those that are due, into batch, which has room for all. lock. */
 static size_t
 take(struct settler *settler, struct settling **batch)
 {
@@ -131,13 +116,27 @@ take(struct settler *settler, struct settling **batch)
 	size_t n = 0;
 
 	TAILQ_FOREACH(s, &settler->list, link) {
-		if (s->state != SETTLE_PUBLISHED || (n > 0 && s->sr != batch[0]->sr))
+		if (s->state != SETTLE_PUBLISHED)
 			continue;
 		s->state = SETTLE_TAKEN;
 		batch[n++] = s;
 	}
-	settler->n_published -= (unsigned)n;
+	settler->n_published = 0;
 	return n;
+}
+
+/* Nobody waits for them any more. */
+static void
+drop(struct settler *settler, struct settling *const *batch, size_t n)
+{
+	{
+		LOCK_SCOPE(&settler->lock);
+		for (size_t i = 0; i < n; i++)
+			TAILQ_REMOVE(&settler->list, batch[i], link);
+		pthread_cond_broadcast(&settler->changed);
+	}
+	for (size_t i = 0; i < n; i++)
+		settling_free(batch[i]);
 }
 
 /* lock. */
@@ -146,50 +145,58 @@ wait_until_due(struct settler *settler)
 {
 	int r = 0;
 
-	while (r == 0 && !settler->stopping && settler->n_waiting == 0 &&
-	       settler->n_published < SETTLE_MAX)
+	while (r == 0 && settler->n_waiting == 0 && settler->n_published < SETTLE_MAX)
 		r = pthread_cond_timedwait(&settler->changed, &settler->lock, &settler->due);
 }
 
-/* lock, which is let go meanwhile. */
-static void
-settle_some(struct settler *settler)
+/* Wait for some, and take them. 0: there are none, and the thread is over. */
+static size_t
+take_due(struct settler *settler, struct settling *batch[SETTLE_MAX])
 {
-	CLEANUP_FREE struct settling **batch = smd_calloc(settler->n_published, sizeof *batch);
-	size_t n = take(settler, batch);
-
-	pthread_mutex_unlock(&settler->lock);
-	settle(batch, n);
-	pthread_mutex_lock(&settler->lock);
-	for (size_t i = 0; i < n; i++) {
-		TAILQ_REMOVE(&settler->list, batch[i], link);
-		settling_free(batch[i]);
-	}
-	pthread_cond_broadcast(&settler->changed);
+	LOCK_SCOPE(&settler->lock);
+	if (settler->n_published > 0)
+		wait_until_due(settler);
+	else
+		settler->runs = false;
+	return take(settler, batch);
 }
 
 static void *
 settler_main(void *opaque)
 {
-	struct settler *settler = opaque;
+	struct settling *batch[SETTLE_MAX];
+	struct sr *sr = opaque;
+	size_t n;
 
-	pthread_mutex_lock(&settler->lock);
-	for (;;) {
-		if (settler->n_published > 0) {
-			wait_until_due(settler);
-			settle_some(settler);
-		} else if (settler->stopping) {
-			break;
-		} else {
-			pthread_cond_wait(&settler->changed, &settler->lock);
-		}
+	while ((n = take_due(sr->settler, batch)) > 0) {
+		settle(sr, batch, n);
+		drop(sr->settler, batch, n);
 	}
-	pthread_mutex_unlock(&settler->lock);
+	sr_release(sr);
 	return NULL;
 }
 
-void
-settler_start(struct storage *storage)
+/* One that ends when there is nothing left to do. lock. */
+static bool
+start_thread(struct settler *settler, struct sr *sr)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	if (settler->runs)
+		return true;
+	sr_hold(sr);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	settler->runs = pthread_create(&thread, &attr, settler_main, sr) == 0;
+	pthread_attr_destroy(&attr);
+	if (!settler->runs)
+		sr_release(sr);
+	return settler->runs;
+}
+
+struct settler *
+settler_new(void)
 {
 	struct settler *settler = smd_calloc(1, sizeof *settler);
 	pthread_condattr_t monotonic;
@@ -200,30 +207,17 @@ settler_start(struct storage *storage)
 	pthread_cond_init(&settler->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	TAILQ_INIT(&settler->list);
-	settler->runs = pthread_create(&settler->thread, NULL, settler_main, settler) == 0;
-	if (!settler->runs)
-		smd_log(SMD_LOG_WARNING, "no thread to sync new volumes: each waits for its own");
-	storage->settler = settler;
+	return settler;
 }
 
 void
-settler_stop(struct storage *storage)
+settler_free(struct settler *settler)
 {
-	struct settler *settler = storage->settler;
-
 	if (!settler)
 		return;
-	if (settler->runs) {
-		pthread_mutex_lock(&settler->lock);
-		settler->stopping = true;
-		pthread_cond_broadcast(&settler->changed);
-		pthread_mutex_unlock(&settler->lock);
-		pthread_join(settler->thread, NULL);
-	}
 	pthread_cond_destroy(&settler->changed);
 	pthread_mutex_destroy(&settler->lock);
 	free(settler);
-	storage->settler = NULL;
 }
 
 /* ---- New volumes ---- */
@@ -246,12 +240,11 @@ int
 settle_promise(const char *kind, const struct new_volume *v, size_t n, json *redo,
 	       struct settling **ret, struct smd_error *err)
 {
-	struct settler *settler = settler_of(v->sr);
+	struct settler *settler = v->sr->settler;
 	struct settling *s = smd_calloc(1, sizeof *s);
 
 	assert(n <= SETTLE_VOLUMES);
 	s->sr = v->sr;
-	s->base_fd = -1;
 	sr_hold(s->sr);
 	for (; s->n < n; s->n++) {
 		s->volumes[s->n].name = smd_strdup(v[s->n].name);
@@ -268,27 +261,13 @@ settle_promise(const char *kind, const struct new_volume *v, size_t n, json *red
 	return 0;
 }
 
-/* Nobody waits for it any more. */
-static void
-drop(struct settling *s)
-{
-	struct settler *settler = settler_of(s->sr);
-
-	{
-		LOCK_SCOPE(&settler->lock);
-		TAILQ_REMOVE(&settler->list, s, link);
-		pthread_cond_broadcast(&settler->changed);
-	}
-	settling_free(s);
-}
-
 void
 settle_forget(struct settling *s)
 {
 	if (!s)
 		return;
 	job_forget(s->sr->daemon, s->job_id);
-	drop(s);
+	drop(s->sr->settler, &s, 1);
 }
 
 static int
@@ -304,16 +283,18 @@ give_name(struct new_volume *v, struct smd_error *err)
 	return driver->volume_rename(v->sr->handle, v->tmp, v->name, err);
 }
 
-/* From now on it is the settler's. */
-static void
+/* From now on it is the thread's. False: there can be none. */
+static bool
 hand_over(struct settler *settler, struct settling *s)
 {
 	LOCK_SCOPE(&settler->lock);
 	while (settler->n_published >= SETTLE_MAX)
 		pthread_cond_wait(&settler->changed, &settler->lock);
+	if (!start_thread(settler, s->sr))
+		return false;
 	s->state = SETTLE_PUBLISHED;
 	if (settler->n_published++ > 0)
-		return;
+		return true;
 	clock_gettime(CLOCK_MONOTONIC, &settler->due);
 	settler->due.tv_nsec += SETTLE_NS;
 	if (settler->due.tv_nsec >= 1000000000) {
@@ -321,44 +302,41 @@ hand_over(struct settler *settler, struct settling *s)
 		settler->due.tv_sec++;
 	}
 	pthread_cond_broadcast(&settler->changed);
+	return true;
 }
 
-int
-settle_publish(struct settling *s, struct new_volume *v, size_t n, int base_fd,
-	       struct smd_error *err)
+void
+settle_publish(struct settling *s, struct new_volume *v, size_t n)
 {
-	struct settler *settler = settler_of(s->sr);
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct settler *settler = s->sr->settler;
 
-	s->base_fd = base_fd;
 	for (size_t i = 0; i < n; i++) {
-		if (give_name(&v[i], err) < 0) {
-			leave(s, err);
-			drop(s);
-			return -1;
+		if (give_name(&v[i], &err) < 0) {
+			leave(s, &err);
+			drop(settler, &s, 1);
+			return;
 		}
 		v[i].published = true;
 		s->volumes[i].fd = v[i].fd;
 		v[i].fd = -1;
 	}
-	if (settler->runs) {
-		hand_over(settler, s);
-		return 0;
-	}
-	settle(&s, 1);
-	drop(s);
-	return 0;
+	if (hand_over(settler, s))
+		return;
+	settle(s->sr, &s, 1);
+	drop(settler, &s, 1);
 }
 
 /* ---- Waiting ---- */
 
-/* Of the SR (name NULL), or of the volume, up to the one of this number. lock. */
+/* Any (name NULL), or the volume, up to the one of this number. lock. */
 static bool
-is_settling(const struct settler *settler, const struct sr *sr, const char *name, uint64_t number)
+is_settling(const struct settler *settler, const char *name, uint64_t number)
 {
 	const struct settling *s;
 
 	TAILQ_FOREACH(s, &settler->list, link) {
-		if (s->sr != sr || s->number > number)
+		if (s->number > number)
 			continue;
 		for (size_t i = 0; i < s->n; i++) {
 			if (!name || strcmp(s->volumes[i].name, name) == 0)
@@ -370,29 +348,42 @@ is_settling(const struct settler *settler, const struct sr *sr, const char *name
 
 /* Of those that there are now: others may be made all the time. */
 static void
-wait_for(struct sr *sr, const char *name)
+wait_for(struct settler *settler, const char *name)
 {
-	struct settler *settler = settler_of(sr);
 	uint64_t number;
 
 	LOCK_SCOPE(&settler->lock);
 	number = settler->n_promised;
 	settler->n_waiting++;
 	pthread_cond_broadcast(&settler->changed);
-	while (is_settling(settler, sr, name, number))
+	while (is_settling(settler, name, number))
 		pthread_cond_wait(&settler->changed, &settler->lock);
 	settler->n_waiting--;
+}
+
+static void
+wait_and_say(struct sr *sr, const char *name)
+{
+	const char *task = stall_thread_task();
+	struct stall_said *before = stall_says(task, 0, "the disk of SR %s, which syncs new images",
+					       sr->uuid);
+
+	wait_for(sr->settler, name);
+	stall_back(task, before);
+}
+
+void
+settle_end(struct sr *sr, const char *name)
+{
+	if (job_makes_volume(sr->daemon->jobs, sr->uuid, name))
+		wait_and_say(sr, name);
 }
 
 int
 settle_wait(struct sr *sr, const char *name, struct smd_error *err)
 {
-	struct jobs *jobs = sr->daemon->jobs;
-
-	if (!job_makes_volume(jobs, sr->uuid, name))
-		return 0;
-	wait_for(sr, name);
-	if (!job_makes_volume(jobs, sr->uuid, name))
+	settle_end(sr, name);
+	if (!job_makes_volume(sr->daemon->jobs, sr->uuid, name))
 		return 0;
 	return smd_fail_IMAGE_IO(err, name, "%s is new, and the disk of SR %s failed before it had it: "
 				 "PBD.unplug and PBD.plug of the SR make it again", name, sr->uuid);
@@ -401,31 +392,49 @@ settle_wait(struct sr *sr, const char *name, struct smd_error *err)
 void
 settle_sr(struct sr *sr)
 {
-	wait_for(sr, NULL);
+	wait_and_say(sr, NULL);
 }
 
 /* ---- Again ---- */
 
-/* Whether somebody has written to it: another program, for nobody here has. Of an overlay its
- * zeroes tell it, too, for its parent would show. What cannot be read is as new. */
 static int
-look_for_data(struct new_volume *v, json *target, bool overlay, bool *ret, struct smd_error *err)
+look_once(struct new_volume *v, json *target, bool overlay, bool *ret, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .urgent = true };
-	struct smd_error why CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_JSON json *result = NULL;
 	json *source = source_of_fd(v->fd, v->name, v->format, false, false, &job, err);
 
-	*ret = false;
 	if (!source)
 		return -1;
 	smd_json_set_str(request, "op", overlay ? "own" : "measure");
 	smd_json_set(request, "source", source);
 	if (!overlay)
 		smd_json_set(request, "target", smd_json_copy(target));
-	if (worker_run(v->daemon, &job, &result, &why) == 0)
-		*ret = smd_json_int(result, "data", 0) > 0 || smd_json_int(result, "zero", 0) > 0;
+	if (worker_run(v->daemon, &job, &result, err) < 0)
+		return -1;
+	*ret = smd_json_int(result, "data", 0) > 0 || smd_json_int(result, "zero", 0) > 0;
+	return 0;
+}
+
+/* Whether somebody has written to it: another program, for nobody here has. Of an overlay its
+ * zeroes tell it, too, for its parent would show. One that is no image is as new; nothing is
+ * known of one that could not be looked at. */
+static int
+look_for_data(struct new_volume *v, json *target, bool overlay, bool *ret, struct smd_error *err)
+{
+	int r = -1;
+
+	*ret = false;
+	for (int tries = 0; tries < LINK_TRIES && r < 0; tries++) {
+		smd_error_clear(err);
+		r = look_once(v, target, overlay, ret, err);
+		if (r < 0 && !smd_error_is(err, SMD_E_JOB_WORKER_FAILED))
+			break;
+	}
+	if (r == 0 || !smd_error_is(err, SMD_E_IMAGE_CORRUPT))
+		return r;
+	smd_error_clear(err);
 	return 0;
 }
 
@@ -474,7 +483,7 @@ make_in_place(struct new_volume *v, json *target, const char *parent, const char
 	int in_use = smd_image_lock(v->fd, true, v->name, err);
 	bool has_data = false;
 
-	if (in_use < 0 || (in_use == 0 && look_for_data(v, target, parent, &has_data, err) < 0))
+	if (in_use < 0 || (in_use == 0 && look_for_data(v, target, parent != NULL, &has_data, err) < 0))
 		return -1;
 	if (in_use == 0 && !has_data &&
 	    (new_volume_empty(v, err) < 0 || write_again(v, target, parent, parent_format, err) < 0))
@@ -484,15 +493,41 @@ make_in_place(struct new_volume *v, json *target, const char *parent, const char
 	return driver->sync_names ? driver->sync_names(v->sr->handle, err) : 0;
 }
 
+/* Whether a VDI of the SR has it: what was forgotten stays as it is. */
+static int
+has_row(struct sr *sr, const char *name, bool *ret, struct smd_error *err)
+{
+	CLEANUP_JSON json *rows = NULL;
+
+	*ret = false;
+	if (db_find(sr->daemon->db, "VDI", "location", name, &rows, err) < 0)
+		return -1;
+	for (size_t i = 0; !*ret && i < json_object_array_length(rows); i++) {
+		CLEANUP_FREE char *its_sr = NULL;
+
+		if (db_get_str(sr->daemon->db, "VDI",
+			       json_object_get_string(json_object_array_get_idx(rows, i)), "SR",
+			       &its_sr, err) < 0)
+			return -1;
+		*ret = strcmp(its_sr, sr->ref) == 0;
+	}
+	return 0;
+}
+
 int
 volume_make_again(struct sr *sr, const char *name, json *target, const char *parent,
 		  const char *parent_format, struct smd_error *err)
 {
 	const struct smd_sr_driver *driver = sr->driver;
+	bool wanted;
 	struct smd_error why CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct new_volume v CLEANUP_NEW_VOLUME =
 		new_volume_named(sr->daemon, sr, name, (uint64_t)smd_json_int(target, "size", 0));
 
+	if (has_row(sr, name, &wanted, err) < 0)
+		return -1;
+	if (!wanted)
+		return 0;
 	if (driver->volume_open(sr->handle, name, SMD_SR_OPEN_WRITE, &v.fd, &why) == 0)
 		return make_in_place(&v, target, parent, parent_format, err);
 	if (why.errnum != ENOENT) {

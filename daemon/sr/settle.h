@@ -10,8 +10,8 @@
  * (daemon/sr/volume.h) waits until it does not. Where the syncs fail, the promise stays, the
  * volume cannot be opened, and the next attach of the SR makes it again.
  *
- * Threads: any, but no call is made in a transaction unless it says so. The settler is a
- * thread of its own.
+ * Threads: any, but no call is made in a transaction unless it says so. Each SR has a settler,
+ * a thread that is there while it has something to do.
  */
 #ifndef SMD_DAEMON_SR_SETTLE_H
 #define SMD_DAEMON_SR_SETTLE_H
@@ -31,26 +31,25 @@ int settle_promise(const char *kind, const struct new_volume *v, size_t n, json 
 		   struct settling **ret, struct smd_error *err);
 /* It was undone. */
 void settle_forget(struct settling *s);
-/* It is committed: they get their names, and this takes over their descriptors, and that of
- * another volume that is to be synced with them (base_fd; -1: none). An error leaves them to
- * the next attach of the SR. */
-int settle_publish(struct settling *s, struct new_volume *v, size_t n, int base_fd,
-		   struct smd_error *err);
+/* It is committed: they get their names, and this takes over their descriptors. What fails is
+ * logged and left to the next attach of the SR, as what fails later. */
+void settle_publish(struct settling *s, struct new_volume *v, size_t n);
 
 /* Wait until a volume is as durable as any. IMAGE_IO where it is not going to be. */
 int settle_wait(struct sr *sr, const char *name, struct smd_error *err);
+/* Until it is, or is not going to be. */
+void settle_end(struct sr *sr, const char *name);
 /* Until all are that the SR has now. */
 void settle_sr(struct sr *sr);
 
 /* The journal's promise: an image like this target (a worker's T, without "fd"), on this
- * parent (NULL: none). One that somebody has written to stays as it is. The SR is nobody's
- * else. Durable on return. */
+ * parent (NULL: none). One that somebody has written to stays as it is, and so does one that
+ * no VDI has. The SR is nobody's else. Durable on return. */
 int volume_make_again(struct sr *sr, const char *name, json *target, const char *parent,
 		      const char *parent_format, struct smd_error *err);
 
-struct storage;
-void settler_start(struct storage *storage);
-/* All is settled first. */
-void settler_stop(struct storage *storage);
+struct settler;
+struct settler *settler_new(void);
+void settler_free(struct settler *settler);	/* of an SR that nobody uses */
 
 #endif

@@ -193,6 +193,7 @@ sr_free(struct sr *sr)
 	free(sr->uuid);
 	free(sr->pbd_ref);
 	looks_free(sr->looks);
+	settler_free(sr->settler);
 	json_object_put(sr->orphans);
 	json_object_put(sr->records);
 	pthread_mutex_destroy(&sr->scan_lock);
@@ -232,6 +233,7 @@ sr_open(struct daemon *daemon, json *pbd, const char *pbd_ref, struct sr **ret,
 	pthread_mutex_init(&sr->scan_lock, NULL);
 	pthread_mutex_init(&sr->cbt_lock, NULL);
 	sr->daemon = daemon;
+	sr->settler = settler_new();
 	sr->ref = smd_strdup(smd_json_str(pbd, "SR", ""));
 	sr->pbd_ref = smd_strdup(pbd_ref);
 	if (db_get_str(daemon->db, "SR", sr->ref, "uuid", &sr->uuid, err) < 0 ||
@@ -443,7 +445,6 @@ storage_start(struct daemon *daemon, const char *sr_dirs, const char *format_dir
 	pthread_cond_init(&storage->keeper_wake, NULL);
 	storage->format_dirs = smd_strdup(format_dirs);
 	daemon->storage = storage;
-	settler_start(storage);
 	if (drivers_load(storage, sr_dirs, err) < 0 || formats_ask(daemon, err) < 0 ||
 	    drivers_publish(daemon, err) < 0 || ops_reset(daemon, "SR", err) < 0 ||
 	    reattach(daemon, err) < 0 || refresh_resized(daemon, err) < 0 ||
@@ -462,7 +463,6 @@ storage_stop(struct daemon *daemon)
 
 	if (!storage)
 		return;
-	settler_stop(storage);
 	keeper_stop(storage);
 	while (storage->attached) {
 		struct sr *sr = storage->attached;

@@ -323,7 +323,10 @@ lock_own(struct daemon *daemon, struct disk *disk, struct smd_error *err)
 {
 	struct smd_error open_err CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if (volume_open(disk->sr, disk->location, SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
+	/* It goes, whatever became of it. */
+	settle_end(disk->sr, disk->location);
+	if (sr_get_driver(disk->sr)->volume_open(sr_handle(disk->sr), disk->location,
+						 SMD_SR_OPEN_WRITE, &disk->fd, &open_err) < 0) {
 		if (open_err.errnum == ENOENT)
 			return 0;
 		smd_error_move(err, &open_err);
@@ -385,7 +388,7 @@ disk_give_up(struct daemon *daemon, struct disk *disk, bool has_children, const 
 		return smd_fail_VDI_IN_USE(err, SMD_PARAMS(disk->vdi_ref, operation),
 					   "the chain of VDI %s has just changed: try again", disk->uuid);
 	if (!has_children)
-		return 0;
+		return job_unpromise(daemon, sr_uuid(disk->sr), disk->location, err);
 	return tree_leave_base(db, disk->vdi_ref, volume_allocated(disk->sr, disk->location), ret_base,
 			       err);
 }

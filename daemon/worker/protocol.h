@@ -55,8 +55,7 @@
  *   {"op":"formats"}			also "sandbox": which walls this kernel has
  *   {"op":"create",  "target":T, "more":[T…], "hide":S}	more: of the same size; they are
  *	written, and the daemon syncs them. hide: it tells when they are, and waits for a
- *	line, {"hide":b}, by which the first image of S is marked hidden or not; the
- *	daemon syncs that, too
+ *	line, {"hide":b}, by which the first image of S is marked hidden or not
  *   {"op":"make",    "fd":N}	many of them: fd, the first of its descriptors, is a socket of
  *	packets, each a T of at most PACKET_TEXT_MAX bytes (no parents, no "fd") with the
  *	new file's descriptor (SCM_RIGHTS). Each is answered with a line, a result or an error,

@@ -202,7 +202,6 @@ hide_behind(json *obj, struct smd_error *err)
 
 	if (parse_source(obj, &source, err) != 0)
 		return -1;
-	source.no_flush = true;		/* the daemon syncs it, too */
 	printf("{\"made\":true}\n");
 	fflush(stdout);
 	if (control_wait_bool("hide", &hide) != 0)

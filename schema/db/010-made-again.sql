@@ -1,0 +1,3 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- Nothing changes here. The journal may say of an image that it is to be made again, which
+-- an older smd would take for one that is to be deleted: it shall not open this.
