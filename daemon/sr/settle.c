@@ -37,7 +37,7 @@ struct settling {
 
 /* Of an SR: the disk of one may hang, and shall not keep others waiting. */
 struct settler {
-	pthread_mutex_t lock;		/* guards all; no other is taken with it */
+	pthread_mutex_t lock;		/* guards all; none but the storage's is taken with it */
 	pthread_cond_t changed;
 	TAILQ_HEAD(, settling) list;
 	uint64_t n_promised;		/* ever */
