@@ -180,19 +180,23 @@ def left_over(smd, faults):
     pbd = smd.call("SR.get_PBDs", sr)[0]
     faults.set("fail-images")
     vdis = [smd.make_vdi(sr, SIZE, fmt) for fmt in FORMATS]
-    forgotten = smd.make_vdi(sr, SIZE, "raw")
+    forgotten, comes_back = smd.make_vdi(sr, SIZE, "raw"), smd.make_vdi(sr, SIZE, "raw")
     path = smd.vdi_file(forgotten)
     for vdi in vdis:
         smd.call("VDI.destroy", vdi)
     smd.call("VDI.forget", forgotten)
+    smd.call("VDI.forget", comes_back)
     os.unlink(path)
     expect_eq(journal(smd), [], "journal")
     faults.clear("fail-images")
     smd.call("PBD.unplug", pbd)
     smd.call("PBD.plug", pbd)
     smd.call("SR.scan", sr)
-    expect_eq(smd.vdis_of(sr), {}, "VDIs")
     smd.expect_files_of_rows(sr)
+    vdi, = smd.vdis_of(sr)
+    (disk, full), _ = disks(smd)
+    smd.import_vdi(vdi, disk)
+    expect_eq(smd.vdi_sha256(vdi), full, "content of what was forgotten and came back")
 
 
 def one_hangs(smd, faults):

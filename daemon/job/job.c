@@ -710,6 +710,17 @@ is_live(struct jobs *jobs, const char *id)
 	return plan && !smd_json_bool(plan, "over", false);
 }
 
+/* Of jobs that are over, what the journal has forgotten meanwhile (job_unpromise). */
+static void
+forget_over(struct jobs *jobs, json *journal)
+{
+	LOCK_SCOPE(&jobs->lock);
+	json_object_object_foreach(jobs->live, id, plan) {
+		if (smd_json_bool(plan, "over", false) && !smd_json_member(journal, id))
+			json_object_object_del(jobs->live, id);
+	}
+}
+
 void
 job_recover(struct daemon *daemon, struct sr *sr)
 {
@@ -722,6 +733,7 @@ job_recover(struct daemon *daemon, struct sr *sr)
 		smd_log(SMD_LOG_ERR, "the journal cannot be read: %s", err.message);
 		return;
 	}
+	forget_over(daemon->jobs, all);
 	json_object_object_foreach(all, id, plan) {
 		if (is_live(daemon->jobs, id) || !plan_has_sr(plan, sr_uuid(sr)))
 			continue;

@@ -391,6 +391,25 @@ test_promise_left(void **state)
 	assert_int_equal(n_jobs(), 0);
 }
 
+/* Its VDI goes: nothing is made, and the name is anybody's again. */
+static void
+test_unpromised(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_FREE char *id = promise("x");
+
+	(void)state;
+	job_leave(&daemon_, id);
+	assert_ok(db_begin(daemon_.db, DB_DURABLE, &err), &err);
+	assert_ok(job_unpromise(&daemon_, SR_A, "x", &err), &err);
+	assert_ok(db_commit(daemon_.db, &err), &err);
+	job_recover(&daemon_, &srs[0]);		/* what else is left of it */
+	assert_string_equal(srs[0].deleted, "old hidden base ");
+	assert_int_equal(n_jobs(), 0);
+	assert_false(job_makes_volume(daemon_.jobs, SR_A, "x"));
+	assert_false(job_has_volume(daemon_.jobs, SR_A, "x"));
+}
+
 /* A volume that is to go yet is nobody's: a scan would make a VDI of it, which the
  * next attach would delete. */
 static void
@@ -454,6 +473,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_promise_rolled_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_promise_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unpromised, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_failed, setup, teardown),
 	};
