@@ -224,7 +224,7 @@ create_commit(struct creation *c, struct smd_error *err)
 	struct db *db = c->daemon->db;
 	struct smd_sr_stat stat;
 
-	if (sr_measure(c->sr, &stat, err) < 0 || db_begin(db, DB_DURABLE, err) < 0)
+	if (settle_prepare(&c->v, 1, &stat, err) < 0 || db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
 	if (db_end(db, create_show(c, row, &stat, err), err) < 0) {
 		settle_forget(c->settling);
@@ -251,8 +251,7 @@ vdi_make(struct daemon *daemon, const char *task_ref, json *args, char **ret_ref
 						      "hand", type);
 	op_set_init(&c.ops, daemon, task_ref);
 	if (create_plan(&c, err) < 0 || new_volume_make(&c.v, err) < 0 ||
-	    write_empty_image(&c.v, task_ref, err) < 0 || settle_prepare(&c.v, 1, err) < 0 ||
-	    create_commit(&c, err) < 0)
+	    write_empty_image(&c.v, task_ref, err) < 0 || create_commit(&c, err) < 0)
 		return -1;
 	*ret_ref = TAKE_PTR(c.ref);
 	return 0;

@@ -113,15 +113,13 @@ duplicate_in_transaction(struct duplication *dup, const struct smd_sr_stat *stat
 }
 
 static int
-duplicate_commit(void *opaque, struct smd_error *err)
+duplicate_commit(void *opaque, const struct smd_sr_stat *stat, struct smd_error *err)
 {
 	struct duplication *dup = opaque;
 	struct overlay *o = dup->o;
-	struct smd_sr_stat stat;
 
-	if (sr_measure(o->disk->sr, &stat, err) < 0 ||
-	    db_begin(o->daemon->db, DB_DURABLE, err) < 0 ||
-	    db_end(o->daemon->db, duplicate_in_transaction(dup, &stat, err), err) < 0)
+	if (db_begin(o->daemon->db, DB_DURABLE, err) < 0 ||
+	    db_end(o->daemon->db, duplicate_in_transaction(dup, stat, err), err) < 0)
 		return -1;
 	op_set_keep(dup->ops);
 	task_hidden(o->daemon->tasks, dup->call->task_ref);
@@ -270,11 +268,12 @@ revert_in_transaction(struct reversion *r, struct smd_error *err)
 }
 
 static int
-revert_commit(void *opaque, struct smd_error *err)
+revert_commit(void *opaque, const struct smd_sr_stat *stat, struct smd_error *err)
 {
 	struct reversion *r = opaque;
 	struct db *db = r->o->daemon->db;
 
+	(void)stat;	/* of what is yet to go */
 	if (db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
 	return db_end(db, revert_in_transaction(r, err), err);

@@ -218,9 +218,12 @@ static void
 commit_made(struct making *m)
 {
 	struct overlay *o = m->o;
+	struct smd_sr_stat stat;
 
 	m->called = true;
-	m->result = settle_prepare(o->v, o->n, &m->error) < 0 ? -1 : m->commit(m->opaque, &m->error);
+	m->result = settle_prepare(o->v, o->n, &stat, &m->error);
+	if (m->result == 0)
+		m->result = m->commit(m->opaque, &stat, &m->error);
 	if (m->result == 0)
 		disk_unlock(o->disk);
 }

@@ -35,7 +35,9 @@ struct overlay {
 /* SR_BACKEND_FAILURE_109, SR_FULL, SR_OPERATION_NOT_SUPPORTED [sr] where no format of
  * the SR can lie on the disk's, VDI_TOO_LARGE, VALUE_NOT_SUPPORTED of options. */
 int overlay_plan(struct overlay *o, struct smd_error *err);
-typedef int overlay_commit_fn(void *opaque, struct smd_error *err);
+/* stat: what the SR has left, with the new images. */
+typedef int overlay_commit_fn(void *opaque, const struct smd_sr_stat *stat,
+			      struct smd_error *err);
 /* Behind the commit, which unlocks the disk, the base tells XenServer's tools that it is one,
  * unless somebody reads it just then: that it failed is logged, and no more. A kill puts it off
  * to the next start. */

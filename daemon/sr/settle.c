@@ -223,13 +223,11 @@ settler_free(struct settler *settler)
 /* ---- New volumes ---- */
 
 int
-settle_prepare(struct new_volume *v, size_t n, struct smd_error *err)
+settle_prepare(struct new_volume *v, size_t n, struct smd_sr_stat *ret, struct smd_error *err)
 {
-	struct smd_sr_stat stat;
-
-	if (sr_measure(v->sr, &stat, err) < 0)
+	if (sr_measure(v->sr, ret, err) < 0)
 		return -1;
-	for (size_t i = 0; i < n && stat.free < SETTLE_ROOM; i++) {
+	for (size_t i = 0; i < n && ret->free < SETTLE_ROOM; i++) {
 		if (new_volume_sync(&v[i], err) < 0)
 			return volume_fail(v->sr, err);
 	}

@@ -23,8 +23,10 @@
 struct settling;		/* the new volumes of one change */
 
 /* Before the transaction: n volumes of one SR are written. Where the SR is nearly full they
- * are synced at once: who learns only then that there is no room has answered already. */
-int settle_prepare(struct new_volume *v, size_t n, struct smd_error *err);
+ * are synced at once: who learns only then that there is no room has answered already. *ret:
+ * what the SR has left, for the transaction. */
+int settle_prepare(struct new_volume *v, size_t n, struct smd_sr_stat *ret,
+		   struct smd_error *err);
 /* In the transaction that makes them VDIs'. redo: job_plan_add_made of each, and what else
  * is left to do behind them; borrowed. */
 int settle_promise(const char *kind, const struct new_volume *v, size_t n, json *redo,
