@@ -11,11 +11,10 @@
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "daemon/db/db.h"
+#include "daemon/job/again.h"
 #include "daemon/job/job.h"
 #include "daemon/job/stall.h"
 #include "daemon/sr/internal.h"
-#include "daemon/sr/link.h"
 
 #define SETTLE_NS 10000000	/* after the first of those that are settled together */
 #define SETTLE_MAX 64u		/* together; who makes more waits */
@@ -395,23 +394,26 @@ settle_sr(struct sr *sr)
 
 /* ---- Again ---- */
 
+struct looking {
+	struct new_volume *v;
+	json *target;
+	bool overlay;
+};
+
 static int
-look_once(struct new_volume *v, json *target, bool overlay, bool *ret, struct smd_error *err)
+fill_look(void *opaque, struct worker_job *job, struct smd_error *err)
 {
-	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .urgent = true };
-	CLEANUP_JSON json *result = NULL;
-	json *source = source_of_fd(v->fd, v->name, v->format, false, false, &job, err);
+	const struct looking *l = opaque;
+	const struct new_volume *v = l->v;
+	json *source = source_of_fd(v->fd, v->name, v->format, false, false, job, err);
 
 	if (!source)
 		return -1;
-	smd_json_set_str(request, "op", overlay ? "own" : "measure");
-	smd_json_set(request, "source", source);
-	if (!overlay)
-		smd_json_set(request, "target", smd_json_copy(target));
-	if (worker_run(v->daemon, &job, &result, err) < 0)
-		return -1;
-	*ret = smd_json_int(result, "data", 0) > 0 || smd_json_int(result, "zero", 0) > 0;
+	job->urgent = true;
+	smd_json_set_str(job->request, "op", l->overlay ? "own" : "measure");
+	smd_json_set(job->request, "source", source);
+	if (!l->overlay)
+		smd_json_set(job->request, "target", smd_json_copy(l->target));
 	return 0;
 }
 
@@ -421,17 +423,14 @@ look_once(struct new_volume *v, json *target, bool overlay, bool *ret, struct sm
 static int
 look_for_data(struct new_volume *v, json *target, bool overlay, bool *ret, struct smd_error *err)
 {
-	int r = -1;
+	struct looking l = { v, target, overlay };
+	CLEANUP_JSON json *result = NULL;
 
 	*ret = false;
-	for (int tries = 0; tries < LINK_TRIES && r < 0; tries++) {
-		smd_error_clear(err);
-		r = look_once(v, target, overlay, ret, err);
-		if (r < 0 && !smd_error_is(err, SMD_E_JOB_WORKER_FAILED))
-			break;
-	}
-	if (r == 0 || !smd_error_is(err, SMD_E_IMAGE_CORRUPT))
-		return r;
+	if (again_run(v->daemon, fill_look, &l, &result, err) == 0)
+		*ret = smd_json_int(result, "data", 0) > 0 || smd_json_int(result, "zero", 0) > 0;
+	else if (!smd_error_is(err, SMD_E_IMAGE_CORRUPT))
+		return -1;
 	smd_error_clear(err);
 	return 0;
 }
@@ -491,40 +490,19 @@ make_in_place(struct new_volume *v, json *target, const char *parent, const char
 	return driver->sync_names ? driver->sync_names(v->sr->handle, err) : 0;
 }
 
-/* Whether a VDI of the SR has it: what was forgotten stays as it is. */
-static int
-has_row(struct sr *sr, const char *name, bool *ret, struct smd_error *err)
-{
-	CLEANUP_JSON json *rows = NULL;
-
-	*ret = false;
-	if (db_find(sr->daemon->db, "VDI", "location", name, &rows, err) < 0)
-		return -1;
-	for (size_t i = 0; !*ret && i < json_object_array_length(rows); i++) {
-		CLEANUP_FREE char *its_sr = NULL;
-
-		if (db_get_str(sr->daemon->db, "VDI",
-			       json_object_get_string(json_object_array_get_idx(rows, i)), "SR",
-			       &its_sr, err) < 0)
-			return -1;
-		*ret = strcmp(its_sr, sr->ref) == 0;
-	}
-	return 0;
-}
-
 int
 volume_make_again(struct sr *sr, const char *name, json *target, const char *parent,
 		  const char *parent_format, struct smd_error *err)
 {
 	const struct smd_sr_driver *driver = sr->driver;
-	bool wanted;
 	struct smd_error why CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct new_volume v CLEANUP_NEW_VOLUME =
 		new_volume_named(sr->daemon, sr, name, (uint64_t)smd_json_int(target, "size", 0));
+	bool has_row;
 
-	if (has_row(sr, name, &wanted, err) < 0)
+	if (volume_has_row(sr->daemon, sr, name, &has_row, err) < 0)
 		return -1;
-	if (!wanted)
+	if (!has_row)
 		return 0;
 	if (driver->volume_open(sr->handle, name, SMD_SR_OPEN_WRITE, &v.fd, &why) == 0)
 		return make_in_place(&v, target, parent, parent_format, err);

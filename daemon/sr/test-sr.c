@@ -9,6 +9,7 @@
 #include "daemon/db/test-db.h"
 
 #include "daemon/config.h"
+#include "daemon/job/again.h"
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/job/lasting.h"
@@ -221,6 +222,18 @@ job_kept(struct daemon *daemon, struct sr *sr, char *const *ids, size_t n, struc
 	(void)ids;
 	(void)n;
 	return smd_fail_INTERNAL_ERROR(err, "job_kept", "not in this test");
+}
+
+int
+again_run(struct daemon *daemon,
+	  int (*fill)(void *opaque, struct worker_job *job, struct smd_error *err), void *opaque,
+	  json **ret, struct smd_error *err)
+{
+	(void)daemon;
+	(void)fill;
+	(void)opaque;
+	(void)ret;
+	return smd_fail_INTERNAL_ERROR(err, "again_run", "not in this test");
 }
 
 int

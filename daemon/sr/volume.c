@@ -535,25 +535,39 @@ volume_is_temporary(const char *name)
 	       volume_name_parse(name + strlen(VOLUME_TMP_PREFIX), &uuid, &format);
 }
 
+int
+volume_has_row(struct daemon *daemon, struct sr *sr, const char *name, bool *ret,
+	       struct smd_error *err)
+{
+	struct db *db = daemon->db;
+	CLEANUP_JSON json *rows = NULL;
+
+	*ret = false;
+	if (db_find(db, "VDI", "location", name, &rows, err) < 0)
+		return -1;
+	for (size_t i = 0; !*ret && i < json_object_array_length(rows); i++) {
+		CLEANUP_FREE char *its_sr = NULL;
+
+		if (db_get_str(db, "VDI", json_object_get_string(json_object_array_get_idx(rows, i)),
+			       "SR", &its_sr, err) < 0)
+			return -1;
+		*ret = strcmp(its_sr, sr_ref(sr)) == 0;
+	}
+	return 0;
+}
+
 /* Another SR may have one there, too. */
 static int
 check_location(struct daemon *daemon, struct sr *sr, const char *location, struct smd_error *err)
 {
-	CLEANUP_JSON json *rows = NULL;
+	bool taken;
 
-	if (db_find(daemon->db, "VDI", "location", location, &rows, err) < 0)
+	if (volume_has_row(daemon, sr, location, &taken, err) < 0)
 		return -1;
-	for (size_t i = 0; i < json_object_array_length(rows); i++) {
-		CLEANUP_FREE char *its_sr = NULL;
-
-		if (db_get_str(daemon->db, "VDI", json_object_get_string(
-				       json_object_array_get_idx(rows, i)), "SR", &its_sr, err) < 0)
-			return -1;
-		if (strcmp(its_sr, sr_ref(sr)) == 0)
-			return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
-							    "the SR has a VDI at %s already", location);
-	}
-	return 0;
+	if (!taken)
+		return 0;
+	return smd_fail_LOCATION_NOT_UNIQUE(err, sr_ref(sr), location,
+					    "the SR has a VDI at %s already", location);
 }
 
 int

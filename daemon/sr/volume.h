@@ -103,6 +103,9 @@ int volume_check_unclaimed(struct daemon *daemon, struct sr *sr, const char *loc
 /* Delete what a crash left under temporary names and no job goes on with; the SR is
  * nobody's else. */
 void volumes_reap(struct daemon *daemon, struct sr *sr);
+/* Whether a VDI of the SR has it. */
+int volume_has_row(struct daemon *daemon, struct sr *sr, const char *name, bool *ret,
+		   struct smd_error *err);
 uint64_t volume_allocated(struct sr *sr, const char *name);
 /* A worker's error that began with a full file system says so: SR_FULL is known
  * before the work, SR_BACKEND_FAILURE_44 when it happens in its middle. Returns -1. */
