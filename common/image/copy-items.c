@@ -8,7 +8,8 @@
  *
  * A file has one writer at a time (its inode's lock). A thread that finds another
  * writing reads its next item meanwhile, and writes all that it has once the pen is
- * free; only when it has COPY_BEHIND of them does it wait.
+ * free; only when it has COPY_BEHIND of them does it wait. Past the page cache its
+ * writes are under way while it reads, for COPY_UNDER_WAY items at a time.
  */
 #include "common/image/copy-thread.h"
 
@@ -19,12 +20,13 @@
 
 #define PEN_TRIES 500u
 
-/* One thread's own: its items, of which the first n are read and have their places, and wait
- * to be written. */
+/* One thread's own: its items, of which n from the first on are read and have their places, and
+ * wait to be written, or until they are. */
 struct copy_thread {
 	struct copy *copy;
-	struct copy_item items[COPY_BEHIND];
-	unsigned n;
+	struct copy_item items[COPY_ITEMS_MAX];
+	unsigned first, n;
+	struct smd_queue *queue;	/* NULL: none */
 	uint8_t *base_buf;
 };
 
@@ -178,17 +180,32 @@ item_done(struct copy_item *w, struct smd_error *err)
 
 /* ---- Threads ---- */
 
-/* What waited is written, r < 0 if it is not: then its places go back. */
-static int
-thread_end(struct copy_thread *t, int r, struct smd_error *err)
+static struct copy_item *
+thread_item(struct copy_thread *t, unsigned i)
 {
-	for (unsigned i = 0; i < t->n; i++) {
-		r = copy_small_end(&t->items[i], r, err);
+	return &t->items[(t->first + i) % t->copy->behind];
+}
+
+/* The first n that wait are written, or are soon; r < 0 if they are not: then their places go
+ * back. */
+static int
+thread_end(struct copy_thread *t, unsigned n, int r, struct smd_error *err)
+{
+	struct copy *c = t->copy;
+	uint64_t seq = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct copy_item *w = thread_item(t, 0);
+
+		seq = w->item.seq;
+		r = copy_small_end(w, r, err);
 		if (r == 0)
-			r = item_done(&t->items[i], err);
+			r = item_done(w, err);
+		t->first = (t->first + 1) % c->behind;
+		t->n--;
 	}
-	t->n = 0;
-	return r;
+	/* Whoever waits for others to end what lies before has nothing of that itself. */
+	return r == 0 && n > 0 ? copy_mark_if_due(&c->marks, seq + 1, err) : r;
 }
 
 /* It is free again within a window or two, some 100 us: to sleep and be woken would take as
@@ -209,20 +226,30 @@ static int
 thread_write(struct copy_thread *t, bool must, struct smd_error *err)
 {
 	struct copy *c = t->copy;
-	uint64_t seq;
 	int r = 0;
 
 	if (t->n == 0)
 		return 0;
+	if (t->queue)
+		return must ? thread_end(t, t->n, 0, err) : 0;
 	if (must)
 		pen_take(c);
 	else if (pthread_mutex_trylock(&c->pen) != 0)
 		return 0;
-	seq = t->items[t->n - 1].item.seq;
 	for (unsigned i = 0; i < t->n && r == 0; i++)
-		r = copy_small_write(&t->items[i], err);
+		r = copy_small_write(thread_item(t, i), err);
 	pthread_mutex_unlock(&c->pen);
-	return thread_end(t, r, err) < 0 ? -1 : copy_mark_if_due(&c->marks, seq + 1, err);
+	return thread_end(t, t->n, r, err);
+}
+
+/* It is on its way; of what is, the first has to end before there is room for another. */
+static int
+thread_send(struct copy_thread *t, struct copy_item *w, struct smd_error *err)
+{
+	t->n++;
+	if (copy_small_write(w, err) < 0)
+		return -1;
+	return t->n == t->copy->behind ? thread_end(t, 1, 0, err) : 0;
 }
 
 /* 1: *ret is the next, 0: there is none. Before a pause all that is done is marked, by
@@ -236,7 +263,7 @@ thread_next(struct copy_thread *t, struct copy_item **ret, struct smd_error *err
 	if (crew_is_paused(&c->crew) &&
 	    (thread_write(t, true, err) < 0 || copy_mark(&c->marks, err) < 0))
 		return -1;
-	w = *ret = &t->items[t->n];
+	w = *ret = thread_item(t, t->n);
 	LOCK_SCOPE(&c->plan_lock);
 	if (atomic_load(&c->crew.stop))
 		return 0;
@@ -257,6 +284,8 @@ thread_copy(struct copy_thread *t, struct copy_item *w, struct smd_error *err)
 	if (item_move(w, err) < 0)
 		return -1;
 	copy_turn_pass(w);
+	if (w->waits && t->queue)
+		return thread_send(t, w, err);
 	if (w->waits)
 		return thread_write(t, ++t->n == c->behind, err);
 	if (item_done(w, err) < 0)
@@ -272,8 +301,11 @@ thread_init(struct copy_thread *t, struct copy *c, struct smd_error *err)
 		t->base_buf = smd_try_malloc_pages(c->window);
 	if (c->options->base && !t->base_buf)
 		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
+	if (c->direct)
+		t->queue = smd_queue_new(chain_leaf(c->dst)->io);
 	for (unsigned i = 0; i < c->behind; i++) {
 		t->items[i].copy = c;
+		t->items[i].queue = t->queue;
 		t->items[i].buf = c->windows + atomic_fetch_add(&c->n_windows, 1) * c->window;
 		t->items[i].base_buf = t->base_buf;
 	}
@@ -287,7 +319,8 @@ thread_init(struct copy_thread *t, struct copy *c, struct smd_error *err)
 static void
 thread_done(struct copy_thread *t)
 {
-	for (unsigned i = 0; i < COPY_BEHIND; i++) {
+	smd_queue_free(t->queue);
+	for (unsigned i = 0; i < COPY_ITEMS_MAX; i++) {
 		struct copy_item *w = &t->items[i];
 
 		for (size_t j = 0; j < w->room; j++)
@@ -319,7 +352,7 @@ copy_work(struct crew *crew, void *opaque, struct smd_error *err)
 	if (r == 0)
 		r = thread_write(&t, true, err);
 	if (r < 0) {
-		thread_end(&t, -1, err);
+		thread_end(&t, t.n, -1, err);
 		turns_end(c, err);
 	}
 	return 0;

@@ -4,11 +4,9 @@
  */
 #include "common/image/copy-thread.h"
 
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-
-#define MAGIC_XFS 0x58465342
-#define MAGIC_BTRFS 0x9123683E
 
 uint64_t
 copy_share_block(struct smd_io *from, struct smd_io *to)
@@ -20,7 +18,7 @@ copy_share_block(struct smd_io *from, struct smd_io *to)
 	if (to_fd < 0 || from_fd < 0 || fstat(to_fd, &a) < 0 || fstat(from_fd, &b) < 0 ||
 	    a.st_dev != b.st_dev || !S_ISREG(a.st_mode) || fstatfs(to_fd, &fs) < 0)
 		return 0;
-	if ((fs.f_type != MAGIC_XFS && fs.f_type != MAGIC_BTRFS) || !smd_io_can_share(to))
+	if ((fs.f_type != XFS_SUPER_MAGIC && fs.f_type != BTRFS_SUPER_MAGIC) || !smd_io_can_share(to))
 		return 0;
 	return smd_is_pow2_u64((uint64_t)fs.f_bsize) ? (uint64_t)fs.f_bsize : 0;
 }
@@ -34,7 +32,7 @@ share_by_copy(struct copy_item *w, const struct smd_place *p, uint64_t from, uin
 		uint64_t stop = smd_min_u64(to, from + w->copy->window);
 
 		if (copy_read_item(&w->copy->plan, &w->item, w->buf, from, stop - from, err) < 0 ||
-		    copy_write_place(w->copy, p, w->buf, from, stop, err) < 0)
+		    copy_write_place(w, p, w->buf, from, stop, err) < 0)
 			return -1;
 		from = stop;
 	}

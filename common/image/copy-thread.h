@@ -8,10 +8,14 @@
 #define SMD_COMMON_IMAGE_COPY_THREAD_H
 
 #include "common/image/copy-impl.h"
+#include "common/image/io-queue.h"
 
 /* So many items a thread may have read before it waits for others to have written theirs:
  * their windows still lie in the core's second-level cache, together. */
 #define COPY_BEHIND 2u
+/* So many items' writes past the page cache a thread has under way. */
+#define COPY_UNDER_WAY 4u
+#define COPY_ITEMS_MAX 4u	/* the larger of the two */
 
 struct copy {
 	struct crew crew;
@@ -42,7 +46,7 @@ struct copy {
 	uint64_t written_back;		/* host offset */
 	uint64_t written_away;		/* the same: what lies before it left the page cache */
 
-	pthread_mutex_t pen;		/* held to write into the file, if behind > 1 */
+	pthread_mutex_t pen;		/* held to write into the file, if behind > 1 and !direct */
 	unsigned behind;		/* items that a thread may have; 1: each is written at once */
 	uint8_t *windows;		/* the threads' buffers */
 	_Atomic unsigned n_windows;	/* of them taken */
@@ -59,7 +63,10 @@ struct copy_item {
 	uint8_t *base_buf;		/* the same range of base; NULL: none */
 	struct plan_item item;
 	bool had_turn;
-	bool waits;			/* once read it is written when the pen is free */
+	bool waits;			/* once read it is written when the pen is free, or by the
+					 * queue while others are read */
+	struct smd_queue *queue;	/* its thread's; NULL: none */
+	struct smd_writes writes;
 	struct chain_places *segments;	/* of the window at hand */
 	size_t n_segments, room;
 	struct smd_digest digest;	/* of the item's part that was read */
@@ -87,9 +94,10 @@ int copy_segments_end(struct copy_item *w, int r, struct smd_error *err);
 
 /* Whether it reads as zeroes before anything is written there. */
 bool copy_place_is_zero(const struct copy *c, const struct smd_place *p);
-/* The part [offset, end) of buf, which begins at guest offset start, to a place. */
-int copy_write_place(struct copy *c, const struct smd_place *p, const uint8_t *buf, uint64_t start,
-		     uint64_t end, struct smd_error *err);
+/* The part [offset, end) of buf, which begins at guest offset start, to a place; into the queue,
+ * where there is one. */
+int copy_write_place(struct copy_item *w, const struct smd_place *p, const uint8_t *buf,
+		     uint64_t start, uint64_t end, struct smd_error *err);
 /* Zeroes of a whole disk, between items. */
 int copy_zero(struct copy *c, uint64_t offset, uint64_t count, struct smd_error *err);
 /* An item, in units that a window holds, or of one that is larger. */

@@ -23,29 +23,42 @@ copy_place_is_zero(const struct copy *c, const struct smd_place *p)
 }
 
 static int
-write_out(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
+write_bytes(struct copy_item *w, const uint8_t *buf, uint64_t count, uint64_t host_offset,
+	    struct smd_error *err)
+{
+	struct smd_io *io = chain_leaf(w->copy->dst)->io;
+
+	if (w->queue)
+		return smd_queue_pwrite(w->queue, &w->writes, buf, count, host_offset, err);
+	if (w->copy->direct)
+		return smd_io_pwrite_data(io, buf, count, host_offset, err);
+	return smd_io_pwrite(io, buf, count, host_offset, err);
+}
+
+static int
+write_out(struct copy_item *w, const uint8_t *buf, uint64_t count, uint64_t host_offset,
 	  struct smd_error *err)
 {
-	struct smd_io *io = chain_leaf(c->dst)->io;
-
-	if ((c->direct ? smd_io_pwrite_data : smd_io_pwrite)(io, buf, count, host_offset, err) < 0)
+	if (write_bytes(w, buf, count, host_offset, err) < 0)
 		return -1;
-	atomic_fetch_add_explicit(&c->written, count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->copy->written, count, memory_order_relaxed);
 	return 0;
 }
 
 static int
-write_hole(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
+write_hole(struct copy_item *w, const uint8_t *buf, uint64_t count, uint64_t host_offset,
 	   struct smd_error *err)
 {
+	struct copy *c = w->copy;
+
 	if (c->takes && count >= TAKE_MIN)
 		smd_io_take(chain_leaf(c->dst)->io, host_offset, count);
-	return write_out(c, buf, count, host_offset, err);
+	return write_out(w, buf, count, host_offset, err);
 }
 
 /* Write the pages that are not zero, neighbours together. */
 static int
-write_sparse(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_offset,
+write_sparse(struct copy_item *w, const uint8_t *buf, uint64_t count, uint64_t host_offset,
 	     struct smd_error *err)
 {
 	uint64_t start = 0, at = 0;
@@ -55,21 +68,22 @@ write_sparse(struct copy *c, const uint8_t *buf, uint64_t count, uint64_t host_o
 		uint64_t n = smd_min_u64(page, count - at);
 
 		if (copy_is_zero(buf + at, n)) {
-			if (at > start && write_hole(c, buf + start, at - start,
+			if (at > start && write_hole(w, buf + start, at - start,
 						     host_offset + start, err) < 0)
 				return -1;
 			start = at + n;
-			atomic_fetch_add_explicit(&c->zero, n, memory_order_relaxed);
+			atomic_fetch_add_explicit(&w->copy->zero, n, memory_order_relaxed);
 		}
 		at += n;
 	}
-	return at > start ? write_hole(c, buf + start, at - start, host_offset + start, err) : 0;
+	return at > start ? write_hole(w, buf + start, at - start, host_offset + start, err) : 0;
 }
 
 int
-copy_write_place(struct copy *c, const struct smd_place *p, const uint8_t *buf, uint64_t start,
-		 uint64_t end, struct smd_error *err)
+copy_write_place(struct copy_item *w, const struct smd_place *p, const uint8_t *buf,
+		 uint64_t start, uint64_t end, struct smd_error *err)
 {
+	const struct copy *c = w->copy;
 	uint64_t from = smd_max_u64(p->offset, start);
 	uint64_t to = smd_min_u64(p->offset + p->count, end);
 	uint64_t host = p->host_offset + (from - p->offset);
@@ -77,16 +91,16 @@ copy_write_place(struct copy *c, const struct smd_place *p, const uint8_t *buf, 
 	if (from >= to)
 		return 0;
 	if (copy_place_is_zero(c, p) && !(c->dense && p->kind == SMD_PLACE_FRESH_ZEROED))
-		return write_sparse(c, buf + (from - start), to - from, host, err);
-	return write_out(c, buf + (from - start), to - from, host, err);
+		return write_sparse(w, buf + (from - start), to - from, host, err);
+	return write_out(w, buf + (from - start), to - from, host, err);
 }
 
 static int
-write_places(struct copy *c, const struct chain_places *places, const uint8_t *buf,
+write_places(struct copy_item *w, const struct chain_places *places, const uint8_t *buf,
 	     uint64_t start, uint64_t end, struct smd_error *err)
 {
 	for (size_t i = 0; i < places->n; i++) {
-		if (copy_write_place(c, &places->list[i], buf, start, end, err) < 0)
+		if (copy_write_place(w, &places->list[i], buf, start, end, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -296,7 +310,7 @@ static int
 small_write(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
 	for (size_t i = 0; i < w->n_segments; i++) {
-		if (write_places(w->copy, &w->segments[i], w->buf, start, end, err) < 0)
+		if (write_places(w, &w->segments[i], w->buf, start, end, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -317,12 +331,28 @@ copy_small_read(struct copy_item *w, struct smd_error *err)
 int
 copy_small_write(struct copy_item *w, struct smd_error *err)
 {
-	return small_write(w, w->item.offset, item_end(w), err);
+	int r = small_write(w, w->item.offset, item_end(w), err);
+
+	if (w->queue)
+		smd_queue_send(w->queue);
+	return r;
+}
+
+/* Until its buffer is free again. */
+static int
+written(struct copy_item *w, int r, struct smd_error *err)
+{
+	struct smd_error second CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (w->queue && smd_queue_wait(w->queue, &w->writes, r < 0 ? &second : err) < 0)
+		return -1;
+	return r;
 }
 
 int
 copy_small_end(struct copy_item *w, int r, struct smd_error *err)
 {
+	r = written(w, r, err);
 	for (size_t i = 0; i < w->n_segments && r == 0; i++)
 		r = writeback(w->copy, &w->segments[i], err);
 	return copy_segments_end(w, r, err);
@@ -367,7 +397,7 @@ large_catch_up(struct copy_item *w, uint64_t end, struct smd_error *err)
 			const struct smd_place *p = &w->segments[0].list[i];
 
 			if (!copy_place_is_zero(c, p) &&
-			    copy_write_place(c, p, zeroes, at, stop, err) < 0)
+			    copy_write_place(w, p, zeroes, at, stop, err) < 0)
 				return -1;
 		}
 		at = stop;
@@ -392,7 +422,7 @@ large_window(struct copy_item *w, uint64_t at, uint64_t stop, struct smd_error *
 		if (large_catch_up(w, at, err) < 0)
 			return -1;
 	}
-	return write_places(w->copy, &w->segments[0], w->buf, at, stop, err);
+	return written(w, write_places(w, &w->segments[0], w->buf, at, stop, err), err);
 }
 
 int

@@ -12,6 +12,7 @@
 #define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
 #define GROW_AHEAD (64u << 20)
 #define HASHES_MAX (1u << 20)
+#define UNDER_WAY_BYTES (32u << 20)	/* of all threads, at most */
 
 /* Of an item, which is the work of one thread at a time. */
 static uint64_t
@@ -35,27 +36,33 @@ run_has_place(void *opaque, const struct smd_run *run, struct smd_error *err)
 	return 0;
 }
 
-/* A durable copy does not fill the page cache: it goes past it into space that is taken
- * beforehand, zeroes' pages too, or through it and out again (spare_cache). Past it into holes
- * every write would take space, one at a time, and often little of it: a disk that lies in its
- * file as it is, or blocks larger than a window. A device has no holes. */
+/* A disk that lies in its file as it is has holes there to be filled. */
+static int
+fills_holes(struct copy *c, bool *ret, struct smd_error *err)
+{
+	*ret = !c->delta;
+	return *ret ? smd_chain_extents(c->dst, 0, smd_chain_size(c->dst), run_has_place, ret,
+					err) : 0;
+}
+
+/* A durable copy does not fill the page cache: it goes past it, or through it and out again
+ * (spare_cache). Past it where many writes are under way at a time: into space that is taken
+ * beforehand, zeroes' pages too; into holes where the file system gives them their blocks as
+ * it is asked; and to devices. Not in blocks that are larger than a window. */
 static int
 copy_way(struct copy *c, struct smd_error *err)
 {
 	const struct chain_layer *leaf = chain_leaf(c->dst);
-	bool has_place = !c->delta;
+	bool grows = leaf->io->flags & SMD_IO_CAN_GROW, can = smd_io_is_direct(leaf->io);
+	bool holes = false;
 
 	if (c->options->compress || c->share_block)
 		return 0;
-	c->away = c->options->spare_cache && leaf->io->flags & SMD_IO_CAN_GROW;
-	if (c->away || !smd_io_is_direct(leaf->io))
-		return 0;
-	if (has_place && smd_chain_extents(c->dst, 0, smd_chain_size(c->dst), run_has_place,
-					   &has_place, err) < 0)
+	if (can && fills_holes(c, &holes, err) < 0)
 		return -1;
-	c->away = leaf->io->flags & SMD_IO_CAN_GROW &&
-		  (has_place || leaf->info.alloc_unit > COPY_WINDOW_DIRECT);
-	c->direct = !c->away;
+	c->direct = can && (!grows || (leaf->info.alloc_unit <= COPY_WINDOW_DIRECT &&
+				       (!holes || smd_queue_fills_holes(leaf->io))));
+	c->away = !c->direct && grows && (c->options->spare_cache || can);
 	if (c->direct)
 		c->window = smd_max_u64(c->window, COPY_WINDOW_DIRECT);
 	return 0;
@@ -131,19 +138,29 @@ copy_writes_alone(const struct copy *c)
 	       smd_io_writes_alone(chain_leaf(c->dst)->io);
 }
 
+/* Items of a thread at a time. */
+static unsigned
+copy_behind(const struct copy *c, unsigned n_threads)
+{
+	if (c->direct)
+		return (unsigned)smd_max_u64(1, smd_min_u64(COPY_UNDER_WAY,
+				UNDER_WAY_BYTES / (n_threads * c->window)));
+	return copy_writes_alone(c) ? COPY_BEHIND : 1;
+}
+
 static int
 copy_crew(struct copy *c, struct smd_error *err)
 {
 	struct smd_io *io = chain_leaf(c->dst)->io;
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
-	unsigned each = c->direct ? CREW_WAITS : c->away ? CREW_WAITS_BEHIND : CREW_BUSY;
+	unsigned each = c->direct || c->away ? CREW_WAITS_BEHIND : CREW_BUSY;
 	unsigned n = crew_size(c->options, c->plan.total, each);
 	int r;
 
 	/* The file system shares one extent at a time: more threads would wait for it. */
 	if (c->share_block && !c->options->verify && !c->digest && c->options->n_threads == 0)
 		n = 1;
-	c->behind = copy_writes_alone(c) ? COPY_BEHIND : 1;
+	c->behind = copy_behind(c, n);
 	/* In one piece, which may be of large pages: each is one for direct I/O to look up. */
 	c->windows = smd_try_malloc_pages(n * c->behind * c->window);
 	if (!c->windows)

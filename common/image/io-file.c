@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,10 +17,6 @@
 #include "common/image/format.h"
 #include "common/image/io-impl.h"
 #include "common/mem.h"
-
-#define DIRECT_ALIGN 4096u		/* what any device and file system is content with */
-
-#define MAGIC_EXT4 0xEF53
 
 struct file_io {
 	struct smd_io io;
@@ -57,8 +54,8 @@ file_fail(struct smd_io *io, struct smd_error *err, const char *what, uint64_t o
 }
 
 /* size only grows here; truncate alone sets it down. */
-static void
-file_grown_to(struct smd_io *io, uint64_t end)
+void
+smd_io_grown_to(struct smd_io *io, uint64_t end)
 {
 	uint64_t size = __atomic_load_n(&io->size, __ATOMIC_RELAXED);
 
@@ -121,7 +118,7 @@ file_pwrite(struct smd_io *io, const void *buf, size_t count, uint64_t offset,
 		p += r;
 		left -= (size_t)r;
 	}
-	file_grown_to(io, offset + count);
+	smd_io_grown_to(io, offset + count);
 	return 0;
 }
 
@@ -216,7 +213,7 @@ file_allocate(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_err
 	if (fallocate(file_of(io)->fd, mode, (off_t)offset, (off_t)count) < 0)
 		return file_fail(io, err, "allocating", offset, count);
 	if (mode == 0)
-		file_grown_to(io, offset + count);
+		smd_io_grown_to(io, offset + count);
 	return 0;
 }
 
@@ -318,7 +315,7 @@ smd_io_share(struct smd_io *dst, uint64_t dst_offset, struct smd_io *src, uint64
 		return 1;
 	if (ioctl(smd_io_fd(dst), FICLONERANGE, &range) < 0)
 		return 1;
-	file_grown_to(dst, dst_offset + count);
+	smd_io_grown_to(dst, dst_offset + count);
 	return 0;
 }
 
@@ -338,10 +335,16 @@ smd_io_set_direct(struct smd_io *io, int fd)
 	file_of(io)->direct_fd = fd;
 }
 
+int
+smd_io_direct_fd(const struct smd_io *io)
+{
+	return io->ops == &file_ops ? ((const struct file_io *)io)->direct_fd : -1;
+}
+
 bool
 smd_io_is_direct(const struct smd_io *io)
 {
-	return io->ops == &file_ops && ((const struct file_io *)io)->direct_fd >= 0;
+	return smd_io_direct_fd(io) >= 0;
 }
 
 /* As much as can go that way; the rest is for the page cache. */
@@ -351,7 +354,7 @@ direct_pwrite(struct file_io *f, const uint8_t *buf, size_t count, uint64_t offs
 {
 	size_t done = 0;
 
-	while (done < count && done % DIRECT_ALIGN == 0) {
+	while (done < count && done % IO_DIRECT_ALIGN == 0) {
 		ssize_t r = pwrite(f->direct_fd, buf + done, count - done, (off_t)(offset + done));
 
 		if (r < 0 && errno == EINTR)
@@ -362,7 +365,7 @@ direct_pwrite(struct file_io *f, const uint8_t *buf, size_t count, uint64_t offs
 			return file_fail(&f->io, err, "writing", offset, count);
 		done += (size_t)r;
 	}
-	file_grown_to(&f->io, offset + done);
+	smd_io_grown_to(&f->io, offset + done);
 	*ret_done = done;
 	return 0;
 }
@@ -374,9 +377,9 @@ smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_t of
 	const uint8_t *p = buf;
 	size_t done = 0;
 
-	if (smd_io_is_direct(io) && ((uintptr_t)p | offset) % DIRECT_ALIGN == 0 &&
+	if (smd_io_is_direct(io) && ((uintptr_t)p | offset) % IO_DIRECT_ALIGN == 0 &&
 	    (io->flags & SMD_IO_CAN_GROW || smd_range_ok(offset, count, io->size)) &&
-	    direct_pwrite(file_of(io), p, count - count % DIRECT_ALIGN, offset, &done, err) < 0)
+	    direct_pwrite(file_of(io), p, count - count % IO_DIRECT_ALIGN, offset, &done, err) < 0)
 		return -1;
 	return done == count ? 0 : smd_io_pwrite(io, p + done, count - done, offset + done, err);
 }
@@ -424,7 +427,7 @@ smd_io_map(struct smd_io *io)
 static uint8_t *
 map_pages(const struct file_io *f, uint64_t offset, uint64_t count, size_t *ret_len)
 {
-	uint64_t start = smd_round_down_u64(offset, DIRECT_ALIGN);
+	uint64_t start = smd_round_down_u64(offset, IO_DIRECT_ALIGN);
 
 	*ret_len = offset + count - start;
 	return f->map + start;
@@ -468,7 +471,7 @@ smd_io_gains_by_taking(struct smd_io *io)
 	struct statfs fs;
 
 	return io->ops == &file_ops && file_of(io)->regular && (io->flags & SMD_IO_CAN_GROW) &&
-	       fstatfs(file_of(io)->fd, &fs) == 0 && fs.f_type == MAGIC_EXT4;
+	       fstatfs(file_of(io)->fd, &fs) == 0 && fs.f_type == EXT4_SUPER_MAGIC;
 }
 
 void

@@ -13,6 +13,12 @@ struct smd_io_other {
 	void (*close)(struct smd_io *io);
 };
 
+#define IO_DIRECT_ALIGN 4096u		/* what any device and file system is content with */
+
+/* Files only. Everything of smd_io_set_direct's, and that the store now ends here at the least. */
+int smd_io_direct_fd(const struct smd_io *io);
+void smd_io_grown_to(struct smd_io *io, uint64_t end);
+
 /* io-map.c: a page of a mapping that cannot be read ends nothing but smd_mapped_equal. */
 void smd_mapped_guard(void);
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "common/image/io-queue.h"
 #include "common/image/io-test.h"
 #include "common/mem.h"
 
@@ -211,6 +212,115 @@ test_mapped_bytes(void **state)
 	assert_null(smd_io_mapped(io, 4096, 4096));
 }
 
+/* A nameless file that is written past the page cache. */
+static struct smd_io *
+direct_file(void)
+{
+	struct smd_io *io = temp_file();
+	CLEANUP_FREE char *path = smd_asprintf("/proc/self/fd/%d", smd_io_fd(io));
+	int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0)	/* a file system that knows no such thing */
+		skip();
+	smd_io_set_direct(io, fd);
+	return io;
+}
+
+static void
+test_queue_writes_all(void **state)
+{
+	enum { N = 300, STEP = 3 * 4096 };
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *io CLEANUP_IO = direct_file();
+	uint8_t *buf = smd_malloc_pages(N * 4096), page[4096];
+	struct smd_queue *queue = smd_queue_new(io);
+	struct smd_writes odd = { 0 }, even = { 0 };
+	uint64_t data, end;
+
+	(void)state;
+	assert_non_null(queue);
+	assert_int_equal(io->ops->truncate(io, N * STEP, &err), 0);
+	for (unsigned i = 0; i < N; i++) {
+		memset(buf + i * 4096, (int)i | 1, 4096);
+		/* More than a queue takes at a time; every tenth lies across pages. */
+		assert_int_equal(smd_queue_pwrite(queue, i % 2 ? &odd : &even, buf + i * 4096, 4096,
+						  i * STEP + (i % 10 == 0 ? 512 : 0), &err), 0);
+	}
+	assert_int_equal(smd_queue_wait(queue, &odd, &err), 0);
+	assert_int_equal(odd.under_way, 0);
+	assert_int_equal(smd_queue_wait(queue, &even, &err), 0);
+	assert_int_equal(io->size, N * STEP);
+	for (unsigned i = 0; i < N; i++) {
+		assert_int_equal(smd_io_pread(io, page, 4096,
+					      i * STEP + (i % 10 == 0 ? 512 : 0), &err), 0);
+		assert_memory_equal(page, buf + i * 4096, 4096);
+	}
+	/* Between them are holes. */
+	assert_int_equal(smd_io_next_data(io, STEP + 4096, STEP - 4096, &data, &end, &err), 0);
+	assert_int_equal(data, 2 * STEP);
+	/* The end of a disk need not be a page's; the file becomes longer. */
+	assert_int_equal(smd_queue_pwrite(queue, &odd, buf, 4096 + 512, N * STEP, &err), 0);
+	assert_int_equal(smd_queue_wait(queue, &odd, &err), 0);
+	assert_int_equal(io->size, N * STEP + 4096 + 512);
+	smd_queue_free(queue);
+	free(buf);
+}
+
+static void
+test_queue_says_what_failed(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT, again CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *memory CLEANUP_IO = smd_io_memory(NULL, 0, "memory", RW);
+	struct smd_io *io CLEANUP_IO = direct_file();
+	struct smd_io *reads CLEANUP_IO = NULL;
+	uint8_t *buf = smd_malloc_pages(8192);
+	struct smd_writes writes = { 0 };
+	struct smd_queue *queue;
+	CLEANUP_FREE char *path = smd_asprintf("/proc/self/fd/%d", smd_io_fd(io));
+
+	(void)state;
+	memset(buf, 1, 8192);
+	assert_null(smd_queue_new(memory));
+	/* Neither way can it be written. */
+	assert_int_equal(smd_io_file(open(path, O_RDONLY | O_CLOEXEC), "temp", SMD_IO_WRITABLE, &reads,
+				     &err), 0);
+	smd_io_set_direct(reads, open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
+	queue = smd_queue_new(reads);
+	assert_non_null(queue);
+	assert_int_equal(smd_queue_pwrite(queue, &writes, buf, 8192, 0, &err), 0);
+	assert_int_equal(smd_queue_wait(queue, &writes, &err), -1);
+	assert_int_equal(writes.under_way, 0);
+	assert_int_equal(err.errnum, EBADF);
+	assert_int_equal(smd_queue_wait(queue, &writes, &again), -1);
+	assert_non_null(again.code);
+	smd_queue_free(queue);
+	free(buf);
+}
+
+/* A file may be what a descriptor was not opened for: then it is written through the cache. */
+static void
+test_queue_goes_another_way(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io *io CLEANUP_IO = temp_file();
+	CLEANUP_FREE char *path = smd_asprintf("/proc/self/fd/%d", smd_io_fd(io));
+	uint8_t *buf = smd_malloc_pages(8192), back[8192];
+	struct smd_writes writes = { 0 };
+	struct smd_queue *queue;
+
+	(void)state;
+	memset(buf, 7, 8192);
+	smd_io_set_direct(io, open(path, O_RDONLY | O_CLOEXEC));
+	queue = smd_queue_new(io);
+	assert_non_null(queue);
+	assert_int_equal(smd_queue_pwrite(queue, &writes, buf, 8192, 4096, &err), 0);
+	smd_queue_free(queue);
+	assert_int_equal(writes.under_way, 0);
+	assert_int_equal(smd_io_pread(io, back, 8192, 4096, &err), 0);
+	assert_memory_equal(back, buf, 8192);
+	free(buf);
+}
+
 int
 main(void)
 {
@@ -223,6 +333,9 @@ main(void)
 		cmocka_unit_test(test_test_io_fails_the_nth),
 		cmocka_unit_test(test_recording_replays),
 		cmocka_unit_test(test_mapped_bytes),
+		cmocka_unit_test(test_queue_writes_all),
+		cmocka_unit_test(test_queue_says_what_failed),
+		cmocka_unit_test(test_queue_goes_another_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
