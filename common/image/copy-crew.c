@@ -11,6 +11,7 @@
 #define PROGRESS_STEPS 50	/* or sooner, when so much of the whole is done */
 #define NS_PER_S INT64_C(1000000000)
 #define NAP_NS (NS_PER_S / 10)
+#define UNDER_WAY_BYTES (32u << 20)
 
 unsigned
 crew_size(const struct smd_copy_options *options, uint64_t total, unsigned each)
@@ -45,6 +46,14 @@ crew_thread(void *opaque)
 	if (crew->work(crew, crew->opaque, &err) < 0)
 		crew_fail(crew, &err);
 	return NULL;
+}
+
+unsigned
+crew_under_way(unsigned n_threads, uint64_t bytes)
+{
+	uint64_t n = UNDER_WAY_BYTES / (n_threads * bytes);
+
+	return (unsigned)smd_min_u64(smd_max_u64(n, 1), COPY_UNDER_WAY);
 }
 
 int

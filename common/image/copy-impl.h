@@ -155,6 +155,10 @@ struct crew {
 #define CREW_WAITS 4u	/* for devices */
 #define CREW_WAITS_BEHIND 2u	/* in memory, while others wait for devices */
 unsigned crew_size(const struct smd_copy_options *options, uint64_t total, unsigned each);
+/* How many items of so many bytes each of n threads may have under way past the page cache, at
+ * most COPY_UNDER_WAY: together they take no more than a peak of memory allows. */
+#define COPY_UNDER_WAY 4u
+unsigned crew_under_way(unsigned n_threads, uint64_t bytes);
 /* Run work on n threads, the caller's being one; returns when all have. */
 int crew_run(struct crew *crew, unsigned n, struct smd_error *err);
 /* Keep the error, unless there is an earlier one, and have everybody stop. */

@@ -301,7 +301,7 @@ thread_init(struct copy_thread *t, struct copy *c, struct smd_error *err)
 		t->base_buf = smd_try_malloc_pages(c->window);
 	if (c->options->base && !t->base_buf)
 		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
-	if (c->direct)
+	if (c->queued)
 		t->queue = smd_queue_new(chain_leaf(c->dst)->io);
 	for (unsigned i = 0; i < c->behind; i++) {
 		t->items[i].copy = c;

@@ -13,8 +13,6 @@
 /* So many items a thread may have read before it waits for others to have written theirs:
  * their windows still lie in the core's second-level cache, together. */
 #define COPY_BEHIND 2u
-/* So many items' writes past the page cache a thread has under way. */
-#define COPY_UNDER_WAY 4u
 #define COPY_ITEMS_MAX 4u	/* the larger of the two */
 
 struct copy {
@@ -33,6 +31,7 @@ struct copy {
 	uint64_t granule;		/* zeroes, or what base has too, are left out in these */
 	uint64_t share_block;		/* 0: extents can't be shared */
 	bool direct;			/* past the page cache */
+	bool queued;			/* and many writes of a thread are under way at a time */
 	bool away;			/* through it, and out of it again right behind */
 	bool takes;			/* space for what is written is taken just before */
 	bool dense;			/* new space is taken beforehand: zeroes in it save none */
@@ -46,7 +45,7 @@ struct copy {
 	uint64_t written_back;		/* host offset */
 	uint64_t written_away;		/* the same: what lies before it left the page cache */
 
-	pthread_mutex_t pen;		/* held to write into the file, if behind > 1 and !direct */
+	pthread_mutex_t pen;		/* held to write into the file, if behind > 1 and !queued */
 	unsigned behind;		/* items that a thread may have; 1: each is written at once */
 	uint8_t *windows;		/* the threads' buffers */
 	_Atomic unsigned n_windows;	/* of them taken */

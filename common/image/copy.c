@@ -12,7 +12,6 @@
 #define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
 #define GROW_AHEAD (64u << 20)
 #define HASHES_MAX (1u << 20)
-#define UNDER_WAY_BYTES (32u << 20)	/* of all threads, at most */
 
 /* Of an item, which is the work of one thread at a time. */
 static uint64_t
@@ -46,22 +45,25 @@ fills_holes(struct copy *c, bool *ret, struct smd_error *err)
 }
 
 /* A durable copy does not fill the page cache: it goes past it, or through it and out again
- * (spare_cache). Past it where many writes are under way at a time: into space that is taken
- * beforehand, zeroes' pages too; into holes where the file system gives them their blocks as
- * it is asked; and to devices. Not in blocks that are larger than a window. */
+ * (spare_cache, which leaves holes where zeroes are). Past it into space that is taken beforehand,
+ * zeroes' pages too; into holes only where a queue's writes get their blocks as they are sent; and
+ * to devices. Not in blocks that are larger than a window. */
 static int
 copy_way(struct copy *c, struct smd_error *err)
 {
 	const struct chain_layer *leaf = chain_leaf(c->dst);
 	bool grows = leaf->io->flags & SMD_IO_CAN_GROW, can = smd_io_is_direct(leaf->io);
-	bool holes = false;
+	bool queued = c->plan.total >= SMD_QUEUE_WORTH;
+	bool fills = queued && smd_queue_fills_holes(leaf->io), holes = false;
 
 	if (c->options->compress || c->share_block)
 		return 0;
 	if (can && fills_holes(c, &holes, err) < 0)
 		return -1;
 	c->direct = can && (!grows || (leaf->info.alloc_unit <= COPY_WINDOW_DIRECT &&
-				       (!holes || smd_queue_fills_holes(leaf->io))));
+				       (fills || !(holes || c->options->spare_cache))));
+	c->queued = c->direct && queued;
+	c->dense = c->direct && !c->options->spare_cache && c->unit <= COPY_WINDOW_DIRECT;
 	c->away = !c->direct && grows && (c->options->spare_cache || can);
 	if (c->direct)
 		c->window = smd_max_u64(c->window, COPY_WINDOW_DIRECT);
@@ -80,7 +82,6 @@ copy_plan(struct copy *c, struct smd_error *err)
 	if (c->delta)
 		c->window = smd_max_u64(c->window, unit);
 	c->unit = unit;
-	c->dense = c->direct && unit <= c->window;
 	c->granule = c->delta && !c->options->compress ? smd_max_u64(unit, COPY_PAGE) : unit;
 	/* Pages are digested whole. */
 	if (!c->delta)
@@ -94,11 +95,11 @@ copy_plan(struct copy *c, struct smd_error *err)
 			    err) < 0)
 		return -1;
 	/* An image whose data lies across pages, as others' VHDs do, is copied. */
-	if (c->plan.in_place < c->plan.total / 2) {
+	if (c->plan.in_place < c->plan.total / 2)
 		c->share_block = 0;
-		c->away = c->options->spare_cache || smd_io_is_direct(chain_leaf(c->dst)->io);
-		c->plan.chunk = copy_chunk(c, unit);
-	}
+	if (copy_way(c, err) < 0)
+		return -1;
+	c->plan.chunk = copy_chunk(c, unit);
 	c->takes = !c->direct && !c->options->compress && !c->share_block &&
 		   smd_io_gains_by_taking(chain_leaf(c->dst)->io);
 	c->digest = !c->options->base &&
@@ -142,9 +143,8 @@ copy_writes_alone(const struct copy *c)
 static unsigned
 copy_behind(const struct copy *c, unsigned n_threads)
 {
-	if (c->direct)
-		return (unsigned)smd_max_u64(1, smd_min_u64(COPY_UNDER_WAY,
-				UNDER_WAY_BYTES / (n_threads * c->window)));
+	if (c->queued)
+		return crew_under_way(n_threads, c->window);
 	return copy_writes_alone(c) ? COPY_BEHIND : 1;
 }
 
@@ -153,7 +153,8 @@ copy_crew(struct copy *c, struct smd_error *err)
 {
 	struct smd_io *io = chain_leaf(c->dst)->io;
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
-	unsigned each = c->direct || c->away ? CREW_WAITS_BEHIND : CREW_BUSY;
+	unsigned each = c->queued || c->away ? CREW_WAITS_BEHIND :
+			c->direct ? CREW_WAITS : CREW_BUSY;
 	unsigned n = crew_size(c->options, c->plan.total, each);
 	int r;
 
@@ -302,7 +303,7 @@ smd_copy(struct smd_chain *src, struct smd_chain *dst, const struct smd_copy_opt
 		c.window = smd_max_u64(c.window, chain_leaf(dst)->info.alloc_unit);
 	if (!options->compress && !options->base)
 		c.share_block = copy_share_block(chain_leaf(src)->io, chain_leaf(dst)->io);
-	if (copy_way(&c, err) < 0 || copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
+	if (copy_plan(&c, err) < 0 || copy_run(&c, err) < 0)
 		return -1;
 	if (ret_stats)
 		copy_stats(&c, ret_stats);

@@ -15,6 +15,10 @@
 
 struct smd_queue;
 
+/* What less is written for is not worth a queue: to take it back costs the kernel 30 ms (two grace
+ * periods of RCU, in io_destroy or at the process's end), and each GiB gains 80. */
+#define SMD_QUEUE_WORTH (512u << 20)
+
 /* Writes that belong together. Zeroed: none. */
 struct smd_writes {
 	unsigned under_way;
