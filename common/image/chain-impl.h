@@ -10,7 +10,7 @@
 #include "common/checked.h"
 #include "common/image/chain.h"
 #include "common/image/format.h"
-#include "common/image/io.h"
+#include "common/image/io-queue.h"
 
 struct chain_layer {
 	const struct smd_format *format;
@@ -58,6 +58,20 @@ void chain_abandon(struct smd_chain *chain, struct chain_places *places);
 int chain_write_encoded(struct smd_chain *chain, uint64_t offset, const void *data, size_t len,
 			struct smd_error *err);
 void chain_places_free(struct chain_places *places);
+
+/* A write of whole units that is under way while its thread goes on, past the page cache. Its
+ * units are its own until it ends: the thread must not write to them before. */
+struct chain_write {
+	struct chain_writer writer;
+	struct chain_places places;
+	struct smd_writes writes;
+};
+/* 1: not this way, for parts of it are no whole units. buf stays as it is until the end. */
+int chain_write_begin(struct smd_chain *chain, struct chain_write *write, struct smd_queue *queue,
+		      const void *buf, uint64_t count, uint64_t offset, struct smd_error *err);
+/* Wait for it; the leaf has it then, unless r < 0 says that it is given up: then r is returned. */
+int chain_write_end(struct smd_chain *chain, struct chain_write *write, struct smd_queue *queue,
+		    int r, struct smd_error *err);
 
 /* Read what a run describes, [run->offset, + run->count), into buf. */
 int chain_read_run(struct smd_chain *chain, const struct smd_run *run, void *buf,

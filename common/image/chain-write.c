@@ -153,8 +153,18 @@ holds_already(const struct smd_place *place, const uint8_t *buf, uint64_t count)
 }
 
 static int
+place_write(struct smd_io *io, struct smd_queue *queue, struct smd_writes *writes,
+	    const uint8_t *buf, uint64_t count, uint64_t host_offset, struct smd_error *err)
+{
+	return queue ? smd_queue_pwrite(queue, writes, buf, count, host_offset, err) :
+	       smd_io_pwrite(io, buf, count, host_offset, err);
+}
+
+/* Into the queue, if there is one. */
+static int
 places_write(struct smd_chain *chain, const struct chain_places *p, const uint8_t *buf,
-	     uint64_t offset, uint64_t end, struct smd_error *err)
+	     uint64_t offset, uint64_t end, struct smd_queue *queue, struct smd_writes *writes,
+	     struct smd_error *err)
 {
 	struct smd_io *io = chain_leaf(chain)->io;
 
@@ -164,8 +174,8 @@ places_write(struct smd_chain *chain, const struct chain_places *p, const uint8_
 
 		if (place->offset < stop &&
 		    !holds_already(place, buf + (place->offset - offset), stop - place->offset) &&
-		    smd_io_pwrite(io, buf + (place->offset - offset), stop - place->offset,
-				  place->host_offset, err) < 0)
+		    place_write(io, queue, writes, buf + (place->offset - offset),
+				stop - place->offset, place->host_offset, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -189,7 +199,7 @@ write_sectors(struct smd_chain *chain, const uint8_t *buf, uint64_t offset, uint
 			return 1;
 		}
 	}
-	if (places_write(chain, &p, buf, offset, end, err) < 0) {
+	if (places_write(chain, &p, buf, offset, end, NULL, NULL, err) < 0) {
 		chain_abandon(chain, &p);
 		return -1;
 	}
@@ -306,6 +316,58 @@ smd_chain_pwrite(struct smd_chain *chain, const void *buf, size_t count, uint64_
 	writer_enter(chain, &w, offset, count);
 	r = write_locked(chain, buf, offset, offset + count, err);
 	writer_leave(chain, &w);
+	return r;
+}
+
+/* ---- Writes that are under way ---- */
+
+static int
+begin_locked(struct smd_chain *chain, struct chain_write *write, struct smd_queue *queue,
+	     const uint8_t *buf, uint64_t offset, uint64_t end, struct smd_error *err)
+{
+	uint64_t sectors = (end - offset + SMD_SECTOR - 1) & ~(uint64_t)(SMD_SECTOR - 1);
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (chain_reserve(chain, offset, sectors, &write->places, err) < 0)
+		return -1;
+	if (places_write(chain, &write->places, buf, offset, end, queue, &write->writes, err) == 0)
+		return 0;
+	/* What was asked for is still to end, with buf as it is. */
+	smd_queue_wait(queue, &write->writes, &ignored);
+	chain_abandon(chain, &write->places);
+	return -1;
+}
+
+int
+chain_write_begin(struct smd_chain *chain, struct chain_write *write, struct smd_queue *queue,
+		  const void *buf, uint64_t count, uint64_t offset, struct smd_error *err)
+{
+	uint64_t end = offset + count;
+
+	if (write_check(chain, offset, count, err) < 0)
+		return -1;
+	if (offset % chain->unit != 0 || (end % chain->unit != 0 && end != smd_chain_size(chain)))
+		return 1;
+	writer_enter(chain, &write->writer, offset, count);
+	if (begin_locked(chain, write, queue, buf, offset, end, err) == 0)
+		return 0;
+	writer_leave(chain, &write->writer);
+	return -1;
+}
+
+int
+chain_write_end(struct smd_chain *chain, struct chain_write *write, struct smd_queue *queue, int r,
+		struct smd_error *err)
+{
+	struct smd_error second CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (smd_queue_wait(queue, &write->writes, r < 0 ? &second : err) < 0)
+		r = -1;
+	if (r < 0)
+		chain_abandon(chain, &write->places);
+	else
+		r = chain_commit(chain, &write->places, err);
+	writer_leave(chain, &write->writer);
 	return r;
 }
 

@@ -9,8 +9,26 @@
 
 #define WINDOW (1u << 20)		/* what one thread reads, and writes, at a time */
 #define WRITEBACK_STEP (8u << 20)	/* so much is written, and then sent to the disk */
+#define GROW_AHEAD (64u << 20)
 #define SHARE_CHUNK (16u << 20)		/* where extents are shared: no buffer holds them */
 #define GRANULE 65536u			/* zeroes are looked for in, and disks compared by */
+
+/* A run under way. */
+struct merge_item {
+	uint8_t *buf;
+	struct chain_write *writes;	/* those that nobody has waited for yet */
+	size_t n, room;
+	uint64_t data;			/* of the run */
+};
+
+/* One thread's own. */
+struct merge_thread {
+	struct merge *merge;
+	struct smd_queue *queue;	/* NULL: each write is waited for */
+	uint8_t *windows;
+	struct merge_item items[COPY_UNDER_WAY];
+	unsigned room, first, n;	/* items; those from the first on are read, and written soon */
+};
 
 struct merge {
 	struct crew crew;
@@ -18,10 +36,10 @@ struct merge {
 	struct smd_chain *to;		/* its leaf takes them */
 	struct smd_chain *other;	/* a difference: the new parent; NULL: none */
 	bool own;			/* the leaf's parents show something else later */
-	int (*move)(struct merge *m, const struct smd_run *run, uint8_t *buf,
-		    struct smd_error *err);
+	int (*move)(struct merge_thread *t, const struct smd_run *run, struct smd_error *err);
 	const struct smd_copy_options *options;
 	uint64_t window, share_block;
+	unsigned n_threads;
 
 	pthread_mutex_t runs_lock;
 	struct merge_runs runs;
@@ -80,8 +98,15 @@ move_zeroes(struct merge *m, uint64_t offset, uint64_t count, struct smd_error *
 
 /* ---- Data ---- */
 
-/* What is written goes to the disk while other data is copied: the flush at the end has little
- * to wait for then. All that is dirty, for places lie about in the image. */
+/* The item at hand. */
+static struct merge_item *
+thread_item(struct merge_thread *t)
+{
+	return &t->items[(t->first + t->n) % t->room];
+}
+
+/* What is written through the page cache goes to the disk while other data is copied: the flush
+ * at the end has little to wait for then. All that is dirty, for places lie about in the image. */
 static void
 wrote(struct merge *m, uint64_t count)
 {
@@ -91,12 +116,37 @@ wrote(struct merge *m, uint64_t count)
 		smd_io_start_writeback(chain_leaf(m->to)->io, 0, 0);
 }
 
+/* 1: it has to be waited for. */
 static int
-write_buffer(struct merge *m, const uint8_t *buf, uint64_t offset, uint64_t count,
+write_behind(struct merge_thread *t, const uint8_t *buf, uint64_t offset, uint64_t count,
 	     struct smd_error *err)
 {
+	struct merge_item *item = thread_item(t);
+	struct chain_write *write = &item->writes[item->n];
+	int r;
+
+	if (!t->queue || item->n == item->room)
+		return 1;
+	write->writes.under_way = 0;
+	r = chain_write_begin(t->merge->to, write, t->queue, buf, count, offset, err);
+	item->n += r == 0;
+	return r;
+}
+
+static int
+write_buffer(struct merge_thread *t, const uint8_t *buf, uint64_t offset, uint64_t count,
+	     struct smd_error *err)
+{
+	struct merge *m = t->merge;
+	int r;
+
 	if (count == 0)
 		return 0;
+	r = write_behind(t, buf, offset, count, err);
+	if (r == 0)
+		atomic_fetch_add_explicit(&m->written, count, memory_order_relaxed);
+	if (r <= 0)
+		return r;
 	if (smd_chain_pwrite(m->to, buf, count, offset, err) < 0)
 		return -1;
 	wrote(m, count);
@@ -105,7 +155,7 @@ write_buffer(struct merge *m, const uint8_t *buf, uint64_t offset, uint64_t coun
 
 /* Granules of zeroes as such, neighbours of the others together. */
 static int
-write_sparse(struct merge *m, const uint8_t *buf, uint64_t offset, uint64_t count,
+write_sparse(struct merge_thread *t, const uint8_t *buf, uint64_t offset, uint64_t count,
 	     struct smd_error *err)
 {
 	uint64_t start = 0, at = 0;
@@ -114,14 +164,14 @@ write_sparse(struct merge *m, const uint8_t *buf, uint64_t offset, uint64_t coun
 		uint64_t n = smd_min_u64(GRANULE - (offset + at) % GRANULE, count - at);
 
 		if (copy_is_zero(buf + at, n)) {
-			if (write_buffer(m, buf + start, offset + start, at - start, err) < 0 ||
-			    move_zeroes(m, offset + at, n, err) < 0)
+			if (write_buffer(t, buf + start, offset + start, at - start, err) < 0 ||
+			    move_zeroes(t->merge, offset + at, n, err) < 0)
 				return -1;
 			start = at + n;
 		}
 		at += n;
 	}
-	return write_buffer(m, buf + start, offset + start, count - start, err);
+	return write_buffer(t, buf + start, offset + start, count - start, err);
 }
 
 static struct smd_run
@@ -135,17 +185,21 @@ run_part(const struct smd_run *run, uint64_t offset, uint64_t count)
 	return part;
 }
 
-/* [offset, end) of a run, through the buffer. */
+/* [offset, end) of a run, through the buffer: more than a window only where nothing is written
+ * behind. */
 static int
-move_by_copy(struct merge *m, const struct smd_run *run, uint64_t offset, uint64_t end,
-	     uint8_t *buf, struct smd_error *err)
+move_by_copy(struct merge_thread *t, const struct smd_run *run, uint64_t offset, uint64_t end,
+	     struct smd_error *err)
 {
+	uint8_t *buf = thread_item(t)->buf;
+	struct merge *m = t->merge;
+
 	while (offset < end) {
 		uint64_t n = smd_min_u64(end - offset, m->window);
 		struct smd_run part = run_part(run, offset, n);
 
 		if (chain_read_run(m->from, &part, buf, err) < 0 ||
-		    write_sparse(m, buf, offset, n, err) < 0)
+		    write_sparse(t, buf, offset, n, err) < 0)
 			return -1;
 		offset += n;
 	}
@@ -156,9 +210,11 @@ move_by_copy(struct merge *m, const struct smd_run *run, uint64_t offset, uint64
 
 /* A place's part of a run: shared where blocks allow it, else copied to the place. */
 static int
-share_place(struct merge *m, const struct smd_run *run, const struct smd_place *p, uint8_t *buf,
+share_place(struct merge_thread *t, const struct smd_run *run, const struct smd_place *p,
 	    struct smd_error *err)
 {
+	uint8_t *buf = thread_item(t)->buf;
+	struct merge *m = t->merge;
 	struct smd_io *to = chain_leaf(m->to)->io;
 	struct smd_run part = run_part(run, p->offset, p->count);
 	uint64_t mask = m->share_block - 1;
@@ -184,15 +240,16 @@ share_place(struct merge *m, const struct smd_run *run, const struct smd_place *
 
 /* [start, end), whole units of the destination, to places of their own. */
 static int
-share_units(struct merge *m, const struct smd_run *run, uint64_t start, uint64_t end,
-	    uint8_t *buf, struct smd_error *err)
+share_units(struct merge_thread *t, const struct smd_run *run, uint64_t start, uint64_t end,
+	    struct smd_error *err)
 {
+	struct merge *m = t->merge;
 	CLEANUP(chain_places_free) struct chain_places places = { 0 };
 
 	if (chain_reserve(m->to, start, end - start, &places, err) < 0)
 		return -1;
 	for (size_t i = 0; i < places.n; i++) {
-		if (share_place(m, run, &places.list[i], buf, err) < 0) {
+		if (share_place(t, run, &places.list[i], err) < 0) {
 			chain_abandon(m->to, &places);
 			return -1;
 		}
@@ -201,27 +258,28 @@ share_units(struct merge *m, const struct smd_run *run, uint64_t start, uint64_t
 }
 
 static int
-move_data(struct merge *m, const struct smd_run *run, uint8_t *buf, struct smd_error *err)
+move_data(struct merge_thread *t, const struct smd_run *run, struct smd_error *err)
 {
+	struct merge *m = t->merge;
 	uint64_t unit = smd_max_u64(m->to->unit, m->share_block);
 	uint64_t end = run->offset + run->count, start, stop;
 
 	if (!m->share_block || run->kind != SMD_EXTENT_DATA ||
 	    !smd_round_up_u64(run->offset, unit, &start) ||
 	    (stop = smd_round_down_u64(end, unit)) <= start)
-		return move_by_copy(m, run, run->offset, end, buf, err);
-	if (move_by_copy(m, run, run->offset, start, buf, err) < 0 ||
-	    share_units(m, run, start, stop, buf, err) < 0)
+		return move_by_copy(t, run, run->offset, end, err);
+	if (move_by_copy(t, run, run->offset, start, err) < 0 ||
+	    share_units(t, run, start, stop, err) < 0)
 		return -1;
-	return move_by_copy(m, run, stop, end, buf, err);
+	return move_by_copy(t, run, stop, end, err);
 }
 
 static int
-move_run(struct merge *m, const struct smd_run *run, uint8_t *buf, struct smd_error *err)
+move_run(struct merge_thread *t, const struct smd_run *run, struct smd_error *err)
 {
 	if (run->kind == SMD_EXTENT_ZERO)
-		return move_zeroes(m, run->offset, run->count, err);
-	return move_data(m, run, buf, err);
+		return move_zeroes(t->merge, run->offset, run->count, err);
+	return move_data(t, run, err);
 }
 
 /* ---- A difference ---- */
@@ -229,9 +287,10 @@ move_run(struct merge *m, const struct smd_run *run, uint8_t *buf, struct smd_er
 /* buf has room for both disks' parts. Zeroes are written as data: the leaf must have
  * them itself. */
 static int
-move_difference(struct merge *m, const struct smd_run *run, uint8_t *buf, struct smd_error *err)
+move_difference(struct merge_thread *t, const struct smd_run *run, struct smd_error *err)
 {
-	uint8_t *now = buf, *later = buf + m->window;
+	struct merge *m = t->merge;
+	uint8_t *now = thread_item(t)->buf, *later = now + m->window;
 	uint64_t same = 0;
 
 	if (smd_chain_pread(m->from, now, run->count, run->offset, err) < 0)
@@ -243,13 +302,13 @@ move_difference(struct merge *m, const struct smd_run *run, uint8_t *buf, struct
 		uint64_t n = smd_min_u64(GRANULE - (run->offset + at) % GRANULE, run->count - at);
 
 		if (memcmp(now + at, later + at, n) == 0) {
-			if (write_buffer(m, now + same, run->offset + same, at - same, err) < 0)
+			if (write_buffer(t, now + same, run->offset + same, at - same, err) < 0)
 				return -1;
 			same = at + n;
 		}
 		at += n;
 	}
-	return write_buffer(m, now + same, run->offset + same, run->count - same, err);
+	return write_buffer(t, now + same, run->offset + same, run->count - same, err);
 }
 
 /* ---- Running ---- */
@@ -263,24 +322,94 @@ next_run(struct merge *m, struct smd_run *run, struct smd_error *err)
 	return merge_runs_next(&m->runs, m->share_block ? SHARE_CHUNK : m->window, run, err);
 }
 
+/* The first n of what was read is written, or, with r < 0, given up. */
+static int
+thread_end(struct merge_thread *t, unsigned n, int r, struct smd_error *err)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct merge_item *item = &t->items[t->first];
+
+		for (size_t j = 0; j < item->n; j++)
+			r = chain_write_end(t->merge->to, &item->writes[j], t->queue, r, err);
+		item->n = 0;
+		if (r == 0)
+			r = crew_done(&t->merge->crew, item->data, err);
+		t->first = (t->first + 1) % t->room;
+		t->n--;
+	}
+	return r;
+}
+
+static int
+thread_move(struct merge_thread *t, const struct smd_run *run, struct smd_error *err)
+{
+	struct merge *m = t->merge;
+	uint64_t data = run->kind == SMD_EXTENT_ZERO && m->move == move_run ? 0 : run->count;
+	int r;
+
+	/* Nothing is under way for as long as a pause takes. */
+	if (crew_is_slowed(&m->crew) && thread_end(t, t->n, 0, err) < 0)
+		return -1;
+	crew_throttle(&m->crew, data);
+	thread_item(t)->data = data;
+	r = m->move(t, run, err);
+	t->n++;
+	if (r < 0)
+		return -1;
+	if (t->queue)
+		smd_queue_send(t->queue);
+	return t->n == t->room ? thread_end(t, 1, 0, err) : 0;
+}
+
+static void
+thread_done(struct merge_thread *t)
+{
+	smd_queue_free(t->queue);
+	for (unsigned i = 0; i < COPY_UNDER_WAY; i++) {
+		for (size_t j = 0; j < t->items[i].room; j++)
+			chain_places_free(&t->items[i].writes[j].places);
+		free(t->items[i].writes);
+	}
+	free(t->windows);
+}
+
+/* A difference looks at two windows. */
+static int
+thread_init(struct merge_thread *t, struct merge *m, struct smd_error *err)
+{
+	uint64_t each = m->window * (m->move == move_difference ? 2 : 1);
+
+	t->merge = m;
+	if (!m->share_block && m->runs.total >= SMD_QUEUE_WORTH)
+		t->queue = smd_queue_new(chain_leaf(m->to)->io);
+	t->room = t->queue ? crew_under_way(m->n_threads, each) : 1;
+	t->windows = smd_try_malloc_pages(t->room * each);
+	if (!t->windows)
+		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
+	for (unsigned i = 0; i < t->room; i++) {
+		t->items[i].buf = t->windows + i * each;
+		t->items[i].room = m->window / GRANULE + 2;	/* of granules, the ends cut */
+		t->items[i].writes = smd_calloc(t->items[i].room, sizeof(struct chain_write));
+	}
+	return 0;
+}
+
 static int
 merge_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
-	struct merge *m = opaque;
-	CLEANUP_FREE uint8_t *buf = smd_try_malloc_pages(2 * m->window);
+	CLEANUP(thread_done) struct merge_thread t = { .merge = opaque };
 	struct smd_run run;
 	int r;
 
-	if (!buf)
-		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for a window");
-	while ((r = next_run(m, &run, err)) > 0) {
-		uint64_t data = run.kind == SMD_EXTENT_ZERO && m->move == move_run ? 0 : run.count;
-
-		crew_throttle(crew, data);
-		if (m->move(m, &run, buf, err) < 0 || crew_done(crew, data, err) < 0)
-			return -1;
+	(void)crew;
+	if (thread_init(&t, opaque, err) < 0)
+		return -1;
+	while ((r = next_run(t.merge, &run, err)) > 0) {
+		r = thread_move(&t, &run, err);
+		if (r < 0)
+			break;
 	}
-	return r;
+	return thread_end(&t, t.n, r, err);
 }
 
 static int
@@ -289,6 +418,9 @@ merge_run(struct merge *m, size_t n_layers,
 	  struct smd_error *err)
 {
 	const struct smd_copy_options *o = m->options;
+	struct smd_io *io = chain_leaf(m->to)->io;
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+	int r;
 
 	m->runs = (struct merge_runs){ .chain = m->from, .n_layers = n_layers, .wanted = wanted };
 	m->window = smd_max_u64(copy_window(m->from), WINDOW);
@@ -300,7 +432,10 @@ merge_run(struct merge *m, size_t n_layers,
 	m->crew.opaque = m;
 	if (o->progress && o->progress(o->opaque, 0, m->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	if (crew_run(&m->crew, crew_size(o, m->runs.total, CREW_WAITS_BEHIND), err) < 0)
+	m->n_threads = crew_size(o, m->runs.total, CREW_WAITS_BEHIND);
+	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, m->runs.total), false);
+	r = crew_run(&m->crew, m->n_threads, err);
+	if (smd_io_grow_end(io, r < 0 ? &ignored : err) < 0 || r < 0)
 		return -1;
 	return smd_chain_flush(m->to, err);
 }

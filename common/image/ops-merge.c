@@ -102,6 +102,15 @@ take_mark(struct smd_chain *parent, const struct smd_chain *child, struct smd_er
 	return f->set_hidden(smd_chain_image(parent, 0), hidden, err);
 }
 
+/* The layer that is written gets its direct descriptor. */
+static void
+written_direct(struct smd_source *source, struct smd_chain *chain)
+{
+	if (source->direct_fd > 0)
+		smd_io_set_direct(smd_chain_io(chain, 0), source->direct_fd);
+	source->direct_fd = 0;
+}
+
 static int
 merge_into_parent(struct smd_source *source, const struct smd_copy_options *options,
 		  struct smd_copy_stats *ret_stats, struct smd_error *err)
@@ -115,6 +124,7 @@ merge_into_parent(struct smd_source *source, const struct smd_copy_options *opti
 		ops_source_close(source);
 		return -1;
 	}
+	written_direct(source, parent);
 	source->write = false;
 	if (smd_source_open(source, &child, err) != 0 ||
 	    smd_merge_into_parent(child, parent, options, ret_stats, err) != 0)
@@ -130,6 +140,7 @@ merge_into_child(struct smd_source *source, const struct smd_copy_options *optio
 
 	if (smd_source_open_mended(source, &child, err) != 0)
 		return -1;
+	written_direct(source, child);
 	return smd_merge_into_child(child, options, ret_stats, err);
 }
 
@@ -141,6 +152,8 @@ smd_op_merge(struct smd_source *source, bool into_parent, const struct smd_copy_
 	int rc = into_parent ? merge_into_parent(source, options, &stats, err)
 			     : merge_into_child(source, options, &stats, err);
 
+	if (source->direct_fd > 0)
+		close(source->direct_fd);
 	if (rc != 0)
 		return -1;
 	*ret = json_object_new_object();

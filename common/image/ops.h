@@ -23,6 +23,8 @@ struct smd_source {
 		const char *name;	/* for messages */
 		const char *format;	/* declared; never probed */
 	} layers[SMD_CHAIN_MAX];
+	int direct_fd;	/* merge: of the layer that is written (smd_io_set_direct), taken over as
+			 * they are; 0: none */
 	bool write;
 	bool foreign;	/* from outside: also run the detector, which only refuses */
 	bool mend;	/* resize: smd_source_open_mended */

@@ -84,8 +84,6 @@ int img_open_file(const char *path, int flags, struct smd_error *err);
 int img_target(const struct img_options *o, const char *path, const char *format,
 	       struct smd_target *ret, bool *ret_made, struct smd_error *err);
 void img_target_free(struct smd_target *target);
-/* Another descriptor of a file, for what goes past the page cache; 0: it can't. */
-int img_direct(int fd);
 
 /* ---- Output (output.c) ---- */
 

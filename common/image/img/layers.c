@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/direct.h"
 #include "common/image/io.h"
 #include "common/image/img/img.h"
 #include "common/image/merge.h"
@@ -208,6 +209,7 @@ img_commit(struct img_options *o, struct smd_error *err)
 	CLEANUP_CLOSE int lock = -1;
 	CLEANUP_FREE char *path = NULL;
 	const char *format = NULL;
+	int direct;
 
 	o->chain = true;
 	if (parent_path(o, &path, &format, err) != 0)
@@ -221,6 +223,9 @@ img_commit(struct img_options *o, struct smd_error *err)
 	if (img_source(o, path, format, true, &below, err) != 0 ||
 	    smd_source_open(&below, &parent, err) != 0)
 		return -1;
+	direct = smd_open_direct(smd_io_fd(smd_chain_io(parent, 0)));
+	if (direct > 0)
+		smd_io_set_direct(smd_chain_io(parent, 0), direct);
 	o->share = true;	/* both are ours now: the locks above stand in the way of these */
 	if (img_source(o, o->args[0], o->format, false, &source, err) != 0 ||
 	    smd_source_open(&source, &leaf, err) != 0)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "common/direct.h"
 #include "common/image/io.h"
 #include "common/image/img/img.h"
 #include "common/mem.h"
@@ -117,7 +118,7 @@ convert(struct img_options *o, const char *in, const char *out, json **ret,
 			target_over(&target, &base, o->backing, source.n);
 		target.no_flush = !o->durable;
 		if (o->durable || o->marks)
-			target.direct_fd = img_direct(target.fd);
+			target.direct_fd = smd_open_direct(target.fd);
 		img_copy_options(o, &progress, &options);
 		options.marks = marks.marks;
 		rc = smd_op_convert(&source, &target, &options, ret, err);

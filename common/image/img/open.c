@@ -302,15 +302,6 @@ img_target(const struct img_options *o, const char *path, const char *format,
 	return 0;
 }
 
-int
-img_direct(int fd)
-{
-	CLEANUP_FREE char *path = smd_asprintf("/proc/self/fd/%d", fd);
-	int direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-
-	return direct > 0 ? direct : 0;
-}
-
 void
 img_target_free(struct smd_target *target)
 {
