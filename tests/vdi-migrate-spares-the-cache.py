@@ -7,7 +7,7 @@ import random
 from smdtest import *
 
 requires("qemu-img")
-SIZE = 160 * MIB
+SIZE = 544 * MIB        # so much that many writes are under way at a time
 
 
 def cached(path):

@@ -298,6 +298,8 @@ run(struct coalesce *c, const char *op, const char *into, struct worker_job *job
 		worker_job_done(job);
 		return -1;
 	}
+	if (*into)
+		worker_direct(job, source, c->into_parent ? c->parent.fd : c->child.fd);
 	return worker_run(c->daemon, job, ret, err);
 }
 

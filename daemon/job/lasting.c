@@ -223,6 +223,7 @@ copy_once(struct lasting *l, const struct lasting_copy *copy, struct worker_job 
 		worker_job_done(job);
 		return -1;
 	}
+	worker_direct(job, smd_json_member(request, "target"), copy->v->fd);
 	return worker_run(l->daemon, job, ret, err);
 }
 

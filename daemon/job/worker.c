@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/direct.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/config.h"
@@ -55,6 +56,15 @@ worker_fd(struct worker_job *job, int fd)
 	assert(job->n_fds < PROCESS_FDS_MAX && fd >= 0);
 	job->fds[job->n_fds] = fd;
 	return WORKER_FD_FIRST + (int)job->n_fds++;
+}
+
+void
+worker_direct(struct worker_job *job, json *side, int fd)
+{
+	int direct = smd_open_direct(fd);
+
+	if (direct > 0)
+		smd_json_set_int(side, "direct", worker_fd(job, direct));
 }
 
 void

@@ -72,6 +72,9 @@ struct worker_job {
 /* Add a descriptor (owned by the job from here on) and get the number the worker
  * will know it by, for the request. */
 int worker_fd(struct worker_job *job, int fd);
+/* Have what is written to a file of the job go past the page cache, where that can be: side is
+ * the request's object that takes a "direct" (protocol.h). */
+void worker_direct(struct worker_job *job, json *side, int fd);
 /* The job loads an SR; twice the same counts once. sr_ref is borrowed until it has run. */
 void worker_loads(struct worker_job *job, const char *sr_ref);
 /* Close the descriptors of a job that will not run. */

@@ -119,10 +119,12 @@
  *    "volumes":[{"fd":N,"stem":…}…]}	an archive or image, from a pipe: what came is
  *	in the volumes, leaf first; format is what a filename that does not say is
  *   {"op":"export-image", "source":S, "format":F, "depth":N, "fd":N}	an archive, to a pipe
- *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b}
+ *   S = {"layers":[{"fd":N,"name":…,"format":…}…], "write":b, "foreign":b, "direct":N}
  *   C = "gzip" or "zstd": of what goes through the pipe; absent: nothing
  *   T = {"fd":N,"name":…,"format":…,"size":N,"options":{name:value},
- *	  "parents":S, "parent_name":…, "upper":N, "below_sum":…}
+ *	  "parents":S, "parent_name":…, "upper":N, "below_sum":…, "direct":N}
+ * direct, in a T of convert and in the S of merge: another descriptor of the file that is written,
+ * opened with O_DIRECT; absent: there is none.
  * With parents, create and convert make an overlay over them that names parent_name;
  * convert then copies what the source's upper layers hold (0: what differs from
  * parents); measure counts as much.

@@ -70,6 +70,7 @@ parse_source(json *obj, struct smd_source *ret, struct smd_error *err)
 		ret->layers[i].format = smd_json_str(layer, "format", "");
 	}
 	ret->n = n;
+	ret->direct_fd = (int)smd_json_int(obj, "direct", 0);
 	ret->write = smd_json_bool(obj, "write", false);
 	ret->foreign = smd_json_bool(obj, "foreign", false);
 	return 0;
@@ -109,6 +110,7 @@ parse_target(json *obj, bool need_fd, struct smd_target *ret, struct smd_error *
 	ret->format = smd_json_str(obj, "format", "");
 	if (need_fd && parse_fd(obj, &ret->fd, err) != 0)
 		return -1;
+	ret->direct_fd = (int)smd_json_int(obj, "direct", 0);
 	ret->virtual_size = (uint64_t)smd_json_int(obj, "size", 0);
 	if (smd_format_get(ret->format, &format, err) != 0 || parse_parents(obj, ret, err) != 0)
 		return -1;
