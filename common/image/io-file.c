@@ -18,6 +18,10 @@
 #include "common/image/io-impl.h"
 #include "common/mem.h"
 
+/* With a page the kernel maps what else it has of 64 KiB, and since 6.18 all of a large folio,
+ * which is at most so much. */
+#define MAPS_WITH_IT (2u << 20)
+
 struct file_io {
 	struct smd_io io;
 	int fd;
@@ -423,40 +427,30 @@ smd_io_map(struct smd_io *io)
 	f->map_size = io->size;
 }
 
-/* The mapping's pages that hold a range. */
-static uint8_t *
-map_pages(const struct file_io *f, uint64_t offset, uint64_t count, size_t *ret_len)
-{
-	uint64_t start = smd_round_down_u64(offset, IO_DIRECT_ALIGN);
-
-	*ret_len = offset + count - start;
-	return f->map + start;
-}
-
 const uint8_t *
 smd_io_mapped(struct smd_io *io, uint64_t offset, uint64_t count)
 {
 	const struct file_io *f = file_of(io);
-	uint8_t *pages;
-	size_t len;
+	uint64_t start = smd_round_down_u64(offset, IO_DIRECT_ALIGN);
 
 	if (io->ops != &file_ops || !f->map || !smd_range_ok(offset, count, f->map_size))
 		return NULL;
-	pages = map_pages(f, offset, count, &len);
-	return madvise(pages, len, MADV_POPULATE_READ) == 0 ? f->map + offset : NULL;
+	return madvise(f->map + start, offset + count - start, MADV_POPULATE_READ) == 0 ?
+	       f->map + offset : NULL;
 }
 
 void
 smd_io_mapped_let_go(struct smd_io *io, uint64_t offset, uint64_t count)
 {
 	const struct file_io *f = file_of(io);
-	size_t len;
+	uint64_t start, end;
 
-	if (io->ops == &file_ops && f->map && smd_range_ok(offset, count, f->map_size)) {
-		uint8_t *pages = map_pages(f, offset, count, &len);
-
-		(void)madvise(pages, len, MADV_DONTNEED);
-	}
+	if (io->ops != &file_ops || !f->map || count == 0 ||
+	    !smd_range_ok(offset, count, f->map_size))
+		return;
+	start = smd_round_down_u64(offset, MAPS_WITH_IT);
+	end = smd_round_down_u64(offset + count - 1, MAPS_WITH_IT) + MAPS_WITH_IT;
+	(void)madvise(f->map + start, smd_min_u64(end, f->map_size) - start, MADV_DONTNEED);
 }
 
 bool

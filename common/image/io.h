@@ -68,7 +68,8 @@ int smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_
  * all of it, while there is one thread; then in parallel have ranges of it there. NULL: not to
  * be had so (no regular file, an older kernel, past the end, or it cannot be read: a pread will
  * say why). What was looked at is let go in ranges of some MiB, for each costs all processors
- * a moment; it stays in the page cache. */
+ * a moment; it stays in the page cache. What lies around it goes too, and comes back when it is
+ * touched. */
 void smd_io_map(struct smd_io *io);
 const uint8_t *smd_io_mapped(struct smd_io *io, uint64_t offset, uint64_t count);
 void smd_io_mapped_let_go(struct smd_io *io, uint64_t offset, uint64_t count);
