@@ -37,6 +37,7 @@ struct view {
 	uint64_t from, until;		/* what bytes are of */
 	const uint8_t *bytes;		/* NULL: zeroes */
 	uint8_t *buf;			/* COPY_WINDOW */
+	struct smd_seen *seen;		/* the thread's */
 };
 
 static int
@@ -126,7 +127,8 @@ view_leave(struct view *v)
 		return;
 	first = &v->item.pieces[v->place];
 	last = &v->item.pieces[v->place_end - 1];
-	smd_io_mapped_let_go(first->io, first->host_offset, host_end(last) - first->host_offset);
+	smd_io_mapped_seen(first->io, first->host_offset, host_end(last) - first->host_offset,
+			   v->seen);
 	v->mapped = false;
 }
 
@@ -253,6 +255,7 @@ compare_chunk(struct compare *c, struct view *v, uint64_t at, uint64_t end, stru
 
 struct views {
 	struct view of[2];
+	struct smd_seen seen;
 };
 
 static void
@@ -273,15 +276,18 @@ compare_work(struct crew *crew, void *opaque, struct smd_error *err)
 	uint64_t at, data;
 	int r = 0;
 
+	views.seen.limit = 2 * c->chunk;
 	for (int i = 0; i < 2; i++) {
 		v[i].chain = c->sides[i].plan.chain;
 		v[i].buf = smd_malloc_pages(COPY_WINDOW);
+		v[i].seen = &views.seen;
 	}
 	while (!atomic_load(&crew->stop) && (r = compare_next(c, v, &at, &data, err)) > 0) {
 		crew_throttle(crew, data);
 		r = compare_chunk(c, v, at, smd_min_u64(at + c->chunk, c->end), err);
 		view_leave(&v[0]);
 		view_leave(&v[1]);
+		smd_seen_let_go(&views.seen);
 		if (r < 0 || crew_done(crew, data, err) < 0)
 			return -1;
 	}

@@ -440,7 +440,7 @@ smd_io_mapped(struct smd_io *io, uint64_t offset, uint64_t count)
 }
 
 void
-smd_io_mapped_let_go(struct smd_io *io, uint64_t offset, uint64_t count)
+smd_io_mapped_seen(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_seen *seen)
 {
 	const struct file_io *f = file_of(io);
 	uint64_t start, end;
@@ -450,7 +450,7 @@ smd_io_mapped_let_go(struct smd_io *io, uint64_t offset, uint64_t count)
 		return;
 	start = smd_round_down_u64(offset, MAPS_WITH_IT);
 	end = smd_round_down_u64(offset + count - 1, MAPS_WITH_IT) + MAPS_WITH_IT;
-	(void)madvise(f->map + start, smd_min_u64(end, f->map_size) - start, MADV_DONTNEED);
+	smd_seen_add(seen, f->map + start, smd_min_u64(end, f->map_size) - start);
 }
 
 bool

@@ -21,6 +21,7 @@ void smd_io_grown_to(struct smd_io *io, uint64_t end);
 
 /* io-map.c: a page of a mapping that cannot be read ends nothing but smd_mapped_equal. */
 void smd_mapped_guard(void);
+void smd_seen_add(struct smd_seen *seen, uint8_t *start, size_t size);
 
 static inline void
 smd_io_close_other(struct smd_io *io)

@@ -6,9 +6,14 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "common/image/copy-impl.h"
 #include "common/image/io-impl.h"
+
+#define PIDFD_SELF (-10000)	/* this thread's; Linux 6.15 */
 
 /* Where this thread goes on if a mapped page cannot be read. */
 static __thread sigjmp_buf *volatile guard;
@@ -55,4 +60,29 @@ smd_mapped_equal(const uint8_t *a, const uint8_t *b, size_t n)
 	atomic_signal_fence(memory_order_seq_cst);
 	guard = NULL;
 	return r;
+}
+
+/* ---- Letting go ---- */
+
+void
+smd_seen_add(struct smd_seen *seen, uint8_t *start, size_t size)
+{
+	if (seen->n == SMD_SEEN_MAX || seen->size >= seen->limit)
+		smd_seen_let_go(seen);
+	seen->ranges[seen->n++] = (struct iovec){ start, size };
+	seen->size += size;
+}
+
+/* Linux has one call for them all since 5.10, for one's own memory since 6.13, and tells the
+ * other processors only once since 6.16. */
+void
+smd_seen_let_go(struct smd_seen *seen)
+{
+	if (seen->n > 0 && syscall(SYS_process_madvise, PIDFD_SELF, seen->ranges, seen->n,
+				   MADV_DONTNEED, 0) != (long)seen->size) {
+		for (size_t i = 0; i < seen->n; i++)
+			(void)madvise(seen->ranges[i].iov_base, seen->ranges[i].iov_len,
+				      MADV_DONTNEED);
+	}
+	seen->n = seen->size = 0;
 }

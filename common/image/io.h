@@ -10,6 +10,8 @@
 #ifndef SMD_COMMON_IMAGE_IO_H
 #define SMD_COMMON_IMAGE_IO_H
 
+#include <sys/uio.h>
+
 #include "common/error.h"
 #include "plugins/smd-format.h"
 
@@ -67,12 +69,22 @@ int smd_io_pwrite_data(struct smd_io *io, const void *buf, size_t count, uint64_
 /* A file's bytes where the page cache has them, for who reads each once and keeps none: map
  * all of it, while there is one thread; then in parallel have ranges of it there. NULL: not to
  * be had so (no regular file, an older kernel, past the end, or it cannot be read: a pread will
- * say why). What was looked at is let go in ranges of some MiB, for each costs all processors
- * a moment; it stays in the page cache. What lies around it goes too, and comes back when it is
- * touched. */
+ * say why). */
 void smd_io_map(struct smd_io *io);
 const uint8_t *smd_io_mapped(struct smd_io *io, uint64_t offset, uint64_t count);
-void smd_io_mapped_let_go(struct smd_io *io, uint64_t offset, uint64_t count);
+
+/* What was looked at, of whatever ios, is let go of some MiB at a time and all of it together,
+ * for each time costs all processors a moment; it stays in the page cache. What lies around it
+ * goes too, and comes back when it is touched. Empty: all but limit are 0. */
+#define SMD_SEEN_MAX 64u
+struct smd_seen {
+	struct iovec ranges[SMD_SEEN_MAX];
+	size_t n, size;
+	size_t limit;			/* of size: what there is then goes before more is noted */
+};
+void smd_io_mapped_seen(struct smd_io *io, uint64_t offset, uint64_t count, struct smd_seen *seen);
+void smd_seen_let_go(struct smd_seen *seen);
+
 /* Whether both hold the same; b NULL: whether a is zeroes. Either may be mapped, and its page be
  * gone by now, because the disk failed or the file was cut: -1, where to touch it would be the
  * process's end (SIGBUS, whose handler smd_io_map sets). */

@@ -189,6 +189,7 @@ test_mapped_bytes(void **state)
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_io *memory CLEANUP_IO = smd_io_memory("x", 1, "memory", RW);
 	struct smd_io *io CLEANUP_IO = temp_file();
+	struct smd_seen seen = { .limit = 1 << 20 };
 	const uint8_t *p;
 
 	(void)state;
@@ -203,7 +204,8 @@ test_mapped_bytes(void **state)
 	assert_int_equal(smd_mapped_equal(p, NULL, 3 * 4096 - 100), 1);
 	assert_int_equal(smd_mapped_equal(p, NULL, 3 * 4096 - 100 + 1), 0);
 	assert_int_equal(smd_mapped_equal(p + 3 * 4096 - 100, (const uint8_t *)"abc", 3), 1);
-	smd_io_mapped_let_go(io, 100, 3 * 4096);
+	smd_io_mapped_seen(io, 100, 3 * 4096, &seen);
+	smd_seen_let_go(&seen);
 	assert_int_equal(smd_mapped_equal(p + 3 * 4096 - 100, (const uint8_t *)"abd", 3), 0);
 	/* Cut by somebody else: its pages are gone, and nothing ends but the look at them. */
 	assert_int_equal(ftruncate(smd_io_fd(io), 4096), 0);
