@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Compare two disks. Where both lie in files, processes share the work: threads have one
+ * memory, and to let go of what one has looked at interrupts the processors of all. Each
+ * process goes through the chunks by plans of its own, and looks at those that it drew.
+ */
 #include "common/image/copy-impl.h"
+
+#include <sys/mman.h>
 
 #include "common/mem.h"
 
-/* What all threads compare at a time, a chunk each. Of a file that much is mapped at once:
- * two files and the rest of the process stay under 64 MiB. The larger a chunk the better, for
- * to let go of it costs all processors something. */
+/* What all compare at a time, a chunk each. Of a file that much is mapped at once: two files
+ * and the rest of each process stay under 64 MiB. The larger a chunk the better, for to let go
+ * of it costs all processors something. */
 #define COMPARE_MAPPED (16u << 20)
 #define COMPARE_THREADS_MAX 4u
 #define MAP_MIN (256u << 10)	/* less in one place is read: to let it go costs as much */
@@ -13,18 +20,31 @@
 
 /* Chunks in which either disk has data, in order. */
 struct side {
+	struct smd_chain *chain;
 	struct plan plan;
 	struct plan_item item;
 	bool has;
+};
+
+/* What the processes have in common. */
+struct shared {
+	_Atomic uint64_t differs;	/* UINT64_MAX: nowhere yet */
+	_Atomic uint64_t drawn;		/* chunks, from the first on */
+	_Atomic uint64_t done;		/* the helpers' bytes that are not told yet */
+	_Atomic unsigned finished;	/* helpers that looked at all that they drew */
 };
 
 struct compare {
 	struct crew crew;
 	struct side sides[2];
 	unsigned chunk;
-	pthread_mutex_t lock;		/* guards sides and differs */
+	pthread_mutex_t lock;		/* guards sides, and that one at a time counts */
 	uint64_t end;			/* bytes looked at from here on matter not */
-	uint64_t differs;		/* UINT64_MAX: nowhere yet */
+	struct shared *shared;
+	struct helpers helpers;
+	bool draws;			/* there are other processes */
+	bool helps;			/* this is one of them */
+	uint64_t passed;		/* chunks that somebody drew */
 };
 
 /* A disk's part of the chunk at hand, one thread's own. */
@@ -73,7 +93,7 @@ compare_next(struct compare *c, struct view *views, uint64_t *ret_offset, uint64
 		if (c->sides[i].has)
 			at = smd_min_u64(at, c->sides[i].item.offset);
 	}
-	if (at >= c->end || at > c->differs)
+	if (at >= c->end || at > atomic_load(&c->shared->differs))
 		return 0;
 	for (int i = 0; i < 2; i++) {
 		views[i].item.n_pieces = views[i].at = views[i].place_end = 0;
@@ -86,6 +106,23 @@ compare_next(struct compare *c, struct view *views, uint64_t *ret_offset, uint64
 	}
 	*ret_offset = at;
 	return 1;
+}
+
+/* The same, of the chunks that no other process looks at. */
+static int
+compare_draw(struct compare *c, struct view *views, uint64_t *ret_offset, uint64_t *ret_data,
+	     struct smd_error *err)
+{
+	uint64_t mine;
+	int r;
+
+	if (!c->draws)
+		return compare_next(c, views, ret_offset, ret_data, err);
+	mine = atomic_fetch_add(&c->shared->drawn, 1);
+	do
+		r = compare_next(c, views, ret_offset, ret_data, err);
+	while (r > 0 && c->passed++ < mine);
+	return r;
 }
 
 /* ---- Looking ---- */
@@ -190,6 +227,16 @@ view_bytes(const struct view *v, uint64_t at)
 
 /* ---- Comparing ---- */
 
+static void
+compare_differs(struct compare *c, uint64_t offset)
+{
+	uint64_t first = atomic_load(&c->shared->differs);
+
+	while (offset < first &&
+	       !atomic_compare_exchange_weak(&c->shared->differs, &first, offset))
+		;
+}
+
 /* Where they differ: read, whatever way they were looked at. 1: there; 0: nowhere, by now. */
 static int
 compare_note(struct compare *c, struct view *v, uint64_t offset, uint64_t n, struct smd_error *err)
@@ -205,8 +252,7 @@ compare_note(struct compare *c, struct view *v, uint64_t offset, uint64_t n, str
 		i++;
 	if (i == n)
 		return 0;
-	LOCK_SCOPE(&c->lock);
-	c->differs = smd_min_u64(c->differs, offset + i);
+	compare_differs(c, offset + i);
 	return 1;
 }
 
@@ -267,6 +313,19 @@ cleanup_views(struct views *v)
 	}
 }
 
+/* Who has helpers counts their bytes too. What is looked at again counts once. */
+static int
+compare_count(struct compare *c, uint64_t data, struct smd_error *err)
+{
+	if (c->helps) {
+		atomic_fetch_add(&c->shared->done, data);
+		return 0;
+	}
+	data += atomic_exchange(&c->shared->done, 0);
+	LOCK_SCOPE(&c->lock);
+	return crew_done(&c->crew, smd_min_u64(data, crew_left(&c->crew)), err);
+}
+
 static int
 compare_work(struct crew *crew, void *opaque, struct smd_error *err)
 {
@@ -282,26 +341,16 @@ compare_work(struct crew *crew, void *opaque, struct smd_error *err)
 		v[i].buf = smd_malloc_pages(COPY_WINDOW);
 		v[i].seen = &views.seen;
 	}
-	while (!atomic_load(&crew->stop) && (r = compare_next(c, v, &at, &data, err)) > 0) {
+	while (!atomic_load(&crew->stop) && (r = compare_draw(c, v, &at, &data, err)) > 0) {
 		crew_throttle(crew, data);
 		r = compare_chunk(c, v, at, smd_min_u64(at + c->chunk, c->end), err);
 		view_leave(&v[0]);
 		view_leave(&v[1]);
 		smd_seen_let_go(&views.seen);
-		if (r < 0 || crew_done(crew, data, err) < 0)
+		if (r < 0 || compare_count(c, data, err) < 0)
 			return -1;
 	}
 	return r < 0 ? -1 : 0;
-}
-
-static void
-cleanup_compare(struct compare *c)
-{
-	for (int i = 0; i < 2; i++) {
-		plan_free(&c->sides[i].plan);
-		plan_item_free(&c->sides[i].item);
-	}
-	pthread_mutex_destroy(&c->lock);
 }
 
 static unsigned
@@ -321,26 +370,144 @@ chunk_size(unsigned n)
 	return chunk;
 }
 
-static int
-compare_run(struct compare *c, struct smd_chain *a, struct smd_chain *b, struct smd_error *err)
+/* ---- Processes ---- */
+
+/* A store that is not a file may be a connection, which has but one user; who sets the pace
+ * does so for threads; and what is small is compared before there is another process. */
+static bool
+compare_may_fork(const struct compare *c)
 {
 	const struct smd_copy_options *o = c->crew.options;
-	struct smd_chain *chains[2] = { a, b };
+
+	if (o->control || o->bytes_per_second > 0 || c->crew.total < COMPARE_MAPPED)
+		return false;
+	for (int i = 0; i < 2; i++) {
+		const struct smd_chain *chain = c->sides[i].chain;
+
+		for (size_t j = 0; j < chain->n; j++) {
+			if (smd_io_fd(chain->layers[j].io) < 0)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* What a helper does. */
+static void
+compare_help(void *opaque)
+{
+	struct compare *c = opaque;
+	struct smd_error err = SMD_ERROR_INIT;
+
+	c->helps = true;
+	if (compare_work(&c->crew, c, &err) == 0)
+		atomic_fetch_add(&c->shared->finished, 1);
+}
+
+/* The work of the process that has helpers. */
+static int
+compare_lead(struct crew *crew, void *opaque, struct smd_error *err)
+{
+	struct compare *c = opaque;
+	int r = compare_work(crew, c, err);
+
+	helpers_end(&c->helpers, r < 0);
+	if (r == 0 && atomic_load(&c->shared->done) > 0)
+		r = compare_count(c, 0, err);
+	return r;
+}
+
+/* 1: not done, for there are no helpers, or one failed. Why it did is not known, nor what it
+ * looked at before. */
+static int
+compare_forked(struct compare *c, unsigned n, struct smd_error *err)
+{
+	struct shared *own = c->shared, *shared;
+	int r = 1;
+
+	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	if (shared == MAP_FAILED)
+		return 1;
+	atomic_store(&shared->differs, UINT64_MAX);
+	c->shared = shared;
+	c->draws = true;
+	if (helpers_start(&c->helpers, n - 1, compare_help, c) > 0) {
+		c->crew.work = compare_lead;
+		r = crew_run(&c->crew, 1, err);
+		c->crew.work = compare_work;
+		if (r == 0 && atomic_load(&shared->finished) < c->helpers.n)
+			r = 1;
+	}
+	if (r == 0)
+		atomic_store(&own->differs, atomic_load(&shared->differs));
+	c->draws = false;
+	c->shared = own;
+	munmap(shared, sizeof *shared);
+	return r;
+}
+
+/* ---- All of it ---- */
+
+static void
+sides_done(struct side *sides)
+{
+	for (int i = 0; i < 2; i++) {
+		plan_free(&sides[i].plan);
+		plan_item_free(&sides[i].item);
+	}
+}
+
+static int
+compare_begin(struct compare *c, struct smd_error *err)
+{
+	c->crew.total = 0;
+	for (int i = 0; i < 2; i++) {
+		struct side *s = &c->sides[i];
+
+		*s = (struct side){ .chain = s->chain };
+		if (plan_init(&s->plan, s->chain, c->chunk, c->chunk, UINT64_MAX, err) < 0)
+			return -1;
+		c->crew.total += s->plan.total;
+		if (side_advance(s, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+compare_run(struct compare *c, struct smd_error *err)
+{
+	const struct smd_copy_options *o = c->crew.options;
+	unsigned n;
 
 	c->chunk = chunk_size(n_threads(o, UINT64_MAX));
 	for (int i = 0; i < 2; i++) {
-		if (plan_init(&c->sides[i].plan, chains[i], c->chunk, c->chunk,
-			      UINT64_MAX, err) < 0)
-			return -1;
-		for (size_t j = 0; j < chains[i]->n; j++)
-			smd_io_map(chains[i]->layers[j].io);
-		c->crew.total += c->sides[i].plan.total;
-		if (side_advance(&c->sides[i], err) < 0)
-			return -1;
+		for (size_t j = 0; j < c->sides[i].chain->n; j++)
+			smd_io_map(c->sides[i].chain->layers[j].io);
 	}
+	if (compare_begin(c, err) < 0)
+		return -1;
 	if (o->progress && o->progress(o->opaque, 0, c->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
-	return crew_run(&c->crew, n_threads(o, c->crew.total), err);
+	n = n_threads(o, c->crew.total);
+	if (n > 1 && compare_may_fork(c)) {
+		int r = compare_forked(c, n, err);
+
+		if (r <= 0)
+			return r;
+		sides_done(c->sides);
+		if (compare_begin(c, err) < 0)
+			return -1;
+	}
+	return crew_run(&c->crew, n, err);
+}
+
+static void
+cleanup_compare(struct compare *c)
+{
+	sides_done(c->sides);
+	pthread_mutex_destroy(&c->lock);
 }
 
 int
@@ -349,16 +516,18 @@ smd_compare(struct smd_chain *a, struct smd_chain *b, bool strict,
 {
 	uint64_t smaller = smd_min_u64(smd_chain_size(a), smd_chain_size(b));
 	uint64_t larger = smd_max_u64(smd_chain_size(a), smd_chain_size(b));
+	struct shared own = { .differs = UINT64_MAX };
 	CLEANUP(cleanup_compare) struct compare c = {
 		.crew = { .options = options, .work = compare_work, .opaque = &c },
-		.differs = UINT64_MAX, .end = strict ? smaller : larger,
+		.sides = { { .chain = a }, { .chain = b } }, .shared = &own,
+		.end = strict ? smaller : larger,
 	};
 
 	pthread_mutex_init(&c.lock, NULL);
-	if (compare_run(&c, a, b, err) < 0)
+	if (compare_run(&c, err) < 0)
 		return -1;
+	*ret_offset = own.differs;
 	if (strict && larger != smaller)
-		c.differs = smd_min_u64(c.differs, smaller);
-	*ret_offset = c.differs;
+		*ret_offset = smd_min_u64(*ret_offset, smaller);
 	return 0;
 }

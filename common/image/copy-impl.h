@@ -181,6 +181,21 @@ uint64_t copy_share_block(struct smd_io *from, struct smd_io *to);
 
 bool copy_is_zero(const uint8_t *p, size_t n);
 
+/* ---- helpers ---- */
+
+/* Processes that begin as copies of this one, do work, and end: of what they change nobody sees
+ * but what lies in memory that is shared. They end with this process at the latest. Whether
+ * they did their work is theirs to say there, for one may end at any time. */
+struct helpers {
+	pid_t pids[COPY_THREADS_MAX];
+	unsigned n;
+};
+/* While there is one thread. Returns how many there are: n, or fewer. */
+unsigned helpers_start(struct helpers *helpers, unsigned n, void (*work)(void *opaque),
+		       void *opaque);
+/* Wait for them, or end them. */
+void helpers_end(struct helpers *helpers, bool at_once);
+
 /* Read [offset, + count) of a disk, zeroes past its end. */
 int copy_read_padded(struct smd_chain *chain, uint8_t *buf, uint64_t offset, uint64_t count,
 		     struct smd_error *err);

@@ -105,7 +105,8 @@ int smd_stream_measure(struct smd_chain *src, const struct smd_format *format,
 
 /* Where do two disks differ? *ret_offset: the first byte that differs, or
  * UINT64_MAX. A longer disk equals a shorter one when its tail is zeroes,
- * unless strict. */
+ * unless strict. Files may be compared by processes of its own (fork), which have all
+ * ended on return: for programs that have one thread. */
 int smd_compare(struct smd_chain *a, struct smd_chain *b, bool strict,
 		const struct smd_copy_options *options, uint64_t *ret_offset,
 		struct smd_error *err);
