@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "daemon/api/handlers.h"
 #include "daemon/db/db.h"
+#include "daemon/sr/sr.h"
 
 /* ---- Places ------------------------------------------------------------------- */
 
@@ -173,18 +174,20 @@ check_vdi_idle(const char *vdi, json *vdi_row, struct smd_error *err)
 }
 
 static int
-check_attachable(struct db *db, const char *vbd, json *row, const char *vdi, struct smd_error *err)
+check_attachable(struct daemon *daemon, const char *vbd, json *row, const char *vdi,
+		 struct smd_error *err)
 {
 	CLEANUP_JSON json *vdi_row = NULL;
 
-	if (db_get_record(db, "VDI", vdi, &vdi_row, err) != 0)
+	if (op_show(daemon, "VDI", vdi, err) != 0 ||
+	    db_get_record(daemon->db, "VDI", vdi, &vdi_row, err) != 0)
 		return -1;
 	if (!smd_json_bool(vdi_row, "managed", true))
 		return smd_fail_VDI_NOT_MANAGED(err, vbd, "VDI %s is an internal node of a chain",
 						vdi);
 	if (check_vdi_idle(vdi, vdi_row, err) != 0)
 		return -1;
-	return check_mode(db, vbd, row, vdi_row, err);
+	return check_mode(daemon->db, vbd, row, vdi_row, err);
 }
 
 static int
@@ -337,7 +340,7 @@ change_insert(struct call *call, json *row, struct smd_error *err)
 		return smd_fail_VBD_NOT_EMPTY(err, vbd, "the drive holds a medium: eject it first");
 	if (db_get_record(db, "VDI", vdi, &vdi_row, err) != 0 ||
 	    check_vdi_type(vdi, vdi_row, err) != 0 ||
-	    check_attachable(db, vbd, row, vdi, err) != 0)
+	    check_attachable(call->daemon, vbd, row, vdi, err) != 0)
 		return -1;
 	return set_medium(db, vbd, row, vdi, err);
 }
@@ -397,16 +400,15 @@ vbd_unplug(struct call *call, json **ret, struct smd_error *err)
 static int
 vbd_assert_attachable(struct call *call, json **ret, struct smd_error *err)
 {
-	struct db *db = call->daemon->db;
 	const char *vbd = call_str(call, 0);
 	CLEANUP_JSON json *row = NULL;
 
 	(void)ret;
-	if (db_get_record(db, "VBD", vbd, &row, err) != 0)
+	if (db_get_record(call->daemon->db, "VBD", vbd, &row, err) != 0)
 		return -1;
 	if (smd_json_bool(row, "empty", false))
 		return 0;
-	return check_attachable(db, vbd, row, smd_json_str(row, "VDI", ""), err);
+	return check_attachable(call->daemon, vbd, row, smd_json_str(row, "VDI", ""), err);
 }
 
 static int

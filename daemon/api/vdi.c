@@ -148,15 +148,14 @@ creation_done(struct creation *c)
 	free(c->ref);
 }
 
-/* In a transaction: it may begin. */
 static int
-create_begin(struct creation *c, struct smd_error *err)
+create_plan(struct creation *c, struct smd_error *err)
 {
 	json *sm_config = smd_json_member(c->args, "sm_config");
 	int64_t size = smd_json_int(c->args, "virtual_size", 0);
 	CLEANUP_FREE char *format = NULL;
 
-	if (op_set_begin(&c->ops, "SR", c->sr_ref, "vdi_create", err) < 0 ||
+	if (op_set_begin_brief(&c->ops, "SR", c->sr_ref, "vdi_create", err) < 0 ||
 	    sr_use(c->daemon, c->sr_ref, &c->sr, err) < 0 || check_size(size, err) < 0 ||
 	    sr_choose_format(c->daemon, c->sr_ref, smd_json_str(sm_config, FORMAT_KEY,
 				smd_json_str(sm_config, "type", "")), (uint64_t)size, "", &format,
@@ -165,19 +164,6 @@ create_begin(struct creation *c, struct smd_error *err)
 	c->v = new_volume_name(c->daemon, c->sr, format,
 			       format_round_size(c->daemon, format, (uint64_t)size));
 	return 0;
-}
-
-static int
-create_plan(struct creation *c, struct smd_error *err)
-{
-	struct db *db = c->daemon->db;
-
-	if (db_begin(db, DB_RELAXED, err) < 0)
-		return -1;
-	if (db_end(db, create_begin(c, err), err) == 0)
-		return 0;
-	op_set_keep(&c->ops);	/* it was rolled back */
-	return -1;
 }
 
 static json *

@@ -144,24 +144,10 @@ duplicate_begin(struct duplication *dup, struct smd_error *err)
 	const char *vdi = call_str(dup->call, 0);
 	struct disk *disk = dup->o->disk;
 
-	if (op_set_begin(dup->ops, "VDI", vdi, dup->d->operation, err) < 0 ||
+	if (op_set_begin_brief(dup->ops, "VDI", vdi, dup->d->operation, err) < 0 ||
 	    disk_find(dup->call->daemon, vdi, disk, err) < 0)
 		return -1;
-	return op_set_begin(dup->ops, "SR", sr_ref(disk->sr), dup->d->sr_operation, err);
-}
-
-/* Both operations in one transaction. */
-static int
-duplicate_enter(struct duplication *dup, struct smd_error *err)
-{
-	struct db *db = dup->call->daemon->db;
-
-	if (db_begin(db, DB_RELAXED, err) < 0)
-		return -1;
-	if (db_end(db, duplicate_begin(dup, err), err) == 0)
-		return 0;
-	op_set_keep(dup->ops);	/* it was rolled back */
-	return -1;
+	return op_set_begin_brief(dup->ops, "SR", sr_ref(disk->sr), dup->d->sr_operation, err);
 }
 
 static int
@@ -182,7 +168,7 @@ duplicate(struct call *call, const struct duplicate *d, json **ret, struct smd_e
 	o.disk = &disk;
 	o.options = call_arg(call, 1);
 	op_set_init(&ops, call->daemon, call->task_ref);
-	if (duplicate_enter(&dup, err) < 0 ||
+	if (duplicate_begin(&dup, err) < 0 ||
 	    disk_open(call->daemon, &disk, false, d->operation, err) < 0 ||
 	    overlay_plan(&o, err) < 0 || plan_tracking(&o, d, ref, &cbt, err) < 0 ||
 	    overlay_make(&o, duplicate_commit, &dup, err) < 0)

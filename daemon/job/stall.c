@@ -16,8 +16,10 @@
 #include "common/mem.h"
 #include "daemon/db/db.h"
 #include "daemon/job/task.h"
+#include "daemon/sr/sr.h"
 
 #define LOOK_MS 400
+#define SHOW_MS 100		/* what ends before is not seen at all */
 #define STANDS_MS 1000
 #define REWRITE_MS 5000		/* a reason that changes is not written more often */
 
@@ -365,6 +367,16 @@ look(struct daemon *daemon, uint64_t late_ms)
 	round_write(daemon, &round);
 }
 
+/* With the lock, which is dropped meanwhile. */
+static void
+show_lasting(struct daemon *daemon)
+{
+	pthread_mutex_unlock(&lock);
+	tasks_show(daemon->tasks, SHOW_MS);
+	ops_show(daemon, SHOW_MS);
+	pthread_mutex_lock(&lock);
+}
+
 static void *
 stall_main(void *opaque)
 {
@@ -387,6 +399,8 @@ stall_main(void *opaque)
 		while (!stopping && pthread_cond_timedwait(&wake, &lock, &until) == 0)
 			;
 		now = smd_now_ms();
+		if (!stopping)
+			show_lasting(daemon);
 		if (!stopping)
 			look(daemon, now > expected ? now - expected : 0);
 	}

@@ -41,6 +41,7 @@ struct running {
 	char *ref;
 	char *name;			/* of one whose caller waits for its end, else NULL */
 	bool seen;			/* it has a row */
+	uint64_t since_ms;
 	bool taken;			/* smd works for it, and ends it */
 	bool cancelled, asked;		/* asked: by somebody */
 	bool destroy;			/* remove the row at the end */
@@ -350,6 +351,7 @@ running_add(struct tasks *tasks, const char *ref, const char *name, const char *
 	r->ref = smd_strdup(ref);
 	r->name = smd_strdup(name);
 	r->seen = !name;
+	r->since_ms = smd_now_ms();
 	if (owner)
 		owners_prune(tasks);
 	LOCK_SCOPE(&tasks->lock);
@@ -415,7 +417,8 @@ name_of(struct tasks *tasks, const char *ref, bool seen)
 	return r && r->seen == seen ? smd_strdup(r->name) : NULL;
 }
 
-static void
+/* False: it has ended. */
+static bool
 note_seen(struct tasks *tasks, const char *ref, bool seen)
 {
 	struct running *r;
@@ -424,6 +427,27 @@ note_seen(struct tasks *tasks, const char *ref, bool seen)
 	r = running_find(tasks, ref);
 	if (r)
 		r->seen = seen;
+	return r != NULL;
+}
+
+/* What may be asked of a task that has a row and works, and was not told to stop; NULL:
+ * it is none. */
+static const char *const *
+operations_of(struct tasks *tasks, const char *ref)
+{
+	static const char *const none[] = { NULL };
+	static const char *const cancel[] = { "cancel", NULL };
+	static const char *const running[] = { "cancel", "pause", NULL };
+	static const char *const paused[] = { "cancel", "resume", NULL };
+	const struct running *r;
+
+	LOCK_SCOPE(&tasks->lock);
+	r = running_find(tasks, ref);
+	if (!r || !r->seen || r->cancelled)
+		return NULL;
+	if (!r->had_hook)
+		return none;
+	return !r->pause ? cancel : r->paused ? paused : running;
 }
 
 /* Within a transaction, so that it is done once. */
@@ -431,13 +455,16 @@ static int
 row_show(struct tasks *tasks, const char *ref, struct smd_error *err)
 {
 	CLEANUP_FREE char *name = name_of(tasks, ref, false);
+	CLEANUP_JSON json *allowed = NULL;
 
 	if (!name)
 		return 0;
 	if (row_insert(tasks, ref, name, "", err) != 0)
 		return -1;
-	note_seen(tasks, ref, true);
-	return 0;
+	if (!note_seen(tasks, ref, true))
+		return db_delete(tasks->daemon->db, "task", ref, err);
+	allowed = string_array(operations_of(tasks, ref));
+	return db_set(tasks->daemon->db, "task", ref, "allowed_operations", allowed, err);
 }
 
 int
@@ -463,6 +490,35 @@ task_show(struct tasks *tasks, const char *ref, struct smd_error *err)
 	if (db_begin(tasks->daemon->db, DB_RELAXED, err) != 0)
 		return -1;
 	return db_end(tasks->daemon->db, row_show(tasks, ref, err), err);
+}
+
+/* Those without a row that can be cancelled for so long; a new reference. */
+static json *
+unseen_refs(struct tasks *tasks, unsigned after_ms)
+{
+	uint64_t now_ms = smd_now_ms();
+	json *refs = json_object_new_array();
+
+	LOCK_SCOPE(&tasks->lock);
+	for (struct running *r = tasks->running; r; r = r->next) {
+		if (!r->seen && r->had_hook && now_ms - r->since_ms >= after_ms)
+			json_object_array_add(refs, json_object_new_string(r->ref));
+	}
+	return refs;
+}
+
+void
+tasks_show(struct tasks *tasks, unsigned after_ms)
+{
+	CLEANUP_JSON json *refs = unseen_refs(tasks, after_ms);
+
+	for (size_t i = 0; i < json_object_array_length(refs); i++) {
+		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+		const char *ref = json_object_get_string(json_object_array_get_idx(refs, i));
+
+		if (task_show(tasks, ref, &err) != 0)
+			log_trouble(ref, &err);
+	}
 }
 
 /* Nobody waits for the disk for it: one that comes back after a power cut is ended as any
@@ -717,22 +773,14 @@ row_operations(struct tasks *tasks, const char *ref, const char *const *allowed,
 	}
 }
 
-/* What may be asked of a task that works and was not told to stop. */
+/* A task without a row comes with them when it is shown. */
 static void
 show_operations(struct tasks *tasks, const char *ref)
 {
-	const char *allowed[3] = { "cancel", NULL, NULL };
+	const char *const *allowed = operations_of(tasks, ref);
 
-	{
-		LOCK_SCOPE(&tasks->lock);
-		struct running *r = running_find(tasks, ref);
-
-		if (!r || r->cancelled)
-			return;
-		if (r->pause)
-			allowed[1] = r->paused ? "resume" : "pause";
-	}
-	row_operations(tasks, ref, allowed, NULL);
+	if (allowed)
+		row_operations(tasks, ref, allowed, NULL);
 }
 
 /* Without the lock, while nobody takes the hooks away. */

@@ -34,6 +34,8 @@ void task_hidden(struct tasks *tasks, const char *ref);
 /* It is about to be named in another row, or to say something: it has a row from now on.
  * In the transaction of the caller, if there is one. */
 int task_show(struct tasks *tasks, const char *ref, struct smd_error *err);
+/* Those that began so long ago and can be cancelled have a row from now on. */
+void tasks_show(struct tasks *tasks, unsigned after_ms);
 
 /* The owner of a task, also when it has ended; the caller frees. NULL: not known. */
 char *task_owner(struct tasks *tasks, const char *ref);

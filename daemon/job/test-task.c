@@ -240,6 +240,34 @@ test_destroyed_early(void **state)
 	assert_false(db_exists(daemon_.db, "task", ref));
 }
 
+/* One whose caller waits has a row once it has lasted, with what may be asked of it then. */
+static void
+test_shown_when_it_lasts(void **state)
+{
+	CLEANUP_FREE char *ref = task_begin(daemon_.tasks, "VDI.create");
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct slow slow = { .n_cancelled = 0 };
+	CLEANUP_JSON json *allowed = NULL;
+
+	(void)state;
+	tasks_show(daemon_.tasks, 0);
+	assert_false(db_exists(daemon_.db, "task", ref));	/* nothing can be asked of it */
+	task_set_cancel(daemon_.tasks, ref, count_cancel, &slow);
+	tasks_show(daemon_.tasks, 10000);
+	assert_false(db_exists(daemon_.db, "task", ref));
+	tasks_show(daemon_.tasks, 0);
+	assert_ok(db_get(daemon_.db, "task", ref, "allowed_operations", &allowed, &err), &err);
+	assert_json(allowed, "[\"cancel\"]");
+	assert_ok(task_cancel(daemon_.tasks, ref, &err), &err);
+	assert_int_equal(slow.n_cancelled, 1);
+	task_set_cancel(daemon_.tasks, ref, NULL, NULL);
+	task_end(daemon_.tasks, ref);
+	assert_false(db_exists(daemon_.db, "task", ref));
+	/* One that has ended is not shown any more. */
+	assert_ok(task_show(daemon_.tasks, ref, &err), &err);
+	assert_false(db_exists(daemon_.db, "task", ref));
+}
+
 int
 main(void)
 {
@@ -248,6 +276,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_ended_twice_while_it_pauses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_collected, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_destroyed_early, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shown_when_it_lasts, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

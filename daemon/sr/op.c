@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Who does what with an SR or a VDI now, and what may be asked of it. */
 #include <string.h>
+#include <sys/queue.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/db/db.h"
@@ -326,6 +328,139 @@ store_allowed(struct daemon *daemon, const struct subject *s, json *current,
 	return db_set(daemon->db, s->cls, s->ref, "allowed_operations", allowed, err);
 }
 
+/* ---- What is over before anybody has seen it ---- */
+
+/* An operation that no row may tell of. */
+struct brief {
+	LIST_ENTRY(brief) link;
+	const char *cls, *operation;
+	char *ref, *key;
+	uint64_t since_ms;
+	bool shown;		/* a transaction wrote it to the row, and may have been undone */
+};
+
+/* Each until it has ended, shown or not. It is changed and read in transactions only, of which
+ * there is one at a time. */
+static LIST_HEAD(, brief) briefs = LIST_HEAD_INITIALIZER(briefs);
+static _Atomic unsigned n_briefs;
+
+static void
+brief_free(struct brief *b)
+{
+	LIST_REMOVE(b, link);
+	free(b->ref);
+	free(b->key);
+	free(b);
+	n_briefs--;
+}
+
+static bool
+brief_is_of(const struct brief *b, const char *cls, const char *ref)
+{
+	return strcmp(b->cls, cls) == 0 && strcmp(b->ref, ref) == 0;
+}
+
+static void
+brief_add(const char *cls, const char *ref, const char *operation, const char *key)
+{
+	struct brief *b = smd_calloc(1, sizeof *b);
+
+	b->cls = cls;
+	b->operation = operation;
+	b->ref = smd_strdup(ref);
+	b->key = smd_strdup(key);
+	b->since_ms = smd_now_ms();
+	LIST_INSERT_HEAD(&briefs, b, link);
+	n_briefs++;
+}
+
+/* Those of an object, with what its row says. */
+static void
+briefs_join(const char *cls, const char *ref, json *current)
+{
+	const struct brief *b;
+
+	LIST_FOREACH(b, &briefs, link) {
+		if (brief_is_of(b, cls, ref))
+			smd_json_set_str(current, b->key, b->operation);
+	}
+}
+
+/* Take out one that has ended. Whether its row may tell of it. */
+static bool
+brief_end(const char *cls, const char *ref, const char *key)
+{
+	struct brief *b;
+	bool shown;
+
+	LIST_FOREACH(b, &briefs, link) {
+		if (brief_is_of(b, cls, ref) && strcmp(b->key, key) == 0)
+			break;
+	}
+	if (!b)
+		return true;
+	shown = b->shown;
+	brief_free(b);
+	return shown;
+}
+
+static int
+brief_show(struct daemon *daemon, struct brief *b, struct smd_error *err)
+{
+	CLEANUP(subject_done) struct subject subject = { .vdi = NULL };
+	CLEANUP_JSON json *current = NULL;
+
+	if (db_get(daemon->db, b->cls, b->ref, "current_operations", &current, err) < 0)
+		return -1;
+	if (smd_json_member(current, b->key))
+		return 0;
+	smd_json_set_str(current, b->key, b->operation);
+	b->shown = true;
+	if (task_show(daemon->tasks, b->key, err) < 0 ||
+	    subject_load(daemon, b->cls, b->ref, &subject, err) < 0 ||
+	    db_set(daemon->db, b->cls, b->ref, "current_operations", current, err) < 0)
+		return -1;
+	return store_allowed(daemon, &subject, current, err);
+}
+
+/* cls NULL: of any object, that began before. */
+static int
+briefs_show(struct daemon *daemon, const char *cls, const char *ref, uint64_t before_ms,
+	    struct smd_error *err)
+{
+	struct brief *b;
+
+	LIST_FOREACH(b, &briefs, link) {
+		if ((cls ? brief_is_of(b, cls, ref) : b->since_ms < before_ms) &&
+		    brief_show(daemon, b, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+op_show(struct daemon *daemon, const char *cls, const char *ref, struct smd_error *err)
+{
+	if (n_briefs == 0)
+		return 0;
+	if (db_begin(daemon->db, DB_RELAXED, err) < 0)
+		return -1;
+	return db_end(daemon->db, briefs_show(daemon, cls, ref, 0, err), err);
+}
+
+void
+ops_show(struct daemon *daemon, unsigned after_ms)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	uint64_t before_ms = smd_now_ms() - after_ms + 1;
+
+	if (n_briefs == 0)
+		return;
+	if (db_begin(daemon->db, DB_RELAXED, &err) < 0 ||
+	    db_end(daemon->db, briefs_show(daemon, NULL, NULL, before_ms, &err), &err) < 0)
+		smd_log(SMD_LOG_ERR, "operations that last: %s", err.message);
+}
+
 /* ---- Beginning and ending ---- */
 
 static int
@@ -346,18 +481,29 @@ begin_in_transaction(struct daemon *daemon, const char *cls, const char *ref,
 	return store_allowed(daemon, &subject, current, err);
 }
 
-int
-op_check(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
-	 struct smd_error *err)
+static int
+check_in_transaction(struct daemon *daemon, const char *cls, const char *ref,
+		     const char *operation, struct smd_error *err)
 {
 	CLEANUP(subject_done) struct subject subject = { .vdi = NULL };
 	CLEANUP_JSON json *current = NULL;
 
-	if (db_get(daemon->db, cls, ref, "current_operations", &current, err) < 0 ||
-	    check_running(cls, ref, operation, current, err) < 0 ||
+	if (db_get(daemon->db, cls, ref, "current_operations", &current, err) < 0)
+		return -1;
+	briefs_join(cls, ref, current);
+	if (check_running(cls, ref, operation, current, err) < 0 ||
 	    subject_load(daemon, cls, ref, &subject, err) < 0)
 		return -1;
 	return check_subject(&subject, operation, err);
+}
+
+int
+op_check(struct daemon *daemon, const char *cls, const char *ref, const char *operation,
+	 struct smd_error *err)
+{
+	if (op_show(daemon, cls, ref, err) < 0 || db_begin(daemon->db, DB_RELAXED, err) < 0)
+		return -1;
+	return db_end(daemon->db, check_in_transaction(daemon, cls, ref, operation, err), err);
 }
 
 int
@@ -370,8 +516,10 @@ op_begin(struct daemon *daemon, const char *cls, const char *ref, const char *op
 
 	if (db_begin(db, DB_RELAXED, err) < 0)
 		return -1;
-	/* The task that the operation names; it stays where the operation may not begin. */
-	r = task_show(daemon->tasks, key, err);
+	/* The tasks that the operations name; they stay where this one may not begin. */
+	r = briefs_show(daemon, cls, ref, 0, err);
+	if (r == 0)
+		r = task_show(daemon->tasks, key, err);
 	if (r == 0)
 		r = db_begin(db, DB_RELAXED, err);
 	if (r == 0)
@@ -404,7 +552,7 @@ op_store(struct daemon *daemon, const char *cls, const char *ref, const char *ke
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
 	if (db_begin(daemon->db, DB_RELAXED, &err) == 0) {
-		if (!db_exists(daemon->db, cls, ref) ||
+		if ((key && !brief_end(cls, ref, key)) || !db_exists(daemon->db, cls, ref) ||
 		    end_in_transaction(daemon, cls, ref, key, &err) < 0)
 			db_rollback(daemon->db);
 		else
@@ -433,6 +581,14 @@ op_set_init(struct op_set *set, struct daemon *daemon, const char *task_ref)
 	set->key = task_ref ? smd_strdup(task_ref) : db_new_ref();
 }
 
+static void
+set_add(struct op_set *set, const char *cls, const char *ref)
+{
+	set->ops = smd_reallocarray(set->ops, set->n + 1, sizeof set->ops[0]);
+	set->ops[set->n].cls = cls;
+	set->ops[set->n++].ref = smd_strdup(ref);
+}
+
 int
 op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *operation,
 	     struct smd_error *err)
@@ -444,9 +600,35 @@ op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *o
 	}
 	if (op_begin(set->daemon, cls, ref, operation, set->key, err) < 0)
 		return -1;
-	set->ops = smd_reallocarray(set->ops, set->n + 1, sizeof set->ops[0]);
-	set->ops[set->n].cls = cls;
-	set->ops[set->n++].ref = smd_strdup(ref);
+	set_add(set, cls, ref);
+	return 0;
+}
+
+/* Nothing is written, so that there is nothing to undo. */
+static bool
+begin_brief(struct op_set *set, const char *cls, const char *ref, const char *operation)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct daemon *daemon = set->daemon;
+	bool ok;
+
+	if (db_begin(daemon->db, DB_RELAXED, &err) < 0)
+		return false;
+	ok = check_in_transaction(daemon, cls, ref, operation, &err) == 0;
+	if (ok)
+		brief_add(cls, ref, operation, set->key);
+	db_rollback(daemon->db);
+	return ok;
+}
+
+int
+op_set_begin_brief(struct op_set *set, const char *cls, const char *ref, const char *operation,
+		   struct smd_error *err)
+{
+	/* Where it may not it says who is in its way, whose tasks show then. */
+	if (!begin_brief(set, cls, ref, operation))
+		return op_set_begin(set, cls, ref, operation, err);
+	set_add(set, cls, ref);
 	return 0;
 }
 
@@ -471,8 +653,12 @@ op_set_leave(struct op_set *set, const char *cls)
 void
 op_set_end(struct op_set *set)
 {
-	for (size_t i = set->n; i-- > 0;)
-		op_end(set->daemon, set->ops[i].cls, set->ops[i].ref, set->key);
+	for (size_t i = set->n; i-- > 0;) {
+		const struct op_of *op = &set->ops[i];
+
+		if (brief_end(op->cls, op->ref, set->key))
+			op_end(set->daemon, op->cls, op->ref, set->key);
+	}
 }
 
 void

@@ -204,14 +204,16 @@ row_is_busy(json *row)
 
 /* What was seen is of before: a row that was changed since, or that is being, is newer. */
 static int
-row_as_it_was(struct db *db, const char *ref, json *row, json **ret, struct smd_error *err)
+row_as_it_was(struct daemon *daemon, const char *ref, json *row, json **ret,
+	      struct smd_error *err)
 {
 	CLEANUP_JSON json *now = NULL;
+	struct db *db = daemon->db;
 
 	*ret = NULL;
 	if (!db_exists(db, "VDI", ref))
 		return 0;
-	if (db_get_record(db, "VDI", ref, &now, err) < 0)
+	if (op_show(daemon, "VDI", ref, err) < 0 || db_get_record(db, "VDI", ref, &now, err) < 0)
 		return -1;
 	if (!row_is_busy(now) &&
 	    strcmp(smd_json_str(now, "location", ""), smd_json_str(row, "location", "")) == 0 &&
@@ -232,7 +234,7 @@ refresh_row(struct scan *scan, const struct image *image, struct smd_error *err)
 		return 0;
 	if (db_begin(scan->db, DB_RELAXED, err) < 0)
 		return -1;
-	r = row_as_it_was(scan->db, node->ref, node->row, &now, err);
+	r = row_as_it_was(scan->sr->daemon, node->ref, node->row, &now, err);
 	if (r == 0 && now)
 		r = update_in_transaction(scan->db, node->ref, now, size, node->listed->allocated,
 					  image->why, err);
@@ -344,6 +346,7 @@ read_rows(struct scan *scan, struct smd_error *err)
 	json *vdi;
 	int rc;
 
+	ops_show(scan->sr->daemon, 0);
 	if (db_rows_open(scan->db, "VDI", expr, &rows, err) < 0)
 		return -1;
 	while ((rc = db_rows_next(rows, &ref, &vdi, err)) == 1) {

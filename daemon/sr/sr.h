@@ -90,6 +90,15 @@ struct op_set {
 void op_set_init(struct op_set *set, struct daemon *daemon, const char *task_ref);
 int op_set_begin(struct op_set *set, const char *cls, const char *ref, const char *operation,
 		 struct smd_error *err);
+/* The same of one that is over in milliseconds, as a rule: it keeps others out as any, but
+ * neither its object's row nor its task's says so before somebody is kept out (op_begin) or it
+ * has lasted (ops_show). Not in a transaction. */
+int op_set_begin_brief(struct op_set *set, const char *cls, const char *ref,
+		       const char *operation, struct smd_error *err);
+/* For who reads current_operations to decide: the row says all that runs on the object. */
+int op_show(struct daemon *daemon, const char *cls, const char *ref, struct smd_error *err);
+/* The rows say what began so long ago. */
+void ops_show(struct daemon *daemon, unsigned after_ms);
 /* End those of a class. */
 void op_set_leave(struct op_set *set, const char *cls);
 /* In a transaction: as op_set_done, if it is committed, which op_set_keep then takes for

@@ -609,6 +609,82 @@ test_operations(void **state)
 	op_end(&daemon_, "VDI", "OpaqueRef:gone", "x");
 }
 
+static bool
+row_says(const char *cls, const char *ref, const char *field, const char *text)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *value = NULL;
+	CLEANUP_FREE char *got = NULL;
+
+	assert_ok(db_get(daemon_.db, cls, ref, field, &value, &err), &err);
+	got = smd_json_print(value);
+	return strcmp(got, text) == 0;
+}
+
+/* What is over soon keeps others out, and shows only to whom it does, or when it lasts. */
+static void
+test_brief_operations(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct op_set one CLEANUP_OPS = { 0 }, two CLEANUP_OPS = { 0 };
+	uint64_t before, after;
+
+	(void)state;
+	op_set_init(&one, &daemon_, "a");
+	op_set_init(&two, &daemon_, "b");
+	db_count_changes(daemon_.db, "SR", &before);
+	assert_ok(op_set_begin_brief(&one, "SR", sr_name, "vdi_create", &err), &err);
+	assert_ok(op_set_begin_brief(&two, "SR", sr_name, "vdi_create", &err), &err);
+	op_set_done(&two);
+	ops_show(&daemon_, 10000);
+	db_count_changes(daemon_.db, "SR", &after);
+	assert_true(before == after);
+	assert_int_equal(op_check(&daemon_, "SR", sr_name, "destroy", &err), -1);
+	assert_string_equal(err.code, "OTHER_OPERATION_IN_PROGRESS");
+	smd_error_clear(&err);
+	assert_int_equal(begin("SR", sr_name, "unplug", "c"), -1);
+	assert_true(row_says("SR", sr_name, "current_operations", "{\"a\":\"vdi_create\"}"));
+
+	op_set_init(&two, &daemon_, "b");
+	assert_ok(op_set_begin_brief(&two, "SR", sr_name, "scan", &err), &err);
+	assert_true(row_says("SR", sr_name, "current_operations", "{\"a\":\"vdi_create\"}"));
+	ops_show(&daemon_, 0);
+	assert_true(row_says("SR", sr_name, "current_operations",
+			     "{\"a\":\"vdi_create\",\"b\":\"scan\"}"));
+	op_set_done(&one);
+	op_set_done(&two);
+	assert_true(row_says("SR", sr_name, "current_operations", "{}"));
+	assert_int_equal(begin("SR", sr_name, "unplug", "c"), 0);
+	assert_int_equal(op_set_begin_brief(&one, "SR", sr_name, "vdi_create", &err), -1);
+	assert_string_equal(err.code, "OTHER_OPERATION_IN_PROGRESS");
+	op_end(&daemon_, "SR", sr_name, "c");
+}
+
+/* A transaction that showed one is undone, and it runs on. */
+static void
+test_brief_operations_stay(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct op_set set CLEANUP_OPS = { 0 };
+
+	(void)state;
+	op_set_init(&set, &daemon_, "a");
+	assert_ok(op_set_begin_brief(&set, "SR", sr_name, "vdi_create", &err), &err);
+	assert_ok(db_begin(daemon_.db, DB_RELAXED, &err), &err);
+	assert_ok(op_show(&daemon_, "SR", sr_name, &err), &err);
+	db_rollback(daemon_.db);
+	assert_true(row_says("SR", sr_name, "current_operations", "{}"));
+	assert_int_equal(begin("SR", sr_name, "unplug", "c"), -1);
+	assert_true(row_says("SR", sr_name, "current_operations", "{\"a\":\"vdi_create\"}"));
+	assert_ok(db_begin(daemon_.db, DB_RELAXED, &err), &err);
+	op_set_end(&set);
+	assert_ok(db_commit(daemon_.db, &err), &err);
+	op_set_keep(&set);
+	assert_true(row_says("SR", sr_name, "current_operations", "{}"));
+	assert_int_equal(begin("SR", sr_name, "unplug", "c"), 0);
+	op_end(&daemon_, "SR", sr_name, "c");
+}
+
 static void
 refused(const char *ref, const char *operation, const char *code)
 {
@@ -1037,6 +1113,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_operations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_brief_operations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_brief_operations_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_operations_of_kinds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_operations_beside_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attached, setup, teardown),
