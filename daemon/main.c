@@ -304,7 +304,10 @@ start_state(struct server *s, struct smd_error *err)
 	if (start_state_dir(s, err) != 0 || lock_state_dir(s, err) != 0)
 		return -1;
 	path = smd_asprintf("%s/smd.db", s->state_dir);
-	return db_open(path, &s->daemon.db, err);
+	if (db_open(path, &s->daemon.db, err) != 0)
+		return -1;
+	db_reserve_log(s->daemon.db);
+	return 0;
 }
 
 static int

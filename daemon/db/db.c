@@ -9,13 +9,15 @@
 #include "common/mem.h"
 #include "common/uuid.h"
 
+#define DB_TEXT_OF(macro) DB_TEXT_OF_(macro)
+#define DB_TEXT_OF_(text) #text
 /* The cache in KiB; a log that one large transaction made long shrinks again; what a
  * nested transaction may undo is kept in memory and not in a file. */
 #define DB_PRAGMAS \
 	"PRAGMA journal_mode = WAL;" \
 	"PRAGMA synchronous = NORMAL;" \
 	"PRAGMA cache_size = -65536;" \
-	"PRAGMA journal_size_limit = 16777216;" \
+	"PRAGMA journal_size_limit = " DB_TEXT_OF(DB_LOG_SIZE) ";" \
 	"PRAGMA temp_store = MEMORY;"
 #define DB_BUSY_MS 10000	/* somebody else may look at the file with sqlite3(1) */
 

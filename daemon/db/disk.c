@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -25,6 +27,8 @@
 #define CHECKPOINT_PAGES 4000
 /* Whoever commits waits for it then: they write faster than others can follow. */
 #define CHECKPOINT_PAGES_MAX (4 * CHECKPOINT_PAGES)
+/* Where the disk has less its log takes what it needs. */
+#define LOG_ROOM_MIN (16 * DB_LOG_SIZE)
 
 /* The directory of the database; the caller frees. */
 static char *
@@ -99,6 +103,40 @@ sync_file(struct db *db, int which, struct smd_error *err)
 }
 
 /* ---- The log ---- */
+
+static int
+write_zeroes(int fd, off_t from, off_t to)
+{
+	static const char zeroes[65536];
+
+	while (from < to) {
+		size_t n = to - from < (off_t)sizeof zeroes ? (size_t)(to - from) : sizeof zeroes;
+		ssize_t written = pwrite(fd, zeroes, n, from);
+
+		if (written <= 0)
+			return -1;
+		from += written;
+	}
+	return 0;
+}
+
+/* What lies behind the last commit is no frame of sqlite's, whatever it is. Blocks that are only
+ * allocated would not do: the file system notes each one's first write. */
+void
+db_reserve_log(struct db *db)
+{
+	CLEANUP_FREE char *path = smd_asprintf("%s-wal", db->path);
+	CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+	struct statvfs room;
+	struct stat st;
+	DB_LOCK_SCOPE(db);
+
+	if (fd < 0 || fstat(fd, &st) < 0 || fstatvfs(fd, &room) < 0 ||
+	    room.f_bavail < LOG_ROOM_MIN / room.f_frsize)
+		return;
+	if (write_zeroes(fd, st.st_size, DB_LOG_SIZE) < 0 && ftruncate(fd, st.st_size) < 0)
+		smd_log(SMD_LOG_DEBUG, "database: room for its log: %s", strerror(errno));
+}
 
 /* A descriptor of our own: sqlite's belongs to whoever holds the lock. sync_lock. */
 static int

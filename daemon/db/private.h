@@ -19,6 +19,7 @@ struct db_step {
 extern const struct db_step db_steps[];		/* in order; ended by a NULL sql */
 
 #define DB_READERS_MAX 2	/* that are kept */
+#define DB_LOG_SIZE 16777216	/* that the log has when it begins anew; see DB_PRAGMAS */
 
 struct db_class;
 

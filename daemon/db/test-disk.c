@@ -176,6 +176,39 @@ test_power_cut(void **state)
 	assert_name(t, "first");
 }
 
+/* A log that has its room already: no commit makes it longer, and what is behind the last
+ * one is none. */
+static void
+test_log_with_room(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct test_db *t = *state;
+
+	test_insert(t->db, "VDI", "old", "{\"name_label\":\"first\"}");
+	db_reserve_log(t->db);
+	if (file_size(t, "-wal") < DB_LOG_SIZE) {
+		print_message("too little room for a log\n");
+		return;
+	}
+	assert_ok(rename_vdi(t, DB_DURABLE, "second", &err), &err);
+	/* As a kill leaves it. */
+	fail_syncs("-wal");
+	assert_failed(t, rename_vdi(t, DB_DURABLE, "third", &err), &err);
+	smd_error_clear(&err);
+	assert_int_equal(file_size(t, "-wal"), DB_LOG_SIZE);
+	db_close(t->db);
+	t->db = NULL;
+	fail_syncs(NULL);
+	assert_ok(db_open(t->path, &t->db, &err), &err);
+	assert_name(t, "third");
+	/* One that begins anew, over old frames. */
+	db_reserve_log(t->db);
+	assert_ok(rename_vdi(t, DB_DURABLE, "fourth", &err), &err);
+	assert_int_equal(file_size(t, "-wal"), DB_LOG_SIZE);
+	test_db_reopen(t);
+	assert_name(t, "fourth");
+}
+
 /* Until a sync fails; 16 pages each time. */
 static void
 rename_many(struct test_db *t, int n)
@@ -341,6 +374,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		DB_TEST(test_commit),
 		DB_TEST(test_power_cut),
+		DB_TEST(test_log_with_room),
 		DB_TEST(test_checkpoint),
 		DB_TEST(test_checkpoint_that_is_late),
 		DB_TEST(test_log_is_used_again),
