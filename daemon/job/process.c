@@ -24,12 +24,13 @@
 #include "daemon/worker/protocol.h"
 
 #define ANSWER_MS 60000		/* a fork takes a millisecond */
+#define LEFT_MAX 64u		/* that nobody has waited for yet */
 
-/* The worker that forks. A thread starts and ends it: all workers die with the thread
+/* The worker that forks, and others' ends. A thread starts and ends it: all workers die with the thread
  * that has started them or their parent (PR_SET_PDEATHSIG), so that must be one that stays. */
 static struct {
 	pthread_mutex_t lock;	/* guards the rest; held while it forks */
-	pthread_cond_t changed;
+	pthread_cond_t changed, gone;
 	pthread_t thread;
 	struct daemon *daemon;	/* NULL: not started */
 	bool stopping;
@@ -39,8 +40,11 @@ static struct {
 	pid_t next_pid;		/* its child that waits for a job; 0: we have not heard of it */
 	int next_fd;		/* our end of its socket */
 	uint64_t used_ms;	/* the last job; 0: none yet */
-} warm = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .fd = -1,
-	   .next_fd = -1 };
+	pid_t left[LEFT_MAX];	/* killed, and to be waited for */
+	size_t n_left;
+	bool waits;		/* for some that were left */
+} warm = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
+	   .gone = PTHREAD_COND_INITIALIZER, .fd = -1, .next_fd = -1 };
 
 static void
 close_fd(int *fd)
@@ -271,14 +275,60 @@ is_wanted(void)
 	return warm.used_ms != 0 && smd_now_ms() - warm.used_ms < keep * 1000;
 }
 
+/* They were killed: none takes long, but an image's disk may have it. lock, which is let go
+ * meanwhile */
+static void
+wait_for_left(void)
+{
+	pid_t left[LEFT_MAX];
+	size_t n = warm.n_left;
+
+	memcpy(left, warm.left, n * sizeof *left);
+	warm.n_left = 0;
+	warm.waits = true;
+	pthread_mutex_unlock(&warm.lock);
+	while (n > 0)
+		process_end(left[--n]);
+	pthread_mutex_lock(&warm.lock);
+	warm.waits = false;
+	pthread_cond_broadcast(&warm.gone);
+}
+
+void
+process_leave(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	{
+		LOCK_SCOPE(&warm.lock);
+		if (warm.daemon && !warm.stopping && warm.n_left < LEFT_MAX) {
+			warm.left[warm.n_left++] = pid;
+			pthread_cond_signal(&warm.changed);
+			return;
+		}
+	}
+	process_end(pid);
+}
+
+void
+process_left_are_gone(void)
+{
+	LOCK_SCOPE(&warm.lock);
+	while (warm.waits || warm.n_left > 0)
+		pthread_cond_wait(&warm.gone, &warm.lock);
+}
+
 static void *
 warm_main(void *opaque)
 {
 	(void)opaque;
 	pthread_mutex_lock(&warm.lock);
-	while (!warm.stopping) {
+	while (!warm.stopping || warm.n_left > 0) {
 		struct timespec until;
 
+		if (warm.n_left > 0) {
+			wait_for_left();
+			continue;
+		}
 		if (!is_wanted()) {
 			makers_end();
 			drop_warm();

@@ -32,6 +32,10 @@ int process_fork(struct daemon *daemon, const int *fds, size_t n_fds, struct pro
 
 /* Kill one of ours, and wait for its end. */
 void process_end(pid_t pid);
+/* The same, but somebody else waits; until then it may have its descriptors open. */
+void process_leave(pid_t pid);
+/* Return when all are gone that were left. */
+void process_left_are_gone(void);
 
 /* Its work is being done by one that it forked before: it stays. */
 void process_warm_used(void);

@@ -37,6 +37,7 @@ struct run {
 	struct process process;
 	_Atomic bool cancelled;
 	bool late;			/* killed at its deadline */
+	bool left;			/* it has answered, and nobody waits for its end */
 	bool moves;			/* it has told of its progress */
 	char *line;			/* of its output, so far */
 	size_t line_len, line_size;
@@ -388,8 +389,18 @@ time_left(const struct run *run, uint64_t started_ms)
 	return spent < limit ? (int)(limit - spent) : 0;
 }
 
-/* Until it has closed its output, or is late. Whoever holds the pipes besides is not
- * waited for then. */
+/* What it said before it answered. */
+static void
+drain_errors(struct run *run)
+{
+	struct pollfd p = { .fd = run->process.errs, .events = POLLIN };
+
+	while (run->process.errs >= 0 && poll(&p, 1, 0) > 0)
+		drain(run, &run->process.errs);
+}
+
+/* Until it has closed its output, is late, or has answered and may leave. Whoever holds the
+ * pipes besides is not waited for then. */
 static void
 listen_to(struct run *run)
 {
@@ -416,6 +427,11 @@ listen_to(struct run *run)
 			kill(run->process.pid, SIGKILL);
 			close(run->process.out);
 			run->process.out = -1;
+		}
+		if (run->job->leaves && run->result) {
+			run->left = true;
+			drain_errors(run);
+			return;
 		}
 	}
 }
@@ -512,11 +528,29 @@ task_of(const struct run *run)
 	return run->job->task_ref ? run->job->task_ref : stall_thread_task();
 }
 
+/* Its status, as waitpid says it. One that answered and may leave has done well. */
+static int
+end_of(struct run *run)
+{
+	struct rusage used = { .ru_maxrss = 0 };
+	int status = 0;
+
+	if (run->left) {
+		process_leave(run->process.pid);
+		return 0;
+	}
+	while (wait4(run->process.pid, &status, 0, &used) < 0 && errno == EINTR)
+		;
+	smd_log(SMD_LOG_DEBUG, "smd-worker, process %d: %s took %ld KiB of memory at most and %ld s "
+		"of processor time", (int)run->process.pid, run->op, used.ru_maxrss,
+		used.ru_utime.tv_sec + used.ru_stime.tv_sec);
+	return status;
+}
+
 static int
 run_process(struct run *run, json **ret, struct smd_error *err)
 {
 	struct stall_said *before;
-	struct rusage used = { .ru_maxrss = 0 };
 	int status;
 
 	if (start(run, err) < 0)
@@ -542,11 +576,7 @@ run_process(struct run *run, json **ret, struct smd_error *err)
 	kill(run->process.pid, SIGKILL);
 	/* The pid stays ours until it is reaped: cancel must not find another's. */
 	set_hooks(run, NULL, NULL, NULL);
-	while (wait4(run->process.pid, &status, 0, &used) < 0 && errno == EINTR)
-		;
-	smd_log(SMD_LOG_DEBUG, "smd-worker, process %d: %s took %ld KiB of memory at most and %ld s "
-		"of processor time", (int)run->process.pid, run->op, used.ru_maxrss,
-		used.ru_utime.tv_sec + used.ru_stime.tv_sec);
+	status = end_of(run);
 	return conclude(run, status, ret, err);
 }
 

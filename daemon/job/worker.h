@@ -4,7 +4,7 @@
  * its answer out (daemon/worker/protocol.h). Those that are not urgent queue
  * (daemon/job/queue.h).
  *
- * Threads: any; a call blocks until the worker has ended. Cancelling the task
+ * Threads: any; a call blocks until the worker has ended, or answered where it may leave. Cancelling the task
  * kills the worker and the call fails with TASK_CANCELLED [task].
  */
 #ifndef SMD_DAEMON_JOB_WORKER_H
@@ -60,6 +60,8 @@ struct worker_job {
 	bool (*made)(void *opaque);
 	void *opaque;
 	bool streams;		/* to or from a client: who moves its bytes says what they wait for */
+	bool leaves;		/* its result is the end: nobody minds that it has its descriptors for a
+				 * moment after that. It must not write then */
 	bool urgent;		/* does not queue: a short question, or paced by a client */
 	bool background;	/* nobody waits for it: it lets others go before */
 	bool stoppable;		/* at the daemon's end it stops at a mark, or is killed after some

@@ -84,7 +84,9 @@ static int
 find_empty(struct overlay *o, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
-	struct worker_job job = { .request = request, .task_ref = o->task_ref, .urgent = true };
+	struct worker_job job = {
+		.request = request, .task_ref = o->task_ref, .urgent = true, .leaves = true,
+	};
 	CLEANUP_JSON json *result = NULL;
 	struct disk *disk = o->disk;
 	json *source;
@@ -290,7 +292,7 @@ write_images(struct making *m, struct smd_error *err)
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct overlay *o = m->o;
 	struct worker_job job = {
-		.request = request, .task_ref = o->task_ref, .urgent = true,
+		.request = request, .task_ref = o->task_ref, .urgent = true, .leaves = true,
 		.made = made, .opaque = m,
 	};
 	CLEANUP_JSON json *result = NULL;

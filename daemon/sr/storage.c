@@ -9,6 +9,7 @@
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/job/lasting.h"
+#include "daemon/job/process.h"
 #include "daemon/sr/internal.h"
 #include "daemon/sr/look.h"
 #include "daemon/sr/settle.h"
@@ -254,6 +255,8 @@ sr_open(struct daemon *daemon, json *pbd, const char *pbd_ref, struct sr **ret,
 void
 sr_close(struct sr *sr)
 {
+	/* They may have its images open. */
+	process_left_are_gone();
 	sr->driver->detach(sr->handle);
 	sr_free(sr);
 }

@@ -13,6 +13,7 @@
 #include "daemon/job/collect.h"
 #include "daemon/job/job.h"
 #include "daemon/job/lasting.h"
+#include "daemon/job/process.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/stayer.h"
 #include "daemon/job/task.h"
@@ -65,6 +66,11 @@ task_show(struct tasks *tasks, const char *ref, struct smd_error *err)
 	(void)ref;
 	(void)err;
 	return 0;
+}
+
+void
+process_left_are_gone(void)
+{
 }
 
 int
