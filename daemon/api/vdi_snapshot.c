@@ -38,18 +38,34 @@ ends_count(json *vdi)
 	       !smd_json_bool(vdi, "is_a_snapshot", false);
 }
 
+/* Of the new volume, with what it lies on. */
 static json *
-duplicate_row(struct overlay *o, json *vdi, bool snapshot)
+duplicate_sm_config(const struct new_volume *v, const char *parent_uuid)
+{
+	json *sm_config = json_object_new_object();
+
+	smd_json_set_str(sm_config, "image-format", v->format);
+	smd_json_set_str(sm_config, TREE_PARENT_KEY, parent_uuid);
+	return sm_config;
+}
+
+static json *
+duplicate_row(struct overlay *o, json *vdi, bool snapshot, const char *parent_uuid)
 {
 	static const char *const shared[] = {
 		"name_label", "name_description", "type", "sharable", "other_config", "xenstore_data",
 		"tags", "on_boot", "allow_caching", "metadata_of_pool", "SR", NULL,
 	};
 	json *row = json_object_new_object();
+	struct new_volume *v = &o->v[0];
 
 	for (const char *const *field = shared; *field; field++)
 		smd_json_set(row, *field, json_object_get(smd_json_member(vdi, *field)));
-	smd_json_set_str(row, "uuid", o->v[0].uuid.text);
+	smd_json_set_str(row, "uuid", v->uuid.text);
+	smd_json_set_str(row, "location", v->name);
+	smd_json_set_int(row, "virtual_size", (int64_t)v->virtual_size);
+	smd_json_set_int(row, "physical_utilisation", (int64_t)new_volume_allocated(v));
+	smd_json_set(row, "sm_config", duplicate_sm_config(v, parent_uuid));
 	if (snapshot) {
 		CLEANUP_FREE char *now = db_now();
 
@@ -58,6 +74,7 @@ duplicate_row(struct overlay *o, json *vdi, bool snapshot)
 		smd_json_set_str(row, "snapshot_time", now);
 		smd_json_set_bool(row, "cbt_enabled", ends_count(vdi));
 	}
+	smd_json_set(row, "allowed_operations", op_allowed_of_new(o->disk->sr, row));
 	return row;
 }
 
@@ -85,8 +102,6 @@ duplicate_show(struct duplication *dup, const struct smd_sr_stat *stat, struct s
 
 	if (sr_store_stats(call->daemon, sr_ref(dup->o->disk->sr), stat, err) < 0)
 		return -1;
-	op_refresh(call->daemon, "VDI", dup->ref);
-	op_refresh(call->daemon, "VDI", dup->parent);
 	op_set_end(dup->ops);
 	return task_hide(call->daemon->tasks, call->task_ref, err);
 }
@@ -98,14 +113,15 @@ duplicate_in_transaction(struct duplication *dup, const struct smd_sr_stat *stat
 	struct overlay *o = dup->o;
 	struct db *db = o->daemon->db;
 	CLEANUP_JSON json *vdi = NULL, *row = NULL;
+	CLEANUP_FREE char *parent_uuid = NULL;
 
 	/* Its names may have changed since the plan. */
-	if (db_get_record(db, "VDI", o->disk->vdi_ref, &vdi, err) < 0)
+	if (db_get_record(db, "VDI", o->disk->vdi_ref, &vdi, err) < 0 ||
+	    overlay_split(o, &dup->parent, err) < 0 ||
+	    db_get_str(db, "VDI", dup->parent, "uuid", &parent_uuid, err) < 0)
 		return -1;
-	row = duplicate_row(o, vdi, dup->d->snapshot);
-	if (overlay_split(o, &dup->parent, err) < 0 ||
-	    db_insert(db, "VDI", dup->ref, row, err) < 0 ||
-	    new_volume_give(&o->v[0], dup->ref, err) < 0 ||
+	row = duplicate_row(o, vdi, dup->d->snapshot, parent_uuid);
+	if (db_insert(db, "VDI", dup->ref, row, err) < 0 ||
 	    tree_set_parent(db, dup->ref, dup->parent, err) < 0 || cbt_commit(dup->cbt, err) < 0 ||
 	    overlay_promise(o, NULL, err) < 0)
 		return -1;
