@@ -44,10 +44,11 @@ struct storage {
 	pthread_mutex_t lock;		/* guards attached and each sr's uses, closing */
 	pthread_cond_t released;
 	struct sr *attached;
-	pthread_mutex_t keeper_lock;	/* guards stopping */
+	pthread_mutex_t keeper_lock;	/* guards stopping, trim_ms */
 	pthread_cond_t keeper_wake;
 	pthread_t keeper;		/* saves the records of SRs that changed */
 	bool keeper_runs, stopping;
+	uint64_t trim_ms;		/* when memory is given back; 0: nothing to give */
 };
 
 /* driver.c */
@@ -77,5 +78,7 @@ struct record_look {
 bool records_look(struct sr *sr, const char *location, struct record_look *ret);
 void keeper_start(struct daemon *daemon);
 void keeper_stop(struct storage *storage);
+/* Much memory was let go in small pieces: it goes back to the system, soon. */
+void keeper_trims(struct storage *storage);
 
 #endif

@@ -12,9 +12,11 @@
  * destroyed (forgotten, vanished) keeps its record.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/text.h"
@@ -23,7 +25,8 @@
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
 
-#define KEEPER_SECONDS 3
+#define KEEPER_MS 3000
+#define TRIM_MS 1000		/* behind a scan, whose answer is on its way */
 
 static const char *const kept_fields[] = {
 	"uuid", "name_label", "name_description", "type", "sharable", "read_only", "other_config",
@@ -321,29 +324,58 @@ save_all(struct daemon *daemon)
 	}
 }
 
+/* Until then, or somebody has something else to do. keeper_lock. */
+static void
+keeper_wait(struct storage *storage, uint64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&storage->keeper_wake, &storage->keeper_lock, &until);
+}
+
 static void *
 keeper_main(void *opaque)
 {
 	struct daemon *daemon = opaque;
 	struct storage *storage = daemon->storage;
-	uint64_t since = db_generation(daemon->db);
+	uint64_t since = db_generation(daemon->db), save_ms = smd_now_ms() + KEEPER_MS;
 
 	pthread_mutex_lock(&storage->keeper_lock);
 	while (!storage->stopping) {
-		struct timespec until;
+		bool trims = storage->trim_ms && storage->trim_ms < save_ms;
+		uint64_t now_ms = smd_now_ms(), due_ms = trims ? storage->trim_ms : save_ms;
 
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += KEEPER_SECONDS;
-		if (pthread_cond_timedwait(&storage->keeper_wake, &storage->keeper_lock,
-					   &until) != ETIMEDOUT)
+		if (now_ms < due_ms) {
+			keeper_wait(storage, due_ms - now_ms);
 			continue;
+		}
+		if (trims)
+			storage->trim_ms = 0;
 		pthread_mutex_unlock(&storage->keeper_lock);
-		if (vdis_changed(daemon, &since))
+		if (trims)
+			malloc_trim(0);
+		else if (vdis_changed(daemon, &since))
 			save_all(daemon);
 		pthread_mutex_lock(&storage->keeper_lock);
+		if (!trims)
+			save_ms = smd_now_ms() + KEEPER_MS;
 	}
 	pthread_mutex_unlock(&storage->keeper_lock);
 	return NULL;
+}
+
+void
+keeper_trims(struct storage *storage)
+{
+	LOCK_SCOPE(&storage->keeper_lock);
+	if (storage->trim_ms)
+		return;
+	storage->trim_ms = smd_now_ms() + TRIM_MS;
+	pthread_cond_broadcast(&storage->keeper_wake);
 }
 
 void

@@ -6,7 +6,6 @@
  * the rest. Nothing on the storage is changed.
  */
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +28,7 @@
 #define HIDDEN_KEY "hidden-image"
 #define ROWS_AT_ONCE 1000	/* in one transaction: others wait so long, and each writes most
 				 * pages of the indexes anew */
+#define ROWS_FIRST 125		/* in the first: nothing can be inserted before they are made */
 
 /* A volume of the SR, and the row it has or gets. */
 struct node {
@@ -703,12 +703,21 @@ row_make(struct scan *scan, const struct image *image, const uint8_t uuid[16], s
 	db_make(scan->db, "VDI", ret->ref, row, &ret->made, &ret->why);
 }
 
+/* Each transaction has twice as many as the one before. */
+static size_t
+rows_wanted(const struct making *m, size_t first)
+{
+	size_t wanted = first + ROWS_FIRST < ROWS_AT_ONCE ? first + ROWS_FIRST : ROWS_AT_ONCE;
+
+	return m->n - first < wanted ? m->n - first : wanted;
+}
+
 static void
 rows_make(struct making *m, struct rows *rows, size_t first)
 {
 	rows_clear(rows);
 	rows->images = m->images + first;
-	rows->n = m->n - first < ROWS_AT_ONCE ? m->n - first : ROWS_AT_ONCE;
+	rows->n = rows_wanted(m, first);
 	for (size_t i = 0; i < rows->n; i++)
 		row_make(m->scan, rows->images[i], m->uuids[first + i], &rows->rows[i]);
 	rows->n_made = rows->n;
@@ -797,13 +806,14 @@ making_wait(struct making *m)
 static int
 introduce_made(struct making *m, bool helped, struct smd_error *err)
 {
-	for (size_t done = 0; done < m->n; done += ROWS_AT_ONCE) {
+	for (size_t done = 0; done < m->n; ) {
 		struct rows *rows = &m->rows[m->n_done % 2];
 
 		if (helped)
 			making_wait(m);
 		else
 			rows_make(m, rows, done);
+		done += rows->n;
 		if (rows_introduce(m->scan, rows, err) < 0)
 			return -1;
 		making_count(m, &m->n_done);
@@ -835,7 +845,7 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 	m->n = n;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->changed, NULL);
-	helped = n > ROWS_AT_ONCE && pthread_create(&thread, NULL, making_main, m) == 0;
+	helped = n > ROWS_FIRST && pthread_create(&thread, NULL, making_main, m) == 0;
 	r = introduce_made(m, helped, err);
 	making_stop(m);
 	if (helped)
@@ -1113,7 +1123,7 @@ scan_used(struct sr *sr, struct smd_error *err)
 	} else {
 		if (scan_whole(sr, err) < 0)
 			return -1;
-		malloc_trim(0);		/* thousands of rows were small pieces */
+		keeper_trims(sr->daemon->storage);	/* thousands of rows were small pieces */
 	}
 	return db_map_remove(sr->daemon->db, "SR", sr->ref, "other_config", "dirty", err);
 }
