@@ -43,6 +43,9 @@ void db_checkpoint(struct db *db);
 /* Take the room that the log is going to need now: a durable commit to a log that grows waits for
  * the file system, too. Right behind db_open; where there is little room, nothing. */
 void db_reserve_log(struct db *db);
+/* Have the disk begin with what was committed: much of it, which a durable commit is going to
+ * follow. */
+void db_write_behind(struct db *db);
 /* Why nothing can be changed any more: the disk of the database failed. NULL: it did
  * not. For a person, names the place and the reason; it lives as long as db does. */
 const char *db_failure(struct db *db);

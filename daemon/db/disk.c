@@ -172,6 +172,20 @@ sync_for_all(struct db *db)
 	return errnum;
 }
 
+/* That it is written proves nothing: whose sync comes says whether it was. */
+void
+db_write_behind(struct db *db)
+{
+	int fd;
+
+	{
+		LOCK_SCOPE(&db->sync_lock);
+		fd = open_log(db) < 0 ? -1 : db->log_fd;
+	}
+	if (fd >= 0)
+		sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 /* The connection is at synchronous=NORMAL: a commit appends to the log and does not
  * wait for the disk, which a kill of the process survives. A durable one syncs the
  * log here, as synchronous=FULL would have done; sqlite lets nobody change that

@@ -778,7 +778,10 @@ rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 	for (size_t i = 0; r == 0 && i < rows->n; i++)
 		r = introduce(scan, rows->images[i], &rows->rows[i], alone, err);
 	scan->n_changes += n_changes(scan) - before;
-	return db_end(scan->db, r, err);
+	if (db_end(scan->db, r, err) < 0)
+		return -1;
+	db_write_behind(scan->db);
+	return 0;
 }
 
 static int
