@@ -65,16 +65,22 @@ set_format(json *row, const char *format)
 	smd_json_set_str(sm_config, FORMAT_KEY, format);
 }
 
-/* What of a row follows from the new volume it stands for. */
+/* What of a row follows from the new volume it stands for, whatever is in it. */
 static void
-set_volume(json *row, struct new_volume *v)
+set_place(json *row, const struct new_volume *v)
 {
 	smd_json_set_str(row, "uuid", v->uuid.text);
 	smd_json_set_str(row, "SR", sr_ref(v->sr));
 	smd_json_set_str(row, "location", v->name);
 	smd_json_set_int(row, "virtual_size", (int64_t)v->virtual_size);
-	smd_json_set_int(row, "physical_utilisation", (int64_t)new_volume_allocated(v));
 	set_format(row, v->format);
+}
+
+static void
+set_volume(json *row, const struct new_volume *v)
+{
+	set_place(row, v);
+	smd_json_set_int(row, "physical_utilisation", (int64_t)new_volume_allocated(v));
 }
 
 /* The row of a new volume, in one transaction with the end of the job's undo. */
@@ -103,17 +109,66 @@ check_size(int64_t size, struct smd_error *err)
 					      "%" PRId64 " is no size for a disk", size);
 }
 
+struct creation {
+	struct daemon *daemon;
+	const char *task_ref;
+	json *args;
+	const char *sr_ref;
+	struct op_set ops;
+	struct sr *sr;
+	struct new_volume v;
+	struct settling *settling;
+	json *row, *redo;		/* of the VDI to be, and how its volume is made again */
+	char *ref;			/* of the VDI to be */
+};
+
+static void
+creation_done(struct creation *c)
+{
+	new_volume_done(&c->v);
+	sr_release(c->sr);
+	op_set_done(&c->ops);
+	json_object_put(c->row);
+	json_object_put(c->redo);
+	free(c->ref);
+}
+
+static json *
+plain_target(const struct new_volume *v)
+{
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	return target_of_fd(-1, v->name, v->format, v->virtual_size, NULL, &ignored);
+}
+
+/* What is written of it, as far as it can be said before. */
+static void
+create_rows(void *opaque)
+{
+	static const char *const fields[] = {
+		"name_label", "name_description", "type", "sharable", "read_only", "other_config",
+		"xenstore_data", "sm_config", "tags", NULL,
+	};
+	struct creation *c = opaque;
+	const struct new_volume *v = &c->v;
+	CLEANUP_JSON json *target = plain_target(v);
+
+	c->row = row_from(c->args, fields);
+	set_place(c->row, v);
+	smd_json_set(c->row, "allowed_operations", op_allowed_of_new(c->sr, c->row));
+	job_plan_add_made(&c->redo, sr_uuid(v->sr), v->name, target, NULL, NULL);
+}
+
 static int
-write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *err)
+write_empty_image(struct new_volume *v, const char *task_ref, void (*meanwhile)(void *opaque),
+		  void *opaque, struct smd_error *err)
 {
 	CLEANUP_JSON json *request = json_object_new_object();
 	struct worker_job job = { .request = request, .task_ref = task_ref, .urgent = true };
-	CLEANUP_JSON json *result = NULL, *plain = NULL;
+	CLEANUP_JSON json *result = NULL, *plain = plain_target(v);
 	json *target;
-	int r;
+	int r = maker_make(v->daemon, v->fd, plain, meanwhile, opaque, err);
 
-	plain = target_of_fd(-1, v->name, v->format, v->virtual_size, &job, err);
-	r = maker_make(v->daemon, v->fd, plain, err);
 	if (r <= 0)
 		return r < 0 ? volume_fail(v->sr, err) : 0;
 	/* One that died at it may have left something. */
@@ -125,27 +180,6 @@ write_empty_image(struct new_volume *v, const char *task_ref, struct smd_error *
 	smd_json_set_str(request, "op", "create");
 	smd_json_set(request, "target", target);
 	return worker_run(v->daemon, &job, &result, err) < 0 ? volume_fail(v->sr, err) : 0;
-}
-
-struct creation {
-	struct daemon *daemon;
-	const char *task_ref;
-	json *args;
-	const char *sr_ref;
-	struct op_set ops;
-	struct sr *sr;
-	struct new_volume v;
-	struct settling *settling;
-	char *ref;			/* of the VDI to be */
-};
-
-static void
-creation_done(struct creation *c)
-{
-	new_volume_done(&c->v);
-	sr_release(c->sr);
-	op_set_done(&c->ops);
-	free(c->ref);
 }
 
 static int
@@ -166,37 +200,18 @@ create_plan(struct creation *c, struct smd_error *err)
 	return 0;
 }
 
-static json *
-create_row(struct creation *c)
-{
-	static const char *const fields[] = {
-		"name_label", "name_description", "type", "sharable", "read_only", "other_config",
-		"xenstore_data", "sm_config", "tags", NULL,
-	};
-	json *row = row_from(c->args, fields);
-
-	set_volume(row, &c->v);
-	smd_json_set(row, "allowed_operations", op_allowed_of_new(c->sr, row));
-	return row;
-}
-
 static int
 create_promise(struct creation *c, struct smd_error *err)
 {
-	const struct new_volume *v = &c->v;
-	CLEANUP_JSON json *target = target_of_fd(-1, v->name, v->format, v->virtual_size, NULL, err);
-	CLEANUP_JSON json *redo = NULL;
-
-	job_plan_add_made(&redo, sr_uuid(v->sr), v->name, target, NULL, NULL);
-	return settle_promise("VDI.create", v, 1, redo, &c->settling, err);
+	return settle_promise("VDI.create", &c->v, 1, c->redo, &c->settling, err);
 }
 
 /* All that shows of it, in one transaction with the promise of its volume and the end of the
  * operation. */
 static int
-create_show(struct creation *c, json *row, const struct smd_sr_stat *stat, struct smd_error *err)
+create_show(struct creation *c, const struct smd_sr_stat *stat, struct smd_error *err)
 {
-	if (db_insert(c->daemon->db, "VDI", c->ref, row, err) < 0 || create_promise(c, err) < 0 ||
+	if (db_insert(c->daemon->db, "VDI", c->ref, c->row, err) < 0 || create_promise(c, err) < 0 ||
 	    sr_store_stats(c->daemon, c->sr_ref, stat, err) < 0)
 		return -1;
 	op_set_end(&c->ops);
@@ -206,13 +221,15 @@ create_show(struct creation *c, json *row, const struct smd_sr_stat *stat, struc
 static int
 create_commit(struct creation *c, struct smd_error *err)
 {
-	CLEANUP_JSON json *row = create_row(c);
 	struct db *db = c->daemon->db;
 	struct smd_sr_stat stat;
 
+	if (!c->row)
+		create_rows(c);
+	smd_json_set_int(c->row, "physical_utilisation", (int64_t)new_volume_allocated(&c->v));
 	if (settle_prepare(&c->v, 1, &stat, err) < 0 || db_begin(db, DB_DURABLE, err) < 0)
 		return -1;
-	if (db_end(db, create_show(c, row, &stat, err), err) < 0) {
+	if (db_end(db, create_show(c, &stat, err), err) < 0) {
 		settle_forget(c->settling);
 		return -1;
 	}
@@ -237,7 +254,7 @@ vdi_make(struct daemon *daemon, const char *task_ref, json *args, char **ret_ref
 						      "hand", type);
 	op_set_init(&c.ops, daemon, task_ref);
 	if (create_plan(&c, err) < 0 || new_volume_make(&c.v, err) < 0 ||
-	    write_empty_image(&c.v, task_ref, err) < 0 || create_commit(&c, err) < 0)
+	    write_empty_image(&c.v, task_ref, create_rows, &c, err) < 0 || create_commit(&c, err) < 0)
 		return -1;
 	*ret_ref = TAKE_PTR(c.ref);
 	return 0;
@@ -604,7 +621,7 @@ copy_difference(struct move *move, const char *ref, struct smd_error *err)
 
 	if (new_volume_begin(move->daemon, "VDI.copy", move->sr, move->format, move->virtual_size,
 			     NULL, NULL, &v, err) < 0 ||
-	    write_empty_image(&v, move->task_ref, err) < 0 ||
+	    write_empty_image(&v, move->task_ref, NULL, NULL, err) < 0 ||
 	    move_difference(move, new_target, &v, &digest, err) < 0 ||
 	    new_volume_publish(&v, err) < 0)
 		return -1;

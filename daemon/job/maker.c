@@ -124,7 +124,8 @@ makers_end(void)
 /* ---- One image ---- */
 
 int
-maker_make(struct daemon *daemon, int fd, json *target, struct smd_error *err)
+maker_make(struct daemon *daemon, int fd, json *target, void (*meanwhile)(void *opaque),
+	   void *opaque, struct smd_error *err)
 {
 	struct maker *m = take(daemon);
 	CLEANUP_JSON json *answer = NULL;
@@ -132,7 +133,7 @@ maker_make(struct daemon *daemon, int fd, json *target, struct smd_error *err)
 
 	if (!m)
 		return 1;
-	answer = stayer_ask(m->stayer, &fd, 1, target, ANSWER_MS);
+	answer = stayer_ask(m->stayer, &fd, 1, target, ANSWER_MS, meanwhile, opaque);
 	error = smd_json_member(answer, "error");
 	if (!error && !smd_json_member(answer, "result")) {
 		maker_drop(m);

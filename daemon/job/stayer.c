@@ -156,14 +156,18 @@ receive(struct stayer *stayer, unsigned timeout_ms)
 }
 
 json *
-stayer_ask(struct stayer *stayer, const int *fds, size_t n, json *packet, unsigned timeout_ms)
+stayer_ask(struct stayer *stayer, const int *fds, size_t n, json *packet, unsigned timeout_ms,
+	   void (*meanwhile)(void *opaque), void *opaque)
 {
 	struct stall_said *before = stall_says(stall_thread_task(), stayer->process.pid,
 					       "smd-worker, process %d, at \"%s\"",
 					       (int)stayer->process.pid, stayer->op);
+	bool asked = send_packet(stayer, fds, n, packet);
 	json *answer = NULL;
 
-	if (send_packet(stayer, fds, n, packet))
+	if (meanwhile)
+		meanwhile(opaque);
+	if (asked)
 		answer = receive(stayer, timeout_ms);
 	stall_back(stall_thread_task(), before);
 	if (!answer)

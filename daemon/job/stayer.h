@@ -21,9 +21,10 @@ struct stayer *stayer_start(struct daemon *daemon, const char *op, bool forked);
 
 /* Its answer (a new reference) to a packet with these descriptors, which stay the caller's.
  * NULL: it gave none in time, or said something else, and shall be ended; a worker of its own
- * (daemon/job/worker.h) is asked then, that tells why. */
+ * (daemon/job/worker.h) is asked then, that tells why. meanwhile (NULL: nothing) is called once,
+ * while the worker is at it. */
 json *stayer_ask(struct stayer *stayer, const int *fds, size_t n, json *packet,
-		 unsigned timeout_ms);
+		 unsigned timeout_ms, void (*meanwhile)(void *opaque), void *opaque);
 
 /* Kill it, and wait for its end. NULL: nothing. */
 void stayer_end(struct stayer *stayer);

@@ -280,7 +280,7 @@ ask_stayer(struct stayer *stayer, const struct batch *batch)
 	}
 	if (n == 0)
 		return true;
-	answer = stayer_ask(stayer, fds, n, words, WORKER_QUESTION_SECONDS * 1000);
+	answer = stayer_ask(stayer, fds, n, words, WORKER_QUESTION_SECONDS * 1000, NULL, NULL);
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
 	if (!answer || check_answer(answer, n, &ignored) < 0)

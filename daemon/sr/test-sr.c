@@ -136,13 +136,16 @@ stayer_start(struct daemon *daemon, const char *op, bool forked)
 }
 
 json *
-stayer_ask(struct stayer *stayer, const int *fds, size_t n, json *packet, unsigned timeout_ms)
+stayer_ask(struct stayer *stayer, const int *fds, size_t n, json *packet, unsigned timeout_ms,
+	   void (*meanwhile)(void *opaque), void *opaque)
 {
 	(void)stayer;
 	(void)fds;
 	(void)n;
 	(void)packet;
 	(void)timeout_ms;
+	(void)meanwhile;
+	(void)opaque;
 	return NULL;
 }
 
