@@ -181,6 +181,16 @@ places_write(struct smd_chain *chain, const struct chain_places *p, const uint8_
 	return 0;
 }
 
+/* [offset, end) and what its last sector has behind it. */
+static int
+reserve_sectors(struct smd_chain *chain, uint64_t offset, uint64_t end,
+		struct chain_places *places, struct smd_error *err)
+{
+	uint64_t sectors = (end - offset + SMD_SECTOR - 1) & ~(uint64_t)(SMD_SECTOR - 1);
+
+	return chain_reserve(chain, offset, sectors, places, err);
+}
+
 /* Write [offset, end), which begins on a sector and ends on one or with the
  * disk. in_place: only where every place holds valid data already, else
  * nothing happens and 1 is returned. */
@@ -189,9 +199,8 @@ write_sectors(struct smd_chain *chain, const uint8_t *buf, uint64_t offset, uint
 	      bool in_place, struct smd_error *err)
 {
 	struct chain_places p CLEANUP_PLACES = { 0 };
-	uint64_t sectors = (end - offset + SMD_SECTOR - 1) & ~(uint64_t)(SMD_SECTOR - 1);
 
-	if (chain_reserve(chain, offset, sectors, &p, err) < 0)
+	if (reserve_sectors(chain, offset, end, &p, err) < 0)
 		return -1;
 	for (size_t i = 0; in_place && i < p.n; i++) {
 		if (p.list[i].kind != SMD_PLACE_IN_PLACE) {
@@ -325,10 +334,9 @@ static int
 begin_locked(struct smd_chain *chain, struct chain_write *write, struct smd_queue *queue,
 	     const uint8_t *buf, uint64_t offset, uint64_t end, struct smd_error *err)
 {
-	uint64_t sectors = (end - offset + SMD_SECTOR - 1) & ~(uint64_t)(SMD_SECTOR - 1);
 	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if (chain_reserve(chain, offset, sectors, &write->places, err) < 0)
+	if (reserve_sectors(chain, offset, end, &write->places, err) < 0)
 		return -1;
 	if (places_write(chain, &write->places, buf, offset, end, queue, &write->writes, err) == 0)
 		return 0;

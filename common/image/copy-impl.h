@@ -19,6 +19,7 @@
 #define COPY_WINDOW_DIRECT (1u << 20)
 #define COPY_PAGE 4096u			/* what is left out of sparse writes */
 #define COPY_THREADS_MAX 8u
+#define COPY_GROW_AHEAD (64u << 20)	/* of a file, smd_io_grow_ahead */
 
 /* ---- plan ---- */
 

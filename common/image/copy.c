@@ -10,7 +10,6 @@
 #include "common/mem.h"
 
 #define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
-#define GROW_AHEAD (64u << 20)
 #define HASHES_MAX (1u << 20)
 
 /* Of an item, which is the work of one thread at a time. */
@@ -166,7 +165,7 @@ copy_crew(struct copy *c, struct smd_error *err)
 	c->windows = smd_try_malloc_pages(n * c->behind * c->window);
 	if (!c->windows)
 		return smd_fail_INTERNAL_ERROR(err, "memory", "no memory for the threads' windows");
-	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, c->plan.total), c->dense);
+	smd_io_grow_ahead(io, smd_min_u64(COPY_GROW_AHEAD, c->plan.total), c->dense);
 	r = crew_run(&c->crew, n, err);
 	free(c->windows);
 	return smd_io_grow_end(io, r < 0 ? &ignored : err) < 0 ? -1 : r;

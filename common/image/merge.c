@@ -9,7 +9,6 @@
 
 #define WINDOW (1u << 20)		/* what one thread reads, and writes, at a time */
 #define WRITEBACK_STEP (8u << 20)	/* so much is written, and then sent to the disk */
-#define GROW_AHEAD (64u << 20)
 #define SHARE_CHUNK (16u << 20)		/* where extents are shared: no buffer holds them */
 #define GRANULE 65536u			/* zeroes are looked for in, and disks compared by */
 
@@ -433,7 +432,7 @@ merge_run(struct merge *m, size_t n_layers,
 	if (o->progress && o->progress(o->opaque, 0, m->crew.total))
 		return smd_fail_TASK_CANCELLED(err, "", "cancelled before the first byte");
 	m->n_threads = crew_size(o, m->runs.total, CREW_WAITS_BEHIND);
-	smd_io_grow_ahead(io, smd_min_u64(GROW_AHEAD, m->runs.total), false);
+	smd_io_grow_ahead(io, smd_min_u64(COPY_GROW_AHEAD, m->runs.total), false);
 	r = crew_run(&m->crew, m->n_threads, err);
 	if (smd_io_grow_end(io, r < 0 ? &ignored : err) < 0 || r < 0)
 		return -1;

@@ -168,7 +168,7 @@ target_open_again(struct smd_target *target, bool small, struct smd_chain **ret,
 	}
 	if (smd_source_open(&source, ret, err) != 0)
 		return -1;
-	ops_target_direct(target, smd_chain_io(*ret, 0));
+	ops_give_direct(&target->direct_fd, smd_chain_io(*ret, 0));
 	return 0;
 }
 

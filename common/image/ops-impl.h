@@ -23,8 +23,8 @@ int ops_source_repair(const struct smd_source *source, bool *ret_sound, struct s
 int ops_target_create(struct smd_target *target, const struct smd_format **ret_format,
 		      struct smd_io **ret_io, struct smd_error *err);
 void ops_target_close(struct smd_target *target);
-/* Give its direct descriptor to the io that serves the file. */
-void ops_target_direct(struct smd_target *target, struct smd_io *io);
+/* Give a direct descriptor (0: none) to the io that serves its file. */
+void ops_give_direct(int *direct_fd, struct smd_io *io);
 /* What an overlay lies over; fills in what the target says of it. */
 int ops_parents_open(struct smd_target *target, struct smd_layer *ret_layers,
 		     struct smd_error *err);

@@ -102,15 +102,6 @@ take_mark(struct smd_chain *parent, const struct smd_chain *child, struct smd_er
 	return f->set_hidden(smd_chain_image(parent, 0), hidden, err);
 }
 
-/* The layer that is written gets its direct descriptor. */
-static void
-written_direct(struct smd_source *source, struct smd_chain *chain)
-{
-	if (source->direct_fd > 0)
-		smd_io_set_direct(smd_chain_io(chain, 0), source->direct_fd);
-	source->direct_fd = 0;
-}
-
 static int
 merge_into_parent(struct smd_source *source, const struct smd_copy_options *options,
 		  struct smd_copy_stats *ret_stats, struct smd_error *err)
@@ -124,7 +115,7 @@ merge_into_parent(struct smd_source *source, const struct smd_copy_options *opti
 		ops_source_close(source);
 		return -1;
 	}
-	written_direct(source, parent);
+	ops_give_direct(&source->direct_fd, smd_chain_io(parent, 0));
 	source->write = false;
 	if (smd_source_open(source, &child, err) != 0 ||
 	    smd_merge_into_parent(child, parent, options, ret_stats, err) != 0)
@@ -140,7 +131,7 @@ merge_into_child(struct smd_source *source, const struct smd_copy_options *optio
 
 	if (smd_source_open_mended(source, &child, err) != 0)
 		return -1;
-	written_direct(source, child);
+	ops_give_direct(&source->direct_fd, smd_chain_io(child, 0));
 	return smd_merge_into_child(child, options, ret_stats, err);
 }
 

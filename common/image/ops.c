@@ -185,11 +185,11 @@ parent_check(const struct smd_target *target, const struct smd_format *format,
 }
 
 void
-ops_target_direct(struct smd_target *target, struct smd_io *io)
+ops_give_direct(int *direct_fd, struct smd_io *io)
 {
-	if (target->direct_fd > 0)
-		smd_io_set_direct(io, target->direct_fd);
-	target->direct_fd = 0;
+	if (*direct_fd > 0)
+		smd_io_set_direct(io, *direct_fd);
+	*direct_fd = 0;
 }
 
 /* Write an empty image over the target's file, which *ret_io then serves. */
@@ -210,7 +210,7 @@ ops_target_create(struct smd_target *target, const struct smd_format **ret_forma
 	    smd_io_file(target->fd, target->name, SMD_IO_WRITABLE, &io, err) != 0)
 		return -1;
 	target->fd = -1;
-	ops_target_direct(target, io);
+	ops_give_direct(&target->direct_fd, io);
 	smd_io_set_no_flush(io, target->no_flush);
 	smd_target_params(target, &params);
 	if (signatures_wipe(io, err) != 0 || format->create(io, &params, err) != 0)
