@@ -15,7 +15,8 @@ struct smd_io_other {
 
 #define IO_DIRECT_ALIGN 4096u		/* what any device and file system is content with */
 
-/* Files only. Everything of smd_io_set_direct's, and that the store now ends here at the least. */
+/* Files only: the descriptor of smd_io_set_direct, -1: none; and note that the file ends there at
+ * the earliest. */
 int smd_io_direct_fd(const struct smd_io *io);
 void smd_io_grown_to(struct smd_io *io, uint64_t end);
 

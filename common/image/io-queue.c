@@ -75,7 +75,7 @@ write_ends(struct smd_queue *q, struct write *w, int64_t done)
 		if (q->failed)
 			smd_error_clear(&err);
 		else
-			q->err = err;
+			smd_error_move(&q->err, &err);
 		q->failed = true;
 	}
 	w->of->under_way--;

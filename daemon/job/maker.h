@@ -14,8 +14,9 @@
 #include "daemon/daemon.h"
 
 /* Write an empty image into the file, which the caller syncs. target: the worker's T, without
- * its "fd". meanwhile is called while it does, or never. 0; -1: the image cannot be; 1: nobody is there to do it, or did not answer:
- * a worker of its own must do it, over whatever the file holds. */
+ * its "fd". meanwhile is called while it does, or never. 0; -1: the image cannot be; 1: nobody
+ * is there to do it, or did not answer: a worker of its own must do it, over whatever the file
+ * holds. */
 int maker_make(struct daemon *daemon, int fd, json *target, void (*meanwhile)(void *opaque),
 	       void *opaque, struct smd_error *err);
 

@@ -26,8 +26,9 @@
 #define ANSWER_MS 60000		/* a fork takes a millisecond */
 #define LEFT_MAX 64u		/* that nobody has waited for yet */
 
-/* The worker that forks, and others' ends. A thread starts and ends it: all workers die with the thread
- * that has started them or their parent (PR_SET_PDEATHSIG), so that must be one that stays. */
+/* The worker that forks, and others' ends. A thread starts and ends it: all workers die with the
+ * thread that has started them or their parent (PR_SET_PDEATHSIG), so that must be one that
+ * stays. */
 static struct {
 	pthread_mutex_t lock;	/* guards the rest; held while it forks */
 	pthread_cond_t changed, gone;

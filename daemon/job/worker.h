@@ -4,8 +4,8 @@
  * its answer out (daemon/worker/protocol.h). Those that are not urgent queue
  * (daemon/job/queue.h).
  *
- * Threads: any; a call blocks until the worker has ended, or answered where it may leave. Cancelling the task
- * kills the worker and the call fails with TASK_CANCELLED [task].
+ * Threads: any; a call blocks until the worker has ended, or answered where it may leave.
+ * Cancelling the task kills the worker and the call fails with TASK_CANCELLED [task].
  */
 #ifndef SMD_DAEMON_JOB_WORKER_H
 #define SMD_DAEMON_JOB_WORKER_H
