@@ -68,12 +68,25 @@ int db_end(struct db *db, int result, struct smd_error *err);
  * deleted with it. */
 int db_insert(struct db *db, const char *cls, const char *ref, json *record,
 	      struct smd_error *err);
-/* The same in two steps: the first takes no lock. The record is not changed any more; where
- * two rows share a member, one thread makes and frees both. */
+/* The same in two steps: the first takes no lock. */
 struct db_made;
 int db_make(struct db *db, const char *cls, const char *ref, json *record,
 	    struct db_made **ret, struct smd_error *err);
-int db_insert_made(struct db *db, const struct db_made *made, struct smd_error *err);
+/* Another row like one that was made, but for some of the fields that this one was told: of a
+ * field of numbers the integer, else the text. Takes no lock; its other values are the model's,
+ * which must live as long. */
+struct db_difference {
+	const char *field;
+	const char *text;
+	int64_t integer;
+};
+int db_make_like(const struct db_made *model, const char *ref,
+		 const struct db_difference *differences, size_t n, struct db_made **ret,
+		 struct smd_error *err);
+/* Make rows of one class, in order, up to the first whose uuid, or reference, another one has:
+ * *ret_n were made. */
+int db_insert_made(struct db *db, struct db_made *const *made, size_t n, size_t *ret_n,
+		   struct smd_error *err);
 void db_made_free(struct db_made *made);
 int db_delete(struct db *db, const char *cls, const char *ref, struct smd_error *err);
 

@@ -34,6 +34,7 @@ db_steps = \
 	$(top_srcdir)/schema/db/008-sr-sizes-made.sql \
 	$(top_srcdir)/schema/db/009-vdi-made.sql \
 	$(top_srcdir)/schema/db/010-made-again.sql \
+	$(top_srcdir)/schema/db/011-sr-sizes-of-rows-made.sql \
 	$(NULL)
 db/steps.c: $(db_steps) $(srcdir)/db/embed-steps.awk
 	$(AM_V_GEN)$(MKDIR_P) db && \

@@ -35,12 +35,19 @@ struct db_field {
 	sqlite3_stmt *get, *set, *find, *find_null, *pairs;
 	json *dflt;		/* what a row gets that is not told; NULL: derived */
 	char *dflt_text;	/* the same as its column has it; NULL: a number */
-	uint64_t told;		/* the statement that inserts has been told another: by its
-				 * class's n_told; 0: it has the default; db.lock */
+};
+
+/* A statement that makes so many rows, and what it was told of each. */
+struct db_inserter {
+	sqlite3_stmt *stmt;	/* NULL: not prepared yet */
+	size_t n_rows;
+	uint64_t *told;		/* [row][field]: n_told when it was told another value than the
+				 * default; 0: it has the default */
+	uint64_t n_told;	/* how often it was told of rows */
 };
 
 enum db_class_stmt {
-	DB_STMT_INSERT, DB_STMT_DELETE, DB_STMT_TOUCH, DB_STMT_GENERATIONS, DB_STMT_RECORD,
+	DB_STMT_DELETE, DB_STMT_TOUCH, DB_STMT_GENERATIONS, DB_STMT_RECORD,
 	DB_STMT_REFS, DB_STMT_COUNT, DB_STMT_CHANGES, DB_STMT_CHANGE,
 	DB_STMT_DELETIONS, DB_N_CLASS_STMTS
 };
@@ -53,7 +60,7 @@ struct db_class {
 	uint64_t changed;	/* last generation given out to this class; db.lock */
 	uint64_t n_changes;	/* … and how many were; db.lock */
 	uint64_t published;	/* … and committed; db.event_lock */
-	uint64_t n_told;	/* rows that the statement that inserts was told of; db.lock */
+	struct db_inserter one, many;	/* db.lock */
 	int64_t count;		/* of rows, at generation `counted` */
 	uint64_t counted;
 };
@@ -64,7 +71,7 @@ enum db_stmt {
 	DB_STMT_JOB_PUT, DB_STMT_JOB_DELETE, DB_STMT_JOBS, DB_STMT_JOB_GET, DB_STMT_TREE_SET,
 	DB_STMT_TREE_CLEAR, DB_STMT_TREE_PARENT, DB_STMT_TREE_CHILDREN, DB_STMT_TREE_UNMANAGED,
 	DB_STMT_CBT_SET, DB_STMT_CBT_CLEAR, DB_STMT_CBT_GET, DB_STMT_CBT_CHILDREN, DB_STMT_CBT_LOGS,
-	DB_STMT_SR_SIZE, DB_N_STMTS
+	DB_STMT_SR_SIZE, DB_STMT_SR_GROWS, DB_N_STMTS
 };
 
 struct db {
@@ -223,6 +230,32 @@ int db_row_record(struct db *db, struct db_class *cls, sqlite3_stmt *stmt,
 struct db_where;
 sqlite3_stmt *db_where_stmt(struct db *db, struct db_class *cls, const struct db_where *where,
 			    struct smd_error *err);
+
+/* insert.c --------------------------------------------------------------------- */
+
+struct db_made_value {
+	struct db_field *field;
+	struct db_value value;
+};
+
+struct db_made {
+	struct db_class *cls;
+	const char *ref;
+	json *record;		/* whose texts the values have; NULL: a model's, and its own */
+	size_t n;
+	struct db_made_value values[];	/* of the fields that do not take their defaults */
+};
+
+#define DB_ROWS_A_STATEMENT 20	/* of many: to begin and end one costs as much as a row */
+
+void db_inserter_done(struct db_inserter *inserter);
+/* NULL: its field takes the default. */
+const struct db_value *db_made_value(const struct db_made *made, const struct db_field *field);
+
+/* sizes.c ---------------------------------------------------------------------- */
+
+/* These rows were made. Of other classes than VDI: nothing. */
+int db_sizes_made(struct db *db, struct db_made *const *made, size_t n, struct smd_error *err);
 
 /* derived.c -------------------------------------------------------------------- */
 

@@ -77,6 +77,8 @@ class_init(struct db_class *cls, const struct api_class *api)
 	cls->api = api;
 	cls->n_fields = n;
 	cls->fields = smd_calloc(n + 1, sizeof *cls->fields);
+	cls->one.n_rows = 1;
+	cls->many.n_rows = DB_ROWS_A_STATEMENT;
 	for (size_t i = 0; i < n; i++)
 		field_init(&cls->fields[i], &api->fields[i], &column);
 }
@@ -139,6 +141,8 @@ db_tables_done(struct db *db)
 
 		for (size_t j = 0; j < DB_N_CLASS_STMTS; j++)
 			sqlite3_finalize(cls->stmts[j]);
+		db_inserter_done(&cls->one);
+		db_inserter_done(&cls->many);
 		for (size_t j = 0; j < cls->n_fields; j++) {
 			sqlite3_finalize(cls->fields[j].get);
 			sqlite3_finalize(cls->fields[j].set);

@@ -107,15 +107,21 @@ test_rows_share_nothing(void **state)
 	struct test_db *t = *state;
 	CLEANUP_JSON json *first = NULL, *plain = NULL, *record = json_tokener_parse(all);
 	struct db_made *made = NULL, *again = NULL;
+	size_t n;
 
 	test_insert(t->db, "SR", "OpaqueRef:first", "{}");
 	assert_ok(db_make(t->db, "SR", SR1, record, &made, &err), &err);
 	assert_ok(db_make(t->db, "SR", SR2, record, &again, &err), &err);
 	json_object_put(TAKE_PTR(record));
-	assert_ok(db_insert_made(t->db, made, &err), &err);
+	assert_ok(db_insert_made(t->db, &made, 1, &n, &err), &err);
+	assert_int_equal(n, 1);
 	assert_ok(db_begin(t->db, DB_DURABLE, &err), &err);
-	assert_int_equal(db_insert_made(t->db, again, &taken), -1);
+	assert_ok(db_insert_made(t->db, &again, 1, &n, &err), &err);
+	assert_int_equal(n, 0);
+	record = json_tokener_parse(all);
+	assert_int_equal(db_insert(t->db, "SR", SR2, record, &taken), -1);
 	assert_string_equal(taken.code, "UUID_INVALID");
+	json_object_put(TAKE_PTR(record));
 	assert_ok(db_commit(t->db, &err), &err);
 	db_made_free(made);
 	db_made_free(again);
@@ -130,6 +136,95 @@ test_rows_share_nothing(void **state)
 	assert_ok(db_get_record(t->db, "SR", SR1, &record, &err), &err);
 	assert_json(smd_json_member(record, "tags"), "[\"x\"]");
 	assert_false(db_exists(t->db, "SR", SR2));
+}
+
+#define N_ALIKE 75	/* statements of many, and what is left */
+
+static void
+make_alike(struct db_made *model, struct db_made **made, char (*uuids)[SMD_UUID_LEN + 1])
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	for (int i = 0; i < N_ALIKE; i++) {
+		struct db_difference differs[] = {
+			{ .field = "uuid", .text = uuids[i] },
+			{ .field = "virtual_size", .integer = i },
+		};
+		char ref[40];
+
+		snprintf(ref, sizeof ref, "OpaqueRef:%d", i);
+		snprintf(uuids[i], sizeof uuids[i], "%s", smd_uuid_new().text);
+		if (i == 33 || i == 71)		/* in a statement of many, in one of its own */
+			snprintf(uuids[i], sizeof uuids[i], "%s", uuids[3]);
+		assert_ok(db_make_like(model, ref, differs, 2, &made[i], &err), &err);
+	}
+}
+
+static void
+insert_alike(struct db *db, struct db_made *const *made)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	size_t n;
+
+	assert_ok(db_insert_made(db, made, N_ALIKE, &n, &err), &err);
+	assert_int_equal(n, 33);
+	assert_ok(db_insert_made(db, made + 34, N_ALIKE - 34, &n, &err), &err);
+	assert_int_equal(34 + n, 71);
+	assert_ok(db_insert_made(db, made + 72, N_ALIKE - 72, &n, &err), &err);
+	assert_int_equal(72 + n, N_ALIKE);
+}
+
+static void
+test_many_at_once(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	static const char all[] = "{\"SR\":\"" SR1 "\",\"uuid\":\"" UUID1 "\",\"virtual_size\":1,"
+				  "\"sm_config\":{\"a\":\"b\"}}";
+	CLEANUP_JSON json *record = json_tokener_parse(all), *got = NULL, *refs = NULL;
+	static char uuids[N_ALIKE][SMD_UUID_LEN + 1];
+	struct db_made *model = NULL, *made[N_ALIKE] = { NULL };
+	struct test_db *t = *state;
+	int64_t sum;
+
+	test_insert(t->db, "SR", SR1, "{}");
+	assert_ok(db_make(t->db, "VDI", "OpaqueRef:model", record, &model, &err), &err);
+	make_alike(model, made, uuids);
+	assert_ok(db_begin(t->db, DB_RELAXED, &err), &err);
+	insert_alike(t->db, made);
+	assert_ok(db_commit(t->db, &err), &err);
+	for (int i = 0; i < N_ALIKE; i++)
+		db_made_free(made[i]);
+	db_made_free(model);
+
+	assert_false(db_exists(t->db, "VDI", "OpaqueRef:33"));
+	assert_false(db_exists(t->db, "VDI", "OpaqueRef:71"));
+	assert_ok(db_get_record(t->db, "VDI", "OpaqueRef:60", &got, &err), &err);
+	assert_string_equal(smd_json_str(got, "uuid", ""), uuids[60]);
+	assert_int_equal(smd_json_int(got, "virtual_size", 0), 60);
+	assert_json(smd_json_member(got, "sm_config"), "{\"a\":\"b\"}");
+	assert_ok(db_get(t->db, "SR", SR1, "VDIs", &refs, &err), &err);
+	assert_int_equal(json_object_array_length(refs), N_ALIKE - 2);
+	assert_ok(db_sr_size(t->db, SR1, &sum, &err), &err);
+	assert_int_equal(sum, N_ALIKE * (N_ALIKE - 1) / 2 - 33 - 71);
+}
+
+static void
+test_no_such_difference(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	CLEANUP_JSON json *record = json_tokener_parse("{\"virtual_size\":1}");
+	struct db_difference text = { .field = "virtual_size", .text = "1" };
+	struct db_difference default_ = { .field = "location", .text = "x" };
+	struct smd_error other CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct db_made *model = NULL, *made = NULL;
+	struct test_db *t = *state;
+
+	assert_ok(db_make(t->db, "VDI", VDI1, record, &model, &err), &err);
+	assert_int_equal(db_make_like(model, VDI1, &text, 1, &made, &err), -1);
+	assert_string_equal(err.code, "INTERNAL_ERROR");
+	assert_int_equal(db_make_like(model, VDI1, &default_, 1, &made, &other), -1);
+	assert_null(made);
+	db_made_free(model);
 }
 
 static void
@@ -439,6 +534,8 @@ main(void)
 		DB_TEST(test_every_class_takes_defaults),
 		DB_TEST(test_set_and_maps),
 		DB_TEST(test_rows_share_nothing),
+		DB_TEST(test_many_at_once),
+		DB_TEST(test_no_such_difference),
 		DB_TEST(test_misspelt_member),
 		DB_TEST(test_inverse),
 		DB_TEST(test_goes_with),

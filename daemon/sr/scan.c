@@ -623,46 +623,6 @@ new_row_done(struct new_row *row)
 	smd_error_clear(&row->why);
 }
 
-/* alone: nobody else has changed a VDI since the rows were read, and what has no row then has
- * none now; only a job may have it. Whether the uuid is taken tells the insert. */
-static int
-insert_unclaimed(struct scan *scan, const struct image *image, const struct new_row *row,
-		 bool alone, struct smd_error *err)
-{
-	struct daemon *daemon = scan->sr->daemon;
-
-	if (alone && !job_has_volume(daemon->jobs, scan->sr->uuid, image->location))
-		return db_insert_made(scan->db, row->made, err);
-	if (volume_check_unclaimed(daemon, scan->sr, image->location, row->uuid.text, err) < 0)
-		return -1;
-	return db_insert_made(scan->db, row->made, err);
-}
-
-static int
-introduce(struct scan *scan, const struct image *image, struct new_row *row, bool alone,
-	  struct smd_error *err)
-{
-	struct smd_error known CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct node *node = node_of(scan, image);
-
-	if (!row->made) {
-		smd_error_move(err, &row->why);
-		return -1;
-	}
-	if (insert_unclaimed(scan, image, row, alone, &known) < 0) {
-		if (smd_error_is(&known, SMD_E_UUID_INVALID))
-			orphan(scan, image, KNOWN_ALREADY);
-		else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {
-			smd_error_move(err, &known);
-			return -1;
-		}
-		return 0;	/* somebody was faster */
-	}
-	node->ref = TAKE_PTR(row->ref);
-	scan->introduced = true;
-	return link_parent(scan, image, err);
-}
-
 /* Rows of one transaction. They are made before it: the lock of the records is never waited
  * for in a transaction, since who holds it may be reading the database. */
 struct rows {
@@ -672,12 +632,90 @@ struct rows {
 	struct new_row rows[ROWS_AT_ONCE];
 };
 
+static int
+introduced(struct scan *scan, const struct image *image, struct new_row *row,
+	   struct smd_error *err)
+{
+	node_of(scan, image)->ref = TAKE_PTR(row->ref);
+	scan->introduced = true;
+	return link_parent(scan, image, err);
+}
+
+/* Those at the beginning that nobody can have but a row of their uuid. alone: nobody else has
+ * changed a VDI since the rows were read, and what had no row then has none now; only a job may
+ * have it. */
+static size_t
+count_unclaimed(struct scan *scan, const struct rows *rows, size_t first, bool alone)
+{
+	size_t i = first;
+
+	while (alone && i < rows->n && rows->rows[i].made &&
+	       !job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, rows->images[i]->location))
+		i++;
+	return i - first;
+}
+
+/* *ret_n: how many of them are done with. */
+static int
+introduce_unclaimed(struct scan *scan, struct rows *rows, size_t first, size_t n, size_t *ret_n,
+		    struct smd_error *err)
+{
+	struct db_made *made[ROWS_AT_ONCE];
+	size_t n_made;
+
+	for (size_t i = 0; i < n; i++)
+		made[i] = rows->rows[first + i].made;
+	if (db_insert_made(scan->db, made, n, &n_made, err) < 0)
+		return -1;
+	for (size_t i = first; i < first + n_made; i++) {
+		if (introduced(scan, rows->images[i], &rows->rows[i], err) < 0)
+			return -1;
+	}
+	if (n_made < n)
+		orphan(scan, rows->images[first + n_made], KNOWN_ALREADY);
+	*ret_n = n_made < n ? n_made + 1 : n;
+	return 0;
+}
+
+/* One that somebody may have by now. */
+static int
+introduce(struct scan *scan, struct rows *rows, size_t i, struct smd_error *err)
+{
+	struct smd_error known CLEANUP_ERROR = SMD_ERROR_INIT;
+	const struct image *image = rows->images[i];
+	struct new_row *row = &rows->rows[i];
+	size_t n_done;
+
+	if (!row->made) {
+		smd_error_move(err, &row->why);
+		return -1;
+	}
+	if (volume_check_unclaimed(scan->sr->daemon, scan->sr, image->location, row->uuid.text,
+				   &known) == 0)
+		return introduce_unclaimed(scan, rows, i, 1, &n_done, err);
+	if (smd_error_is(&known, SMD_E_UUID_INVALID))
+		orphan(scan, image, KNOWN_ALREADY);
+	else if (!smd_error_is(&known, SMD_E_LOCATION_NOT_UNIQUE)) {
+		smd_error_move(err, &known);
+		return -1;
+	}
+	return 0;	/* somebody was faster */
+}
+
+/* The row that those are like that only have an image of this extension: most do. */
+struct model {
+	struct db_made *row;
+	char *extension;
+};
+
 /* While some are introduced, a thread makes the next ones. */
 struct making {
 	struct scan *scan;
 	struct image *const *images;
 	uint8_t (*uuids)[16];	/* of their refs, in order */
 	size_t n;
+	struct model *models;	/* whoever makes the rows */
+	size_t n_models;
 	struct rows rows[2];	/* in turn */
 	pthread_mutex_t lock;	/* what follows */
 	pthread_cond_t changed;
@@ -694,13 +732,77 @@ rows_clear(struct rows *rows)
 }
 
 static void
-row_make(struct scan *scan, const struct image *image, const uint8_t uuid[16], struct new_row *ret)
+row_make_alone(struct scan *scan, const struct image *image, struct new_row *ret)
 {
 	CLEANUP_JSON json *row = new_row(scan, image);
 
-	*ret = (struct new_row){ .ref = db_ref_of(uuid), .why = SMD_ERROR_INIT };
 	snprintf(ret->uuid.text, sizeof ret->uuid.text, "%s", smd_json_str(row, "uuid", ""));
 	db_make(scan->db, "VDI", ret->ref, row, &ret->made, &ret->why);
+}
+
+/* Whether its row tells of nothing but its uuid, its place and its sizes. */
+static bool
+is_plain(struct scan *scan, const struct image *image, struct smd_uuid_text *ret_uuid)
+{
+	const struct look *look = image->look;
+	const char *format;
+
+	return !node_of(scan, image)->recorded && image->n_children == 0 && !look->hidden &&
+	       !*look->why && !*image->why && volume_name_parse(image->location, ret_uuid, &format);
+}
+
+/* The model of its extension: the first row of its kind. NULL: it cannot be made. */
+static const struct db_made *
+model_of(struct making *m, const struct image *image)
+{
+	const char *extension = strrchr(image->location, '.') + 1;
+	struct new_row first = { .ref = (char *)"", .why = SMD_ERROR_INIT };
+
+	for (size_t i = 0; i < m->n_models; i++) {
+		if (strcmp(m->models[i].extension, extension) == 0)
+			return m->models[i].row;
+	}
+	row_make_alone(m->scan, image, &first);
+	smd_error_clear(&first.why);
+	if (!first.made)
+		return NULL;
+	m->models = smd_reallocarray(m->models, m->n_models + 1, sizeof *m->models);
+	m->models[m->n_models++] = (struct model){ first.made, smd_strdup(extension) };
+	return first.made;
+}
+
+static void
+models_done(struct making *m)
+{
+	for (size_t i = 0; i < m->n_models; i++) {
+		db_made_free(m->models[i].row);
+		free(m->models[i].extension);
+	}
+	free(m->models);
+}
+
+static void
+row_make(struct making *m, const struct image *image, const uint8_t uuid[16],
+	 struct new_row *ret)
+{
+	const struct db_made *model = NULL;
+
+	*ret = (struct new_row){ .ref = db_ref_of(uuid), .why = SMD_ERROR_INIT };
+	if (is_plain(m->scan, image, &ret->uuid))
+		model = model_of(m, image);
+	if (model) {
+		struct db_difference differences[] = {
+			{ .field = "uuid", .text = ret->uuid.text },
+			{ .field = "location", .text = image->location },
+			{ .field = "virtual_size", .integer = (int64_t)image->look->virtual_size },
+			{ .field = "physical_utilisation",
+			  .integer = node_of(m->scan, image)->listed->allocated },
+		};
+
+		db_make_like(model, ret->ref, differences, 4, &ret->made, &ret->why);
+	} else {
+		row_make_alone(m->scan, image, ret);
+	}
 }
 
 /* Each transaction has twice as many as the one before. */
@@ -719,7 +821,7 @@ rows_make(struct making *m, struct rows *rows, size_t first)
 	rows->images = m->images + first;
 	rows->n = rows_wanted(m, first);
 	for (size_t i = 0; i < rows->n; i++)
-		row_make(m->scan, rows->images[i], m->uuids[first + i], &rows->rows[i]);
+		row_make(m, rows->images[i], m->uuids[first + i], &rows->rows[i]);
 	rows->n_made = rows->n;
 }
 
@@ -768,6 +870,7 @@ static int
 rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 {
 	uint64_t before;
+	size_t n_done;
 	bool alone;
 	int r = 0;
 
@@ -775,8 +878,13 @@ rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 		return -1;
 	before = n_changes(scan);
 	alone = before == scan->n_before + scan->n_changes;
-	for (size_t i = 0; r == 0 && i < rows->n; i++)
-		r = introduce(scan, rows->images[i], &rows->rows[i], alone, err);
+	for (size_t i = 0; r == 0 && i < rows->n; i += n_done) {
+		size_t n = count_unclaimed(scan, rows, i, alone);
+
+		n_done = 1;
+		r = n > 0 ? introduce_unclaimed(scan, rows, i, n, &n_done, err)
+			  : introduce(scan, rows, i, err);
+	}
 	scan->n_changes += n_changes(scan) - before;
 	if (db_end(scan->db, r, err) < 0)
 		return -1;
@@ -855,6 +963,7 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 		pthread_join(thread, NULL);
 	rows_clear(&m->rows[0]);
 	rows_clear(&m->rows[1]);
+	models_done(m);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->lock);
 	return r;
