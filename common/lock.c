@@ -21,12 +21,18 @@ enum {
 #define N_PERMS 4
 
 static int
-lock_byte(int fd, int command, short type, off_t byte, struct flock *ret)
+lock_range(int fd, int command, short type, off_t byte, off_t n, struct flock *ret)
 {
 	*ret = (struct flock){
-		.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1,
+		.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = n,
 	};
 	return fcntl(fd, command, ret);
+}
+
+static int
+lock_byte(int fd, int command, short type, off_t byte, struct flock *ret)
+{
+	return lock_range(fd, command, type, byte, 1, ret);
 }
 
 void
@@ -86,6 +92,10 @@ smd_image_has_writer(int fd)
 {
 	struct flock fl;
 
+	/* Mostly nobody has any of them. */
+	if (lock_range(fd, F_OFD_GETLK, F_WRLCK, LOCK_USED, N_PERMS, &fl) == 0 &&
+	    fl.l_type == F_UNLCK)
+		return false;
 	for (int i = 0; i < N_PERMS; i++) {
 		if ((PERM_WRITE | PERM_RESIZE) & 1u << i &&
 		    lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_USED + i, &fl) == 0 &&
