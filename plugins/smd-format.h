@@ -17,6 +17,7 @@
  *   1  (0.1)  appended: usage, taken
  *   1  (0.1)  appended: parents
  *   1  (0.1)  a flag of open: SMD_OPEN_SMALL
+ *   1  (0.1)  a flag of open: SMD_OPEN_LOOK
  * Members are appended, never reordered or removed; the loader copies the
  * smaller of the two struct sizes over zeroes. SMD_FORMAT_ABI changes only when
  * an old module could no longer be served.
@@ -358,6 +359,9 @@ struct smd_check {
 #define SMD_OPEN_FOREIGN 0x2u
 /* What encode makes is to be small rather than quickly made. */
 #define SMD_OPEN_SMALL 0x4u
+/* Info alone is asked for, without details; the image is then closed. What is refused
+ * without this is refused with it, as far as it takes no table that info doesn't need. */
+#define SMD_OPEN_LOOK 0x8u
 /* Shrinking in resize is wanted. */
 #define SMD_RESIZE_SHRINK 0x1u
 /* zero(): give the space back where the format can. */

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/checked.h"
 #include "common/error.h"
@@ -209,6 +210,44 @@ use(struct smd_io *io, uint32_t flags)
 	format->close(im.img);
 }
 
+static bool
+same_info(const struct smd_image_info *a, const struct smd_image_info *b)
+{
+	return a->virtual_size == b->virtual_size && a->flags == b->flags &&
+	       memcmp(a->uuid, b->uuid, sizeof a->uuid) == 0 &&
+	       memcmp(a->parent_uuid, b->parent_uuid, sizeof a->parent_uuid) == 0 &&
+	       strcmp(a->parent_name, b->parent_name) == 0 &&
+	       strcmp(a->parent_format, b->parent_format) == 0;
+}
+
+/* A look refuses what is refused without it, and says the same of the rest. */
+static void
+look(struct smd_io *io)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_error look_err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_image_info info = { 0 }, look_info = { 0 };
+	void *img, *look_img;
+	int rc = format->open(io, 0, &img, &err);
+
+	if (format->open(io, SMD_OPEN_LOOK, &look_img, &look_err) != rc)
+		abort();
+	if (rc < 0) {
+		if (strcmp(err.message, look_err.message) != 0)
+			abort();
+		return;
+	}
+	if (format->info(img, &info, &err) < 0 ||
+	    format->info(look_img, &look_info, &look_err) < 0)
+		abort();
+	if (!same_info(&info, &look_info))
+		abort();
+	free(info.details);
+	free(look_info.details);
+	format->close(img);
+	format->close(look_img);
+}
+
 /* ---- The check -------------------------------------------------------------------- */
 
 static void
@@ -245,6 +284,7 @@ fuzz_format(const uint8_t *data, size_t size)
 
 	format = smd_format_init(&smd_the_format_host);
 	use(io, SMD_OPEN_FOREIGN);
+	look(io);
 	before = check(io, SMD_REPAIR_NONE);
 	use(io, SMD_OPEN_WRITE);
 	after = check(io, SMD_REPAIR_NONE);

@@ -130,7 +130,8 @@ inspect(struct smd_source *source, bool all, json **ret, struct smd_error *err)
 	if (smd_source_layers(source, layers, err) != 0)
 		return -1;
 	format = layers[0].format;
-	rc = format->open(layers[0].io, source->foreign ? SMD_OPEN_FOREIGN : 0, &img, err);
+	rc = format->open(layers[0].io, (source->foreign ? SMD_OPEN_FOREIGN : 0) |
+					(all ? 0 : SMD_OPEN_LOOK), &img, err);
 	if (rc == 0) {
 		rc = format->info(img, &info, err);
 		if (rc == 0)

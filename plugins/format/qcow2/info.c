@@ -80,8 +80,8 @@ qcow2_info(struct qcow2_image *img, struct smd_image_info *ret, struct smd_error
 		info.flags |= SMD_INFO_READ_ONLY;
 	memcpy(info.parent_name, img->backing_name, sizeof info.parent_name);
 	memcpy(info.parent_format, img->backing_format, sizeof info.parent_format);
-	info.details = details(img);
-	if (!info.details)
+	info.details = img->look ? NULL : details(img);
+	if (!img->look && !info.details)
 		return smd_fail(err, SMD_REASON_IO, img->io->name, "out of memory");
 	*ret = info;
 	return 0;

@@ -59,10 +59,9 @@ cache_tables(const struct qcow2_image *img, size_t bytes)
 }
 
 static int
-load(struct qcow2_image *img, struct smd_error *err)
+load_tables(struct qcow2_image *img, struct smd_error *err)
 {
-	if (qcow2_header_load(img, err) < 0 ||
-	    qcow2_cache_init(&img->l2_cache, img->g.cluster_size,
+	if (qcow2_cache_init(&img->l2_cache, img->g.cluster_size,
 			     cache_tables(img, L2_CACHE_BYTES), img->io, err) < 0 ||
 	    qcow2_cache_init(&img->rb_cache, img->g.cluster_size,
 			     cache_tables(img, RB_CACHE_BYTES), img->io, err) < 0)
@@ -91,9 +90,12 @@ qcow2_open(struct smd_io *io, uint32_t flags, struct qcow2_image **ret, struct s
 	CLEANUP_QCOW2 struct qcow2_image *img = image_new(io, err);
 	uint64_t table_size;
 
-	if (!img || load(img, err) < 0 || check_state(img, flags, err) < 0 ||
-	    qcow2_snapshots_check(img, &table_size, err) < 0)
+	/* Where L1 is, the header says; what is in it, nobody checks here. */
+	if (!img || qcow2_header_load(img, err) < 0 ||
+	    (!(flags & SMD_OPEN_LOOK) && load_tables(img, err) < 0) ||
+	    check_state(img, flags, err) < 0 || qcow2_snapshots_check(img, &table_size, err) < 0)
 		return -1;
+	img->look = flags & SMD_OPEN_LOOK;
 	img->writable = (flags & SMD_OPEN_WRITE) && (io->flags & SMD_IO_WRITABLE);
 	img->small = flags & SMD_OPEN_SMALL;
 	*ret = TAKE_PTR(img);
@@ -105,7 +107,7 @@ qcow2_open_for_check(struct smd_io *io, struct qcow2_image **ret, struct smd_err
 {
 	CLEANUP_QCOW2 struct qcow2_image *img = image_new(io, err);
 
-	if (!img || load(img, err) < 0)
+	if (!img || qcow2_header_load(img, err) < 0 || load_tables(img, err) < 0)
 		return -1;
 	img->writable = io->flags & SMD_IO_WRITABLE;
 	*ret = TAKE_PTR(img);

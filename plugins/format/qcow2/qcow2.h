@@ -131,6 +131,7 @@ struct qcow2_image {
 
 	bool writable;
 	bool small;		/* encode for size: SMD_OPEN_SMALL */
+	bool look;		/* no tables: SMD_OPEN_LOOK */
 	bool write_begun;		/* autoclear bits are off on disk */
 	bool failed;			/* a flush failed: what is on disk is unknown */
 
@@ -154,7 +155,7 @@ struct qcow2_image {
 
 /* ---- open.c -------------------------------------------------------------------- */
 
-/* Load header, extensions and L1, with every check that open makes. */
+/* Load header, extensions and, but for a look, L1, with every check that open makes. */
 int qcow2_open(struct smd_io *io, uint32_t flags, struct qcow2_image **ret,
 	       struct smd_error *err);
 /* The same for check and its repairs: marks an image as writable that open

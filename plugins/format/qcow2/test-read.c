@@ -79,10 +79,13 @@ static void
 refused(struct smd_io *io, uint32_t flags, const char *reason)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_error look_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	void *img;
 
 	assert_int_equal(qcow2->open(io, flags, &img, &err), -1);
 	assert_string_equal(err.params[1], reason);
+	assert_int_equal(qcow2->open(io, flags | SMD_OPEN_LOOK, &img, &look_err), -1);
+	assert_string_equal(look_err.params[1], reason);
 }
 
 static void

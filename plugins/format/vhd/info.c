@@ -153,5 +153,5 @@ vhd_info(void *img, struct smd_image_info *ret, struct smd_error *err)
 		ret->flags |= SMD_INFO_DEGRADED | SMD_INFO_READ_ONLY;
 	if (!vhd_is_fixed(v) && v->header.block_size != VHD_BLOCK_SIZE)
 		ret->flags |= SMD_INFO_READ_ONLY;
-	return details_make(v, &ret->details, err);
+	return v->look ? 0 : details_make(v, &ret->details, err);
 }

@@ -138,7 +138,7 @@ vhd_load(struct vhd *v, struct vhd_footers *ret_footers, const char **ret_batmap
 		ret = blocks_load(v, f->end, fault, err);
 	if (ret == 0 && v->footer.type == VHD_TYPE_DIFFERENCING)
 		ret = vhd_parent_name_read(v->io, &v->journal, &v->header, v->parent_name, err);
-	if (ret == 0)
+	if (ret == 0 && !v->look)
 		ret = batmap_load(v, f->end, ret_batmap, err);
 	if (ret == 0) {
 		v->meta_end = vhd_meta_end(v);
@@ -196,8 +196,10 @@ image_open(struct vhd *v, uint32_t flags, struct smd_error *err)
 	struct vhd_footers footers;
 	struct vhd_fault fault;
 	const char *batmap;
-	int ret = vhd_load(v, &footers, &batmap, &fault, err);
+	int ret;
 
+	v->look = flags & SMD_OPEN_LOOK;
+	ret = vhd_load(v, &footers, &batmap, &fault, err);
 	if (ret)
 		return vhd_fault_fail(ret, &fault, v->io, err);
 	if (v->footer.type == VHD_TYPE_DIFFERENCING && v->parent_name[0] == '\0')
@@ -207,7 +209,7 @@ image_open(struct vhd *v, uint32_t flags, struct smd_error *err)
 	v->trust_batmap = !(flags & SMD_OPEN_FOREIGN);
 	if (v->write && write_check(v, err) < 0)
 		return -1;
-	return vhd_is_fixed(v) ? 0 : caches_init(v, err);
+	return vhd_is_fixed(v) || v->look ? 0 : caches_init(v, err);
 }
 
 int

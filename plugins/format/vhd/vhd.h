@@ -330,6 +330,7 @@ struct vhd_pending {
 struct vhd {
 	struct smd_io *io;
 	bool write;		/* opened for writing */
+	bool look;		/* no batmap, no caches: SMD_OPEN_LOOK */
 	bool failed;		/* what is on disk is unknown: nothing more is written */
 	bool trust_batmap;
 	bool degraded;
