@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,9 @@
 
 #define BATCH_MAX 240	/* images a worker is asked about; the daemon has them open */
 _Static_assert(BATCH_MAX <= PROCESS_FDS_MAX, "a descriptor each");
+
+#define LOOK_NO_TEXTS \
+	.why = "", .uuid = "", .parent_uuid = "", .parent_name = "", .parent_format = ""
 
 struct looks {
 	json *index;			/* {location: its place in list} */
@@ -36,36 +40,47 @@ struct batch {
 void
 look_free(struct look *look)
 {
-	if (!look)
-		return;
-	free(look->stamp);
-	free(look->why);
-	free(look->uuid);
-	free(look->parent_uuid);
-	free(look->parent_name);
-	free(look->parent_format);
 	free(look);
 }
 
-static void
-set_text(char **place, const char *text)
+/* Most have no texts, and "" takes no room. */
+static const char *
+put_text(char **at, const char *text)
 {
-	free(*place);
-	*place = smd_strdup(text);
+	size_t size = strlen(text) + 1;
+
+	if (size == 1)
+		return "";
+	memcpy(*at, text, size);
+	*at += size;
+	return *at - size;
+}
+
+/* One that says the same; its texts are behind it. */
+static struct look *
+look_new(const struct look *said)
+{
+	struct look *look = smd_malloc(sizeof *look + strlen(said->why) + strlen(said->uuid) +
+				       strlen(said->parent_uuid) + strlen(said->parent_name) +
+				       strlen(said->parent_format) + 5);
+	char *at = (char *)(look + 1);
+
+	*look = *said;
+	look->why = put_text(&at, said->why);
+	look->uuid = put_text(&at, said->uuid);
+	look->parent_uuid = put_text(&at, said->parent_uuid);
+	look->parent_name = put_text(&at, said->parent_name);
+	look->parent_format = put_text(&at, said->parent_format);
+	return look;
 }
 
 static struct look *
-look_new(const char *why)
+look_why(const char *why)
 {
-	struct look *look = smd_calloc(1, sizeof *look);
+	struct look said = { LOOK_NO_TEXTS };
 
-	set_text(&look->stamp, "");
-	set_text(&look->why, why);
-	set_text(&look->uuid, "");
-	set_text(&look->parent_uuid, "");
-	set_text(&look->parent_name, "");
-	set_text(&look->parent_format, "");
-	return look;
+	said.why = why;
+	return look_new(&said);
 }
 
 const char *
@@ -90,7 +105,7 @@ look_of_error(const struct smd_error *err)
 		why = smd_asprintf("%s %s: %s", err->code, err->params[1], err->message);
 	else
 		why = smd_asprintf("%s: %s", err->code, err->message);
-	return look_new(why);
+	return look_why(why);
 }
 
 /* Other programs have names of their own for some formats. */
@@ -115,7 +130,7 @@ look_of_info(struct sr *sr, json *info)
 {
 	bool sized = json_object_is_type(info, json_type_int);
 	json *error = sized ? NULL : smd_json_member(info, "error");
-	struct look *look;
+	struct look said = { LOOK_NO_TEXTS };
 
 	if (error) {
 		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
@@ -123,21 +138,19 @@ look_of_info(struct sr *sr, json *info)
 		smd_json_to_error(error, &err);
 		return look_of_error(&err);
 	}
-	look = look_new("");
 	if (sized) {
-		look->virtual_size = (uint64_t)json_object_get_int64(info);
-		return look;
+		said.virtual_size = (uint64_t)json_object_get_int64(info);
+		return look_new(&said);
 	}
-	look->virtual_size = (uint64_t)smd_json_int(info, "virtual-size", 0);
-	look->hidden = smd_json_bool(info, "hidden", false);
-	look->degraded = smd_json_bool(info, "degraded", false);
-	look->has_parent = smd_json_bool(info, "has-parent", false);
-	set_text(&look->uuid, smd_json_str(info, "uuid", ""));
-	set_text(&look->parent_uuid, smd_json_str(info, "parent-uuid", ""));
-	set_text(&look->parent_name, smd_json_str(info, "backing-filename", ""));
-	set_text(&look->parent_format,
-		 our_name(sr, smd_json_str(info, "backing-filename-format", "")));
-	return look;
+	said.virtual_size = (uint64_t)smd_json_int(info, "virtual-size", 0);
+	said.hidden = smd_json_bool(info, "hidden", false);
+	said.degraded = smd_json_bool(info, "degraded", false);
+	said.has_parent = smd_json_bool(info, "has-parent", false);
+	said.uuid = smd_json_str(info, "uuid", "");
+	said.parent_uuid = smd_json_str(info, "parent-uuid", "");
+	said.parent_name = smd_json_str(info, "backing-filename", "");
+	said.parent_format = our_name(sr, smd_json_str(info, "backing-filename-format", ""));
+	return look_new(&said);
 }
 
 /* ---- Asking ---- */
@@ -299,9 +312,9 @@ look_at_name(const char *location)
 	CLEANUP_FREE char *why = NULL;
 
 	if (!dot || !dot[1])
-		return look_new("FORMAT_UNKNOWN: its name ends in no format");
+		return look_why("FORMAT_UNKNOWN: its name ends in no format");
 	why = smd_asprintf("FORMAT_UNKNOWN: no module for the format %s is loaded", dot + 1);
-	return look_new(why);
+	return look_why(why);
 }
 
 int
@@ -480,10 +493,11 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 	for (size_t i = 0; i < looks->n; i++) {
 		struct look *look = looks->list[i];
 
-		if (look && *volumes[i]->stamp)
-			set_text(&look->stamp, volumes[i]->stamp);
-		if (look)
-			look->allocated = volumes[i]->allocated;
+		if (!look)
+			continue;
+		if (*volumes[i]->stamp)
+			snprintf(look->stamp, sizeof look->stamp, "%s", volumes[i]->stamp);
+		look->allocated = volumes[i]->allocated;
 	}
 	return 0;
 }

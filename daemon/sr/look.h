@@ -11,14 +11,14 @@
 #include "daemon/sr/sr.h"
 
 struct look {
-	char *stamp;			/* the driver's; "": look again */
+	char stamp[SMD_SR_STAMP_MAX];	/* the driver's; "": look again */
 	int64_t allocated;		/* of the volume then */
 	/* Why the image cannot be used, for sm_config; "": readable, and then: */
-	char *why;
+	const char *why;
 	uint64_t virtual_size;
 	bool hidden, has_parent, degraded;
 	/* What the image says: data, never a name to open. "": nothing. */
-	char *uuid, *parent_uuid, *parent_name, *parent_format;
+	const char *uuid, *parent_uuid, *parent_name, *parent_format;
 };
 /* What is said of one that is degraded, though it can be read. */
 #define LOOK_DEGRADED "IMAGE_CORRUPT NEEDS_REPAIR: a part of it is damaged; it can be read, and " \

@@ -30,9 +30,8 @@ add(const char *location, const char *parent, const char *parent_format)
 	struct image *image = &images[n++];
 
 	*look = (struct look){
-		.stamp = (char *)"", .why = (char *)"", .uuid = (char *)"", .parent_uuid = (char *)"",
-		.has_parent = *parent, .parent_name = (char *)parent,
-		.parent_format = (char *)parent_format, .virtual_size = 1,
+		.why = "", .uuid = "", .parent_uuid = "", .has_parent = *parent,
+		.parent_name = parent, .parent_format = parent_format, .virtual_size = 1,
 	};
 	*image = (struct image){ .location = location, .format = dot + 1, .look = look };
 	return image;
@@ -110,7 +109,7 @@ test_faults_and_who_bears_them(void **state)
 	struct image *unsaid = add("unsaid.qcow2", "broken.vhd", "");
 
 	(void)state;
-	look_of(broken)->why = (char *)"IMAGE_CORRUPT BAD_CHECKSUM: of the footer";
+	look_of(broken)->why = "IMAGE_CORRUPT BAD_CHECKSUM: of the footer";
 	images_resolve(images, n);
 	assert_why(missing, "IMAGE_CORRUPT MISSING_PARENT: its parent none.qcow2");
 	assert_ptr_equal(child->parent, missing);
@@ -169,13 +168,13 @@ test_uuids(void **state)
 	struct image *copy = add("copy.vhd", "", ""), *copied = add("copied.vhd", "", "");
 
 	(void)state;
-	look_of(base)->uuid = (char *)U1;
-	look_of(second)->uuid = (char *)U2;
-	look_of(copy)->uuid = look_of(copied)->uuid = (char *)"copied";
-	look_of(renamed)->parent_uuid = (char *)U1;
-	look_of(mistaken)->parent_uuid = (char *)U2;
-	look_of(wrong)->parent_uuid = (char *)"other";
-	look_of(ambiguous)->parent_uuid = (char *)"copied";
+	look_of(base)->uuid = U1;
+	look_of(second)->uuid = U2;
+	look_of(copy)->uuid = look_of(copied)->uuid = "copied";
+	look_of(renamed)->parent_uuid = U1;
+	look_of(mistaken)->parent_uuid = U2;
+	look_of(wrong)->parent_uuid = "other";
+	look_of(ambiguous)->parent_uuid = "copied";
 	images_resolve(images, n);
 	assert_ptr_equal(renamed->parent, base);
 	assert_ptr_equal(mistaken->parent, second);
@@ -206,7 +205,7 @@ test_recorded(void **state)
 	struct image *base = add("base.vhd", "", ""), *other = add("other.vhd", "", "");
 
 	(void)state;
-	look_of(unread)->why = (char *)"IMAGE_CORRUPT BAD_COOKIE: no";
+	look_of(unread)->why = "IMAGE_CORRUPT BAD_COOKIE: no";
 	unread->known_parent = astray->known_parent = moved->known_parent = base;
 	images_resolve(images, n);
 	assert_ptr_equal(unread->parent, base);
@@ -227,7 +226,7 @@ test_known(void **state)
 	(void)state;
 	moved->known_parent = flat->known_parent = unread->known_parent = busy->known_parent = base;
 	moved->is_linked = flat->is_linked = unread->is_linked = busy->is_linked = true;
-	look_of(unread)->why = (char *)"IMAGE_CORRUPT BAD_COOKIE: no";
+	look_of(unread)->why = "IMAGE_CORRUPT BAD_COOKIE: no";
 	busy->look = NULL;
 	images_resolve(images, n);
 	assert_ptr_equal(moved->parent, base);
