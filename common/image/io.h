@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Stores of bytes behind the contract's smd_io: files and block devices by
- * descriptor, memory, and a wrapper that fails, shortens, records or cuts I/O
+ * descriptor, memory, a file's head, and a wrapper that fails, shortens, records or cuts I/O
  * for tests. None opens a path: whoever owns the name opens it.
  *
  * Threads: as the contract says, the ops may be called in parallel; making and
@@ -26,6 +26,17 @@ int smd_io_file(int fd, const char *name, uint32_t flags, struct smd_io **ret,
 struct smd_io *smd_io_memory(const void *data, size_t size, const char *name, uint32_t flags);
 struct smd_bytes_view { const uint8_t *data; size_t len; };
 struct smd_bytes_view smd_io_memory_bytes(struct smd_io *io);
+
+/* A file of which no more is known than what it begins with: a read of other bytes fails, which
+ * `lacked` tells from all other failures. Nothing is copied, the name neither, and nothing is
+ * to be closed. */
+struct smd_io_head {
+	struct smd_io io;
+	struct smd_bytes_view head;
+	bool lacked;
+};
+void smd_io_head_init(struct smd_io_head *ret, const char *name, uint64_t size,
+		      struct smd_bytes_view head);
 
 /* The descriptor behind a file io, for extent sharing, copy_file_range and
  * SEEK_HOLE; -1 for other stores. Borrowed. */

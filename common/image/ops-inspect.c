@@ -6,6 +6,7 @@
 #include "common/checked.h"
 #include "common/image/io.h"
 #include "common/image/ops.h"
+#include "common/image/ops-impl.h"
 #include "common/mem.h"
 #include "common/uuid.h"
 
@@ -96,6 +97,17 @@ look_object(const struct smd_image_info *info, bool all)
 	return object;
 }
 
+/* Most say no more than their size. */
+static json *
+look_brief(const struct smd_image_info *info)
+{
+	if (info->flags & (SMD_INFO_HAS_PARENT | SMD_INFO_HIDDEN | SMD_INFO_DEGRADED) ||
+	    info->parent_name[0] || info->parent_format[0] || uuid_set(info->uuid) ||
+	    uuid_set(info->parent_uuid))
+		return look_object(info, false);
+	return json_object_new_int64((int64_t)info->virtual_size);
+}
+
 static json *
 info_object(const struct smd_layer *layer, struct smd_image_info *info)
 {
@@ -116,44 +128,58 @@ info_object(const struct smd_layer *layer, struct smd_image_info *info)
 	return object;
 }
 
+static int
+inspect_layer(const struct smd_layer *layer, uint32_t flags, json **ret, struct smd_error *err)
+{
+	const struct smd_format *format = layer->format;
+	struct smd_image_info info = { 0 };
+	void *img;
+	int rc;
+
+	if (format->open(layer->io, flags, &img, err) != 0)
+		return -1;
+	rc = format->info(img, &info, err);
+	if (rc == 0)
+		*ret = flags & SMD_OPEN_LOOK ? look_brief(&info) : info_object(layer, &info);
+	free(info.details);
+	format->close(img);
+	return rc;
+}
+
 /* The leaf alone is opened: what it says of a parent is worth knowing also where
  * there is none. */
 static int
-inspect(struct smd_source *source, bool all, json **ret, struct smd_error *err)
+inspect(struct smd_source *source, uint32_t flags, json **ret, struct smd_error *err)
 {
 	struct smd_layer layers[SMD_CHAIN_MAX];
-	struct smd_image_info info = { 0 };
-	const struct smd_format *format;
-	void *img;
 	int rc;
 
 	if (smd_source_layers(source, layers, err) != 0)
 		return -1;
-	format = layers[0].format;
-	rc = format->open(layers[0].io, (source->foreign ? SMD_OPEN_FOREIGN : 0) |
-					(all ? 0 : SMD_OPEN_LOOK), &img, err);
-	if (rc == 0) {
-		rc = format->info(img, &info, err);
-		if (rc == 0)
-			*ret = all ? info_object(&layers[0], &info) : look_object(&info, false);
-		free(info.details);
-		format->close(img);
-	}
-	for (size_t i = 0; i < source->n; i++)
-		smd_io_close(layers[i].io);
+	rc = inspect_layer(&layers[0], flags | (source->foreign ? SMD_OPEN_FOREIGN : 0), ret, err);
+	ops_layers_close(layers, source->n);
 	return rc;
 }
 
 int
 smd_op_info(struct smd_source *source, json **ret, struct smd_error *err)
 {
-	return inspect(source, true, ret, err);
+	return inspect(source, 0, ret, err);
 }
 
 int
 smd_op_look(struct smd_source *source, json **ret, struct smd_error *err)
 {
-	return inspect(source, false, ret, err);
+	return inspect(source, SMD_OPEN_LOOK, ret, err);
+}
+
+int
+smd_op_look_io(struct smd_io *io, const char *format, json **ret, struct smd_error *err)
+{
+	struct smd_layer layer = { .io = io };
+
+	return smd_format_get(format, &layer.format, err) != 0 ? -1 :
+	       inspect_layer(&layer, SMD_OPEN_LOOK, ret, err);
 }
 
 /* ---- check --------------------------------------------------------------------------- */

@@ -111,8 +111,11 @@ int smd_op_checksum(struct smd_source *source, const struct smd_copy_options *op
  * Only the leaf is opened: one that needs a parent needs none here. */
 int smd_op_info(struct smd_source *source, json **ret, struct smd_error *err);
 /* Of all that the size, the parent and the uuids only, and "hidden" and "degraded": a scan
- * asks for them thousands of times. What is false is left out. */
+ * asks for them thousands of times. What is false is left out, and where that leaves the size
+ * alone, *ret is this number. */
 int smd_op_look(struct smd_source *source, json **ret, struct smd_error *err);
+/* The same of an io, which stays the caller's. */
+int smd_op_look_io(struct smd_io *io, const char *format, json **ret, struct smd_error *err);
 #define SMD_CHECK_NO_CHECKER 63		/* qemu-img's exit status */
 /* qemu-img check --output=json plus "findings": [{kind, reason, repairable, repaired, text}].
  * *ret_exit: 0 clean, 2 corruption, 3 nothing worse than leaks or a damaged redundant

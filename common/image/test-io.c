@@ -63,6 +63,30 @@ test_stores_behave_alike(void **state)
 	store_behaves(memory);
 }
 
+/* Of a file of which nobody knows the rest. */
+static void
+test_head(void **state)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_io_head h;
+	char buf[8];
+
+	(void)state;
+	smd_io_head_init(&h, "head", 100, (struct smd_bytes_view){ (const uint8_t *)"head", 4 });
+	assert_int_equal(smd_io_pread(&h.io, buf, 3, 1, &err), 0);
+	assert_memory_equal(buf, "ead", 3);
+	assert_int_equal(smd_io_pread(&h.io, buf, 5, 96, &err), -1);
+	assert_string_equal(err.params[1], "TRUNCATED");
+	assert_false(h.lacked);
+	for (uint64_t offset = 1; offset <= 96; offset++) {
+		smd_error_clear(&err);
+		h.lacked = false;
+		assert_int_equal(smd_io_pread(&h.io, buf, 4, offset, &err), -1);
+		assert_true(h.lacked);
+	}
+	assert_int_equal(smd_io_pwrite(&h.io, buf, 4, 0, &err), -1);
+}
+
 static void
 test_fixed_store_does_not_grow(void **state)
 {
@@ -328,6 +352,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stores_behave_alike),
+		cmocka_unit_test(test_head),
 		cmocka_unit_test(test_fixed_store_does_not_grow),
 		cmocka_unit_test(test_not_a_file),
 		cmocka_unit_test(test_holes),

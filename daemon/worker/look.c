@@ -12,29 +12,16 @@
 #include "daemon/worker/packet.h"
 #include "daemon/worker/protocol.h"
 
-/* Most say no more than their size. */
-static json *
-shortened(json *info)
-{
-	json *size = smd_json_member(info, "virtual-size");
-
-	if (!size || json_object_object_length(info) != 1)
-		return info;
-	json_object_get(size);
-	json_object_put(info);
-	return size;
-}
-
 static json *
 look_at(int fd, const char *name, const char *format)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct smd_source source = { .n = 1, .layers = { { .fd = fd, .name = name,
 							   .format = format } } };
-	json *info = NULL;
+	json *info;
 
 	if (smd_op_look(&source, &info, &err) == 0)
-		return shortened(info);
+		return info;
 	info = json_object_new_object();
 	smd_json_set(info, "error", smd_json_from_error(&err));
 	return info;
