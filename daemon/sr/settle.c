@@ -379,7 +379,9 @@ settle_end(struct sr *sr, const char *name)
 int
 settle_wait(struct sr *sr, const char *name, struct smd_error *err)
 {
-	settle_end(sr, name);
+	if (!job_makes_volume(sr->daemon->jobs, sr->uuid, name))
+		return 0;
+	wait_and_say(sr, name);
 	if (!job_makes_volume(sr->daemon->jobs, sr->uuid, name))
 		return 0;
 	return smd_fail_IMAGE_IO(err, name, "%s is new, and the disk of SR %s failed before it had it: "
