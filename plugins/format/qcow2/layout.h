@@ -119,7 +119,7 @@
 #define QCOW2_MIN_BITMAP_GRANULARITY 9u
 #define QCOW2_MAX_BITMAP_GRANULARITY 31u
 #define QCOW2_MAX_EXTENSIONS 256u
-#define QCOW2_HEAD_FIRST 4096u			/* of the header's cluster: often all it says */
+#define QCOW2_HEAD_FIRST 2048u			/* of the header's cluster: often all it says */
 #define QCOW2_MAX_BACKING_NAME 1023u
 #define QCOW2_MAX_BACKING_FORMAT 15u
 
