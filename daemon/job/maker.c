@@ -37,7 +37,7 @@ maker_drop(struct maker *m)
 static struct maker *
 maker_new(struct daemon *daemon, unsigned its_era)
 {
-	struct stayer *stayer = stayer_start(daemon, "make", true);
+	struct stayer *stayer = stayer_start(daemon, "make", true, -1);
 	struct maker *m;
 
 	if (!stayer)

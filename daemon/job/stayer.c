@@ -64,10 +64,11 @@ send_request(const struct stayer *stayer, const struct config *config)
 }
 
 struct stayer *
-stayer_start(struct daemon *daemon, const char *op, bool forked)
+stayer_start(struct daemon *daemon, const char *op, bool forked, int fd)
 {
 	CLEANUP(cleanup_stayer) struct stayer *stayer = NULL;
-	int pair[2];
+	int pair[2], theirs[2];
+	size_t n = fd < 0 ? 1 : 2;
 	int r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -75,8 +76,10 @@ stayer_start(struct daemon *daemon, const char *op, bool forked)
 	stayer = smd_calloc(1, sizeof *stayer);
 	stayer->socket = pair[0];
 	stayer->op = smd_strdup(op);
-	r = forked ? process_fork(daemon, &pair[1], 1, &stayer->process)
-		   : process_start(daemon, &pair[1], 1, &stayer->process);
+	theirs[0] = pair[1];
+	theirs[1] = fd;
+	r = forked ? process_fork(daemon, theirs, n, &stayer->process)
+		   : process_start(daemon, theirs, n, &stayer->process);
 	close(pair[1]);
 	if (r != 0 || !send_request(stayer, daemon->config))
 		return NULL;
@@ -91,16 +94,19 @@ send_packet(const struct stayer *stayer, const int *fds, size_t n, json *packet)
 	struct iovec iov = { text, strlen(text) };
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = CMSG_SPACE(n * sizeof *fds),
+		.msg_control = n > 0 ? control : NULL,
+		.msg_controllen = n > 0 ? CMSG_SPACE(n * sizeof *fds) : 0,
 	};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
 
 	if (iov.iov_len > PACKET_TEXT_MAX || n > PACKET_FDS_MAX)
 		return false;
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(n * sizeof *fds);
-	memcpy(CMSG_DATA(header), fds, n * sizeof *fds);
+	if (header) {
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(n * sizeof *fds);
+		memcpy(CMSG_DATA(header), fds, n * sizeof *fds);
+	}
 	return sendmsg(stayer->socket, &msg, MSG_NOSIGNAL) == (ssize_t)iov.iov_len;
 }
 

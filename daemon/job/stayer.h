@@ -16,8 +16,9 @@
 
 struct stayer;
 
-/* forked: by the one that forks for jobs, or not at all. NULL: it cannot be now. */
-struct stayer *stayer_start(struct daemon *daemon, const char *op, bool forked);
+/* forked: by the one that forks for jobs, or not at all. fd: one that it gets behind its
+ * socket, and stays the caller's; -1: none. NULL: it cannot be now. */
+struct stayer *stayer_start(struct daemon *daemon, const char *op, bool forked, int fd);
 
 /* Its answer (a new reference) to a packet with these descriptors, which stay the caller's.
  * NULL: it gave none in time, or said something else, and shall be ended; a worker of its own

@@ -23,6 +23,8 @@ libsr_la_SOURCES = \
 	sr/scan.c \
 	sr/settle.c \
 	sr/settle.h \
+	sr/showing.c \
+	sr/showing.h \
 	sr/sr.h \
 	sr/staging.c \
 	sr/staging.h \

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "daemon/job/stayer.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/showing.h"
 #include "daemon/sr/volume.h"
 
 #define BATCH_MAX 240	/* images a worker is asked about; the daemon has them open */
@@ -28,13 +28,17 @@ struct looks {
 	size_t n;
 };
 
+struct question {
+	const char *location, *format;	/* borrowed */
+	struct look **place;		/* where the answer goes */
+};
+
 /* Volumes to ask a worker about. */
 struct batch {
 	struct sr *sr;
 	bool unless_written;	/* by another: who does may be in the middle of a change */
 	size_t n;
-	const char *locations[BATCH_MAX];	/* borrowed */
-	struct look **places[BATCH_MAX];	/* where each answer goes */
+	struct question questions[BATCH_MAX];
 };
 
 void
@@ -157,16 +161,14 @@ look_of_info(struct sr *sr, json *info)
 
 /* Open a volume for the worker; false: it is not asked about. */
 static bool
-open_volume(const struct batch *batch, size_t i, int *ret_fd)
+open_volume(const struct batch *batch, const struct question *question, int *ret_fd)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
-	const char *location = batch->locations[i];
-	struct sr *sr = batch->sr;
 	CLEANUP_CLOSE int fd = -1;
 
-	if (volume_open(sr, location, 0, &fd, &err) < 0) {
-		look_free(*batch->places[i]);	/* where it is asked about again */
-		*batch->places[i] = look_of_error(&err);
+	look_free(TAKE_PTR(*question->place));	/* where it is asked about again */
+	if (volume_open(batch->sr, question->location, 0, &fd, &err) < 0) {
+		*question->place = look_of_error(&err);
 		return false;
 	}
 	if (batch->unless_written && smd_image_has_writer(fd))
@@ -176,13 +178,13 @@ open_volume(const struct batch *batch, size_t i, int *ret_fd)
 }
 
 static void
-add_image(struct sr *sr, const char *location, int fd, struct worker_job *job, json *images)
+add_image(const struct question *question, int fd, struct worker_job *job, json *images)
 {
 	json *image = json_object_new_object();
 
 	smd_json_set_int(image, "fd", worker_fd(job, fd));
-	smd_json_set_str(image, "name", location);
-	smd_json_set_str(image, "format", look_format(sr, location));
+	smd_json_set_str(image, "name", question->location);
+	smd_json_set_str(image, "format", question->format);
 	json_object_array_add(images, image);
 }
 
@@ -205,12 +207,12 @@ check_answer(json *result, size_t n, struct smd_error *err)
 }
 
 static void
-take_answers(struct sr *sr, json *result, struct look ***asked, size_t n)
+take_answers(struct sr *sr, json *result, const struct question *const *asked, size_t n)
 {
 	json *images = smd_json_member(result, "images");
 
 	for (size_t i = 0; i < n; i++)
-		*asked[i] = look_of_info(sr, json_object_array_get_idx(images, i));
+		*asked[i]->place = look_of_info(sr, json_object_array_get_idx(images, i));
 }
 
 static int ask(struct batch *batch, struct smd_error *err);
@@ -223,13 +225,11 @@ ask_halves(const struct batch *batch, struct smd_error *err)
 	size_t first = batch->n / 2;
 
 	half.n = first;
-	memcpy(half.locations, batch->locations, first * sizeof half.locations[0]);
-	memcpy(half.places, batch->places, first * sizeof half.places[0]);
+	memcpy(half.questions, batch->questions, first * sizeof half.questions[0]);
 	if (ask(&half, err) < 0)
 		return -1;
 	half.n = batch->n - first;
-	memcpy(half.locations, batch->locations + first, half.n * sizeof half.locations[0]);
-	memcpy(half.places, batch->places + first, half.n * sizeof half.places[0]);
+	memcpy(half.questions, batch->questions + first, half.n * sizeof half.questions[0]);
 	return ask(&half, err);
 }
 
@@ -242,17 +242,18 @@ ask(struct batch *batch, struct smd_error *err)
 	struct smd_error worker_err CLEANUP_ERROR = SMD_ERROR_INIT;
 	CLEANUP_JSON json *result = NULL;
 	json *images = json_object_new_array();
-	struct look **asked[BATCH_MAX];
+	const struct question *asked[BATCH_MAX];
 	size_t n = 0;
 
 	smd_json_set_str(request, "op", "look");
 	smd_json_set(request, "images", images);
 	for (size_t i = 0; i < batch->n; i++) {
+		const struct question *question = &batch->questions[i];
 		int fd;
 
-		if (open_volume(batch, i, &fd)) {
-			add_image(batch->sr, batch->locations[i], fd, &job, images);
-			asked[n++] = batch->places[i];
+		if (open_volume(batch, question, &fd)) {
+			add_image(question, fd, &job, images);
+			asked[n++] = question;
 		}
 	}
 	if (n == 0)
@@ -265,41 +266,167 @@ ask(struct batch *batch, struct smd_error *err)
 		}
 		if (batch->n > 1)
 			return ask_halves(batch, err);
-		*asked[0] = look_of_error(&worker_err);
+		*asked[0]->place = look_of_error(&worker_err);
 		return 0;
 	}
 	take_answers(batch->sr, result, asked, n);
 	return 0;
 }
 
-/* The same of a worker that stays. False: it did not answer, and shall be ended. */
+/* ---- Asking a worker that stays ---- */
+
+#define FORMATS_SHOWN 8u	/* others' images are looked at by their files */
+#define TRIAL 16u		/* images that are shown before a format is judged */
+
+struct asker {
+	struct stayer *stayer;		/* NULL: there is none, or shall be none */
+	struct showing *showing;	/* NULL: it gets the files */
+	struct tally {
+		const char *format;	/* borrowed */
+		size_t n_shown, n_lacked;	/* in vain, the latter */
+	} tallies[FORMATS_SHOWN];
+};
+
+/* NULL: there are too many. */
+static struct tally *
+tally_of(struct asker *asker, const char *format)
+{
+	for (struct tally *t = asker->tallies; t < asker->tallies + FORMATS_SHOWN; t++) {
+		if (!t->format)
+			t->format = format;
+		if (strcmp(t->format, format) == 0)
+			return t;
+	}
+	return NULL;
+}
+
+/* Mostly in vain, as with VHDs, whose tables are large: it would cost more than it saves. */
 static bool
-ask_stayer(struct stayer *stayer, const struct batch *batch)
+shown_in_vain(const struct tally *t)
+{
+	return t->n_shown >= TRIAL && t->n_lacked > t->n_shown / 2;
+}
+
+static void
+asker_end(struct asker *asker)
+{
+	stayer_end(asker->stayer);
+	showing_free(asker->showing);
+	*asker = (struct asker){ .stayer = NULL };
+}
+
+static void
+asker_start(struct asker *asker, struct daemon *daemon)
+{
+	asker->showing = showing_new();
+	asker->stayer = stayer_start(daemon, "looks", false,
+				     asker->showing ? showing_fd(asker->showing) : -1);
+	if (!asker->stayer)
+		asker_end(asker);
+}
+
+/* NULL: it did not answer, or not so many. */
+static json *
+stayer_answer(struct stayer *stayer, const int *fds, size_t n_fds, json *packet, size_t n)
+{
+	CLEANUP_JSON json *answer = stayer_ask(stayer, fds, n_fds, packet,
+					       WORKER_QUESTION_SECONDS * 1000, NULL, NULL);
+	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	return answer && check_answer(answer, n, &ignored) == 0 ? TAKE_PTR(answer) : NULL;
+}
+
+/* Give it the files. False: it did not answer, and shall be ended. */
+static bool
+ask_with_files(struct stayer *stayer, const struct batch *batch)
 {
 	CLEANUP_JSON json *words = json_object_new_array_ext(2 * BATCH_MAX), *answer = NULL;
-	struct smd_error ignored CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct look **asked[BATCH_MAX];
+	const struct question *asked[BATCH_MAX];
 	int fds[BATCH_MAX];
 	size_t n = 0;
 
 	for (size_t i = 0; i < batch->n; i++) {
-		const char *location = batch->locations[i];
+		const struct question *question = &batch->questions[i];
 
-		if (!open_volume(batch, i, &fds[n]))
+		if (!open_volume(batch, question, &fds[n]))
 			continue;
-		json_object_array_add(words, json_object_new_string(look_format(batch->sr, location)));
-		json_object_array_add(words, json_object_new_string(location));
-		asked[n++] = batch->places[i];
+		json_object_array_add(words, json_object_new_string(question->format));
+		json_object_array_add(words, json_object_new_string(question->location));
+		asked[n++] = question;
 	}
 	if (n == 0)
 		return true;
-	answer = stayer_ask(stayer, fds, n, words, WORKER_QUESTION_SECONDS * 1000, NULL, NULL);
+	answer = stayer_answer(stayer, fds, n, words, n);
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
-	if (!answer || check_answer(answer, n, &ignored) < 0)
+	if (answer)
+		take_answers(batch->sr, answer, asked, n);
+	return answer;
+}
+
+/* How many images of a batch are shown; the others are added to the rest. */
+static size_t
+show_batch(struct asker *asker, const struct batch *batch, const struct question **asked,
+	   struct batch *rest)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < batch->n; i++) {
+		const struct question *q = &batch->questions[i];
+		struct tally *tally = tally_of(asker, q->format);
+		bool show = tally && !shown_in_vain(tally);
+		CLEANUP_CLOSE int fd = -1;
+
+		if (show && !open_volume(batch, q, &fd))
+			continue;
+		if (show && showing_put(asker->showing, n, fd, q->location, q->format)) {
+			tally->n_shown++;
+			asked[n++] = q;
+		} else {
+			rest->questions[rest->n++] = *q;
+		}
+	}
+	return n;
+}
+
+/* Show it what the images begin with. Those that it needs more of are the rest of the batch.
+ * False: it did not answer. */
+static bool
+ask_by_heads(struct asker *asker, struct batch *batch)
+{
+	struct batch rest = { .sr = batch->sr, .unless_written = batch->unless_written };
+	const struct question *asked[BATCH_MAX];
+	size_t n = show_batch(asker, batch, asked, &rest);
+	CLEANUP_JSON json *packet = json_object_new_int64((int64_t)n), *answer = NULL;
+	json *images;
+
+	if (n > 0)
+		answer = stayer_answer(asker->stayer, NULL, 0, packet, n);
+	if (n > 0 && !answer)
 		return false;
-	take_answers(batch->sr, answer, asked, n);
+	images = smd_json_member(answer, "images");
+	for (size_t i = 0; i < n; i++) {
+		json *info = json_object_array_get_idx(images, i);
+
+		if (info) {
+			*asked[i]->place = look_of_info(batch->sr, info);
+			continue;
+		}
+		tally_of(asker, asked[i]->format)->n_lacked++;
+		rest.questions[rest.n++] = *asked[i];
+	}
+	smd_log(SMD_LOG_DEBUG, "SR %s: the files of %zu of %zu images are looked at",
+		batch->sr->uuid, rest.n, batch->n);
+	*batch = rest;
 	return true;
+}
+
+/* False: it did not answer, and shall be ended; what it has answered is not in the batch. */
+static bool
+ask_stayer(struct asker *asker, struct batch *batch)
+{
+	return (!asker->showing || ask_by_heads(asker, batch)) &&
+	       ask_with_files(asker->stayer, batch);
 }
 
 /* ---- One, many ---- */
@@ -321,9 +448,10 @@ int
 look_at(struct sr *sr, const char *location, struct look **ret, struct smd_error *err)
 {
 	struct look *look = NULL;
-	struct batch batch = { .sr = sr, .n = 1, .locations = { location }, .places = { &look } };
+	const char *format = look_format(sr, location);
+	struct batch batch = { .sr = sr, .n = 1, .questions = { { location, format, &look } } };
 
-	if (!look_format(sr, location))
+	if (!format)
 		look = look_at_name(location);
 	else if (ask(&batch, err) < 0)
 		return -1;
@@ -402,13 +530,13 @@ next_batch(struct asking *asking)
 /* One worker that stays for the batches of this scan, which are of one SR. Where it is of no
  * use, the batch has one of its own, which says why, or which image is to blame. */
 static int
-ask_one(struct asking *asking, struct batch *batch, struct stayer **stayer, struct smd_error *err)
+ask_one(struct asking *asking, struct batch *batch, struct asker *asker, struct smd_error *err)
 {
-	if (!*stayer && asking->n > WORKERS)
-		*stayer = stayer_start(asking->daemon, "looks", false);
-	if (*stayer && ask_stayer(*stayer, batch))
+	if (!asker->stayer && asking->n > WORKERS)
+		asker_start(asker, asking->daemon);
+	if (asker->stayer && ask_stayer(asker, batch))
 		return 0;
-	stayer_end(TAKE_PTR(*stayer));
+	asker_end(asker);
 	return ask(batch, err);
 }
 
@@ -416,19 +544,19 @@ static void *
 ask_on(void *opaque)
 {
 	struct asking *asking = opaque;
-	struct stayer *stayer = NULL;
+	struct asker asker = { .stayer = NULL };
 	struct batch *batch;
 
 	while ((batch = next_batch(asking))) {
 		struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 
-		if (ask_one(asking, batch, &stayer, &err) == 0)
+		if (ask_one(asking, batch, &asker, &err) == 0)
 			continue;
 		LOCK_SCOPE(&asking->lock);
 		if (!asking->err.code)
 			smd_error_move(&asking->err, &err);
 	}
-	stayer_end(stayer);
+	asker_end(&asker);
 	return NULL;
 }
 
@@ -456,8 +584,7 @@ ask_all(struct daemon *daemon, struct batch *batches, size_t n, struct smd_error
 
 /* Put off what is to be asked about a volume. */
 static void
-batches_add(struct sr *sr, const char *location, struct look **place, struct batch **batches,
-	    size_t *n)
+batches_add(struct sr *sr, const struct question *question, struct batch **batches, size_t *n)
 {
 	struct batch *last = *n > 0 ? &(*batches)[*n - 1] : NULL;
 
@@ -466,8 +593,26 @@ batches_add(struct sr *sr, const char *location, struct look **place, struct bat
 		last = &(*batches)[(*n)++];
 		*last = (struct batch){ .sr = sr, .unless_written = true };
 	}
-	last->locations[last->n] = location;
-	last->places[last->n++] = place;
+	last->questions[last->n++] = *question;
+}
+
+/* Most volumes are of the format of the one before. */
+static const char *
+format_after(struct sr *sr, const char *location, const struct question *before)
+{
+	const char *dot = strrchr(location, '.');
+
+	return dot && before->format && strcmp(dot + 1, before->format) == 0 ? before->format :
+	       look_format(sr, location);
+}
+
+static void
+set_stamp(struct look *look, const char *stamp)
+{
+	size_t len = strnlen(stamp, sizeof look->stamp - 1);
+
+	memcpy(look->stamp, stamp, len);
+	look->stamp[len] = '\0';
 }
 
 /* The stamp is of before the look: what changes meanwhile is looked at again. */
@@ -476,17 +621,19 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		const struct listed *const *volumes, struct smd_error *err)
 {
 	CLEANUP_FREE struct batch *batches = NULL;
+	struct question question = { NULL, NULL, NULL };
 	size_t n = 0;
 
 	for (size_t i = 0; i < looks->n; i++) {
-		const char *location = volumes[i]->location;
-
 		if (take_known(old, volumes[i], &looks->list[i]))
 			continue;
-		if (!look_format(sr, location))
-			looks->list[i] = look_at_name(location);
+		question.location = volumes[i]->location;
+		question.format = format_after(sr, question.location, &question);
+		question.place = &looks->list[i];
+		if (question.format)
+			batches_add(sr, &question, &batches, &n);
 		else
-			batches_add(sr, location, &looks->list[i], &batches, &n);
+			looks->list[i] = look_at_name(question.location);
 	}
 	if (ask_all(sr->daemon, batches, n, err) < 0)
 		return -1;
@@ -496,7 +643,7 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		if (!look)
 			continue;
 		if (*volumes[i]->stamp)
-			snprintf(look->stamp, sizeof look->stamp, "%s", volumes[i]->stamp);
+			set_stamp(look, volumes[i]->stamp);
 		look->allocated = volumes[i]->allocated;
 	}
 	return 0;

@@ -127,11 +127,12 @@ worker_run(struct daemon *daemon, struct worker_job *job, json **ret, struct smd
 
 /* There is none that stays. */
 struct stayer *
-stayer_start(struct daemon *daemon, const char *op, bool forked)
+stayer_start(struct daemon *daemon, const char *op, bool forked, int fd)
 {
 	(void)daemon;
 	(void)op;
 	(void)forked;
+	(void)fd;
 	return NULL;
 }
 

@@ -5,12 +5,24 @@
 #include "daemon/worker/look.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 
+#include "common/checked.h"
+#include "common/image/io.h"
 #include "common/image/ops.h"
 #include "common/mem.h"
 #include "daemon/worker/internal.h"
 #include "daemon/worker/packet.h"
 #include "daemon/worker/protocol.h"
+
+static json *
+answer_error(const struct smd_error *err)
+{
+	json *info = json_object_new_object();
+
+	smd_json_set(info, "error", smd_json_from_error(err));
+	return info;
+}
 
 static json *
 look_at(int fd, const char *name, const char *format)
@@ -20,11 +32,29 @@ look_at(int fd, const char *name, const char *format)
 							   .format = format } } };
 	json *info;
 
-	if (smd_op_look(&source, &info, &err) == 0)
+	return smd_op_look(&source, &info, &err) == 0 ? info : answer_error(&err);
+}
+
+/* NULL: more of it is needed. */
+static json *
+look_at_shown(const struct shown *shown, size_t i)
+{
+	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct shown_image image = shown->images[i];
+	struct smd_io_head head;
+	json *info = NULL;
+
+	image.format[sizeof image.format - 1] = image.name[sizeof image.name - 1] = '\0';
+	if (image.head_len > smd_min_u64(image.size, SHOWN_HEAD))
+		return NULL;
+	smd_io_head_init(&head, image.name, image.size,
+			 (struct smd_bytes_view){ shown->heads[i], image.head_len });
+	if (smd_op_look_io(&head.io, image.format, &info, &err) != 0 && !head.lacked)
+		info = answer_error(&err);
+	if (!head.lacked)
 		return info;
-	info = json_object_new_object();
-	smd_json_set(info, "error", smd_json_from_error(&err));
-	return info;
+	json_object_put(info);
+	return NULL;
 }
 
 int
@@ -58,22 +88,42 @@ text_at(json *array, size_t i)
 }
 
 static int
-answer(const struct packet *packet, struct smd_error *err)
+look_at_all(const struct packet *packet, const struct shown *shown, json *answers,
+	    struct smd_error *err)
 {
 	CLEANUP_JSON json *words = smd_json_parse(packet->text, packet->len, 2, err);
-	CLEANUP_JSON json *line = json_object_new_object();
-	json *answers = json_object_new_array_ext((int)packet->n_fds);
-	CLEANUP_FREE char *text = NULL;
+	int64_t n;
 
-	smd_json_set(line, "images", answers);
 	if (!words)
 		return -1;
+	if (packet->n_fds == 0) {
+		n = json_object_get_int64(words);
+		if (!json_object_is_type(words, json_type_int) || !shown || n < 0 ||
+		    n > (int64_t)SHOWN_MAX)
+			return bad_request(err, "packet");
+		for (int64_t i = 0; i < n; i++)
+			json_object_array_add(answers, look_at_shown(shown, (size_t)i));
+		return 0;
+	}
 	if (!json_object_is_type(words, json_type_array) ||
 	    json_object_array_length(words) != 2 * packet->n_fds)
 		return bad_request(err, "packet");
 	for (size_t i = 0; i < packet->n_fds; i++)
 		json_object_array_add(answers, look_at(packet->fds[i], text_at(words, 2 * i + 1),
 						       text_at(words, 2 * i)));
+	return 0;
+}
+
+static int
+answer(const struct packet *packet, const struct shown *shown, struct smd_error *err)
+{
+	CLEANUP_JSON json *line = json_object_new_object();
+	json *answers = json_object_new_array_ext((int)SHOWN_MAX);
+	CLEANUP_FREE char *text = NULL;
+
+	smd_json_set(line, "images", answers);
+	if (look_at_all(packet, shown, answers, err) != 0)
+		return -1;
 	text = smd_json_print(line);
 	puts(text);
 	fflush(stdout);
@@ -84,10 +134,14 @@ int
 run_looks(json *request, json **ret, struct smd_error *err)
 {
 	static struct packet packet;
+	const struct shown *shown = mmap(NULL, sizeof *shown, PROT_READ, MAP_SHARED,
+					 WORKER_FD_FIRST + 1, 0);
 
 	(void)request;
+	if (shown == MAP_FAILED)	/* it gets the files */
+		shown = NULL;
 	while (packet_receive(&packet)) {
-		if (answer(&packet, err) != 0)
+		if (answer(&packet, shown, err) != 0)
 			return -1;
 	}
 	*ret = json_object_new_object();

@@ -68,10 +68,11 @@ run_make(json *request, json **ret, struct smd_error *err)
 	static struct packet packet;
 
 	(void)request;
-	(void)err;
 	while (packet_receive(&packet)) {
 		struct smd_error failed CLEANUP_ERROR = SMD_ERROR_INIT;
 
+		if (packet.n_fds != 1)
+			return bad_request(err, "packet");
 		make_one(packet.text, packet.len, packet.fds[0], &failed);
 		answer(&failed);
 	}

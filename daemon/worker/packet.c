@@ -20,11 +20,15 @@ packet_receive(struct packet *ret)
 	do
 		n = recvmsg(WORKER_FD_FIRST, &msg, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
-	header = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-	    msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+	if (n <= 0 || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
 		return false;
 	ret->len = (size_t)n;
+	ret->n_fds = 0;
+	header = CMSG_FIRSTHDR(&msg);
+	if (!header)
+		return true;
+	if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+		return false;
 	ret->n_fds = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 	memcpy(ret->fds, CMSG_DATA(header), ret->n_fds * sizeof(int));
 	return true;

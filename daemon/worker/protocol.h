@@ -67,8 +67,10 @@
  *	and what is false; where that leaves "virtual-size" alone, this number in its place
  *   {"op":"looks",   "fd":N}	look, many times: fd, the first of its descriptors, is a socket of
  *	packets, each an array [format, name, format, name…] of at most PACKET_TEXT_MAX bytes with
- *	a descriptor for each pair (SCM_RIGHTS), at most PACKET_FDS_MAX. Each is answered with a
- *	line, {"images":…} as look's. It ends with the socket
+ *	a descriptor for each pair (SCM_RIGHTS), at most PACKET_FDS_MAX; or a number alone, of
+ *	images that struct shown says enough of, in a file that it may read, the second of its
+ *	descriptors. Each is answered with a line, {"images":…} as look's; null in the place of
+ *	an answer: more of the image is needed than is shown. It ends with the socket
  *   {"op":"own",     "source":S}		of the first layer alone
  *   {"op":"blocks",  "source":S, "base":S, "fd":N}	a set of blocks, to a file: where the two
  *	may differ, or without base what the first layer alone says (common/blocks.h)
@@ -132,6 +134,8 @@
 #ifndef SMD_DAEMON_WORKER_PROTOCOL_H
 #define SMD_DAEMON_WORKER_PROTOCOL_H
 
+#include <stdint.h>
+
 #define WORKER_LINE_MAX (1u << 20)
 #define WORKER_FD_FIRST 3
 #define WORKER_NAME "smd-worker"		/* of processes, for ps */
@@ -140,5 +144,16 @@
 #define WORKER_MAKE_NAME "smd-worker-make"
 #define PACKET_TEXT_MAX 65536u	/* of a packet for one that stays */
 #define PACKET_FDS_MAX 240u
+
+/* What images begin with. The daemon shows the next ones after the answer. */
+#define SHOWN_MAX PACKET_FDS_MAX
+#define SHOWN_HEAD 2048u	/* most say no more of themselves */
+struct shown {
+	uint8_t heads[SHOWN_MAX][SHOWN_HEAD];	/* aligned: smd_malloc_pages says why */
+	struct shown_image {
+		uint64_t size, head_len;	/* of the file; of what is known of it */
+		char format[32], name[256];
+	} images[SHOWN_MAX];
+};
 
 #endif
