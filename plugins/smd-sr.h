@@ -202,6 +202,14 @@ struct smd_sr_driver {
 	 * Both or none; NULL: the host takes volume_rename. */
 	int (*volume_rename_soon)(void *sr, const char *from, const char *to, struct smd_error *err);
 	int (*sync_names)(void *sr, struct smd_error *err);
+
+	/* For who is going to open all of them: scan that tells of no sizes (0), and volume_open
+	 * for reading, with what volume_stat and volume_stamp say then. Both or none; NULL: the
+	 * host takes those. */
+	int (*scan_names)(void *sr, smd_sr_volume_fn *add, void *opaque, struct smd_error *err);
+	int (*volume_open_stamped)(void *sr, const char *name, int *ret_fd,
+				   struct smd_sr_volume *ret, char stamp[SMD_SR_STAMP_MAX],
+				   struct smd_error *err);
 	/* --- ABI 1 ends here: append below, never reorder, never remove. --- */
 };
 

@@ -85,6 +85,8 @@ missing_member(const struct smd_sr_driver *d)
 		{ "records_save", d->records_save || !d->records_load },
 		{ "volume_rename_soon", d->volume_rename_soon || !d->sync_names },
 		{ "sync_names", d->sync_names || !d->volume_rename_soon },
+		{ "scan_names", d->scan_names || !d->volume_open_stamped },
+		{ "volume_open_stamped", d->volume_open_stamped || !d->scan_names },
 	};
 
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {

@@ -363,5 +363,7 @@ static const struct smd_sr_driver file_driver = {
 	.scan_stamped = file_scan_stamped,
 	.volume_rename_soon = file_volume_rename_soon,
 	.sync_names = file_sync_names,
+	.scan_names = file_scan_names,
+	.volume_open_stamped = file_volume_open_stamped,
 };
 SMD_REGISTER_SR(file_driver)

@@ -40,6 +40,10 @@ int file_volume_stat(void *opaque, const char *name, struct smd_sr_volume *ret,
 		     struct smd_error *err);
 int file_scan_stamped(void *opaque, smd_sr_stamped_fn *add, void *add_opaque,
 		      struct smd_error *err);
+int file_scan_names(void *opaque, smd_sr_volume_fn *add, void *add_opaque, struct smd_error *err);
+int file_volume_open_stamped(void *opaque, const char *name, int *ret_fd,
+			     struct smd_sr_volume *ret, char stamp[SMD_SR_STAMP_MAX],
+			     struct smd_error *err);
 int file_volume_stamp(void *opaque, const char *name, char ret[SMD_SR_STAMP_MAX],
 		      struct smd_error *err);
 int file_shares(void *opaque, char ret[SMD_SR_SHARES_MAX], struct smd_error *err);

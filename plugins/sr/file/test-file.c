@@ -298,6 +298,63 @@ count(void *opaque, const struct smd_sr_volume *volume, const char *stamp, struc
 	return smd_sr_fail(err, SMD_SR_FAIL_OTHER, 0, "enough");
 }
 
+/* As many as there are, and no sizes. */
+static int
+count_name(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+{
+	struct tally *tally = opaque;
+	unsigned long i = strtoul(volume->name, NULL, 10);
+
+	(void)err;
+	assert_true(i < MANY && volume->size == 0 && volume->allocated == 0);
+	tally->seen[i]++;
+	return 0;
+}
+
+static void
+check_opened(void *sr, const char *name, uint64_t size, bool old)
+{
+	struct smd_error err = { 0, 0 };
+	char stamp[SMD_SR_STAMP_MAX], same[SMD_SR_STAMP_MAX];
+	struct smd_sr_volume volume;
+	int fd;
+
+	assert_int_equal(driver->volume_open_stamped(sr, name, &fd, &volume, stamp, &err), 0);
+	assert_string_equal(volume.name, name);
+	assert_int_equal(volume.size, size);
+	assert_int_equal(driver->volume_stamp(sr, name, same, &err), 0);
+	assert_string_equal(stamp, same);
+	assert_int_equal(*stamp != '\0', old);
+	close(fd);
+}
+
+static void
+test_names_opened(void **state)
+{
+	struct timespec long_ago[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct smd_error err = { 0, 0 }, gone = { 0, 0 };
+	struct tally tally = { 0 };
+	void *sr = create_attach();
+	struct smd_sr_volume volume;
+	char stamp[SMD_SR_STAMP_MAX];
+	int fd;
+
+	(void)state;
+	assert_int_equal(driver->volume_create(sr, "7.raw", 0, &fd, &err), 0);
+	assert_int_equal(ftruncate(fd, 12345), 0);
+	assert_int_equal(futimens(fd, long_ago), 0);
+	close(fd);
+	assert_int_equal(mkdirat(((struct file_sr *)sr)->dir, "8.raw", 0700), 0);
+	assert_int_equal(symlinkat("7.raw", ((struct file_sr *)sr)->dir, "9.raw"), 0);
+	assert_int_equal(driver->scan_names(sr, count_name, &tally, &err), 0);
+	assert_int_equal(tally.seen[7], 1);
+	assert_int_equal(tally.seen[8] + tally.seen[9], 0);
+	check_opened(sr, "7.raw", 12345, false);	/* its ctime is of now */
+	assert_int_equal(driver->volume_open_stamped(sr, "6.raw", &fd, &volume, stamp, &gone), -1);
+	assert_int_equal(gone.failure, SMD_SR_FAIL_VOLUME_UNAVAILABLE);
+	driver->detach(sr);
+}
+
 static void
 test_many(void **state)
 {
@@ -427,6 +484,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_volumes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names_opened, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probe, setup, teardown),

@@ -142,13 +142,14 @@ stamp_from_stat(char ret[SMD_SR_STAMP_MAX], const struct stat *st)
 
 /* ---- Listing -------------------------------------------------------------------- */
 
-/* Who lists: one of the two, which differ in what they are told. Nearly all of the time
+/* Who lists: one of the two adds, which differ in what they are told. Nearly all of the time
  * goes to the kernel's answers of what each name is, and it answers two threads at once:
  * each takes some names, looks at them, and tells of them. */
 struct listing {
 	struct file_sr *sr;
 	smd_sr_volume_fn *add;
 	smd_sr_stamped_fn *add_stamped;
+	bool names_only;		/* where the directory tells what each name is */
 	void *opaque;
 	pthread_mutex_t read_lock;	/* guards dir */
 	DIR *dir;
@@ -160,6 +161,7 @@ struct listing {
 /* What a name in the directory is. */
 struct entry {
 	char name[NAME_MAX + 1];
+	unsigned char type;		/* DT_*: as the directory has it */
 	bool is_volume;
 	struct smd_sr_volume volume;
 	char stamp[SMD_SR_STAMP_MAX];
@@ -181,8 +183,10 @@ read_entries(struct listing *listing, struct entry *entries)
 		entry = readdir(listing->dir);
 		if (!entry)
 			return errno ? -1 : n;
-		if (entry->d_name[0] != '.')
-			memcpy(entries[n++].name, entry->d_name, strlen(entry->d_name) + 1);
+		if (entry->d_name[0] == '.')
+			continue;
+		memcpy(entries[n].name, entry->d_name, strlen(entry->d_name) + 1);
+		entries[n++].type = entry->d_type;
 	}
 	return n;
 }
@@ -194,6 +198,11 @@ look_at_entry(const struct listing *listing, struct entry *entry)
 {
 	struct stat st;
 
+	if (listing->names_only && entry->type != DT_UNKNOWN) {
+		entry->is_volume = entry->type == DT_REG;
+		entry->volume = (struct smd_sr_volume){ .name = entry->name };
+		return;
+	}
 	entry->is_volume = fstatat(listing->sr->dir, entry->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			   S_ISREG(st.st_mode);
 	if (!entry->is_volume)
@@ -266,7 +275,8 @@ list(struct listing *listing, struct smd_error *err)
 	pthread_mutex_init(&listing->read_lock, NULL);
 	pthread_mutex_init(&listing->add_lock, NULL);
 	if (list_some(listing)) {
-		helped = pthread_create(&thread, NULL, list_on, listing) == 0;
+		helped = !listing->names_only &&
+			 pthread_create(&thread, NULL, list_on, listing) == 0;
 		list_on(listing);
 		if (helped)
 			pthread_join(thread, NULL);
@@ -287,6 +297,13 @@ int
 file_scan_stamped(void *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err)
 {
 	return list(&(struct listing){ .sr = sr, .add_stamped = add, .opaque = opaque }, err);
+}
+
+int
+file_scan_names(void *sr, smd_sr_volume_fn *add, void *opaque, struct smd_error *err)
+{
+	return list(&(struct listing){ .sr = sr, .add = add, .names_only = true, .opaque = opaque },
+		    err);
 }
 
 int
@@ -315,23 +332,42 @@ file_volume_create(void *opaque, const char *name, uint64_t size, int *ret_fd,
 	return 0;
 }
 
-int
-file_volume_open(void *opaque, const char *name, uint32_t flags, int *ret_fd,
-		 struct smd_error *err)
+static int
+open_regular(struct file_sr *sr, const char *name, uint32_t flags, int *ret_fd,
+	     struct stat *ret_st, struct smd_error *err)
 {
-	struct file_sr *sr = opaque;
 	CLEANUP_CLOSE int fd = -1;
-	struct stat st;
 
 	if (check_name(sr, name, err) < 0)
 		return -1;
 	fd = file_open_beneath(sr->dir, name, flags & SMD_SR_OPEN_WRITE ? O_RDWR : O_RDONLY, 0);
 	if (fd < 0)
 		return fail_errno(sr, name, SMD_SR_FAIL_VOLUME_UNAVAILABLE, errno, "open", err);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fstat(fd, ret_st) < 0 || !S_ISREG(ret_st->st_mode))
 		return smd_sr_fail(err, SMD_SR_FAIL_VOLUME_UNAVAILABLE, 0,
 				   "%s/%s: not a regular file", sr->location, name);
 	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int
+file_volume_open(void *sr, const char *name, uint32_t flags, int *ret_fd, struct smd_error *err)
+{
+	struct stat st;
+
+	return open_regular(sr, name, flags, ret_fd, &st, err);
+}
+
+int
+file_volume_open_stamped(void *sr, const char *name, int *ret_fd, struct smd_sr_volume *ret,
+			 char stamp[SMD_SR_STAMP_MAX], struct smd_error *err)
+{
+	struct stat st;
+
+	if (open_regular(sr, name, 0, ret_fd, &st, err) < 0)
+		return -1;
+	volume_from_stat(ret, name, &st);
+	stamp_from_stat(stamp, &st);
 	return 0;
 }
 
