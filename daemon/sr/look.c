@@ -31,6 +31,7 @@ struct looks {
 struct question {
 	const char *location, *format;	/* borrowed */
 	struct look **place;		/* where the answer goes */
+	struct listed *listed;		/* NULL: it is in no list */
 };
 
 /* Volumes to ask a worker about. */
@@ -159,6 +160,33 @@ look_of_info(struct sr *sr, json *info)
 
 /* ---- Asking ---- */
 
+static void
+tell(struct listed *listed, const struct smd_sr_volume *volume)
+{
+	listed->allocated = (int64_t)volume->allocated;
+	listed->is_told = true;
+}
+
+/* The stamp is of before the look: what changes meanwhile is looked at again. */
+static int
+open_listed(struct sr *sr, struct listed *listed, int *ret_fd, struct smd_error *err)
+{
+	struct smd_sr_volume volume;
+
+	if (volume_open_stamped(sr, listed->location, ret_fd, &volume, listed->stamp, err) < 0)
+		return -1;
+	tell(listed, &volume);
+	return 0;
+}
+
+static int
+open_asked(struct sr *sr, const struct question *question, int *ret_fd, struct smd_error *err)
+{
+	if (question->listed && !question->listed->is_told)
+		return open_listed(sr, question->listed, ret_fd, err);
+	return volume_open(sr, question->location, 0, ret_fd, err);
+}
+
 /* Open a volume for the worker; false: it is not asked about. */
 static bool
 open_volume(const struct batch *batch, const struct question *question, int *ret_fd)
@@ -167,7 +195,7 @@ open_volume(const struct batch *batch, const struct question *question, int *ret
 	CLEANUP_CLOSE int fd = -1;
 
 	look_free(TAKE_PTR(*question->place));	/* where it is asked about again */
-	if (volume_open(batch->sr, question->location, 0, &fd, &err) < 0) {
+	if (open_asked(batch->sr, question, &fd, &err) < 0) {
 		*question->place = look_of_error(&err);
 		return false;
 	}
@@ -449,7 +477,7 @@ look_at(struct sr *sr, const char *location, struct look **ret, struct smd_error
 {
 	struct look *look = NULL;
 	const char *format = look_format(sr, location);
-	struct batch batch = { .sr = sr, .n = 1, .questions = { { location, format, &look } } };
+	struct batch batch = { .sr = sr, .n = 1, .questions = { { location, format, &look, NULL } } };
 
 	if (!format)
 		look = look_at_name(location);
@@ -615,13 +643,27 @@ set_stamp(struct look *look, const char *stamp)
 	look->stamp[len] = '\0';
 }
 
+/* One that was not opened. */
+static void
+tell_unopened(struct sr *sr, struct listed *listed)
+{
+	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT, none CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_sr_volume volume = { 0 };
+
+	if (!sr->driver->volume_stamp ||
+	    sr->driver->volume_stamp(sr->handle, listed->location, listed->stamp, &none) < 0)
+		listed->stamp[0] = '\0';
+	sr->driver->volume_stat(sr->handle, listed->location, &volume, &gone);
+	tell(listed, &volume);
+}
+
 /* The stamp is of before the look: what changes meanwhile is looked at again. */
 static int
 look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
-		const struct listed *const *volumes, struct smd_error *err)
+		struct listed *const *volumes, struct smd_error *err)
 {
 	CLEANUP_FREE struct batch *batches = NULL;
-	struct question question = { NULL, NULL, NULL };
+	struct question question = { NULL, NULL, NULL, NULL };
 	size_t n = 0;
 
 	for (size_t i = 0; i < looks->n; i++) {
@@ -630,6 +672,7 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		question.location = volumes[i]->location;
 		question.format = format_after(sr, question.location, &question);
 		question.place = &looks->list[i];
+		question.listed = volumes[i];
 		if (question.format)
 			batches_add(sr, &question, &batches, &n);
 		else
@@ -640,6 +683,8 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 	for (size_t i = 0; i < looks->n; i++) {
 		struct look *look = looks->list[i];
 
+		if (!volumes[i]->is_told)
+			tell_unopened(sr, volumes[i]);
 		if (!look)
 			continue;
 		if (*volumes[i]->stamp)
@@ -650,7 +695,7 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 }
 
 int
-looks_refresh(struct sr *sr, struct looks **looks, const struct listed *const *volumes, size_t n,
+looks_refresh(struct sr *sr, struct looks **looks, struct listed *const *volumes, size_t n,
 	      struct smd_error *err)
 {
 	CLEANUP(cleanup_looks) struct looks *now = smd_calloc(1, sizeof *now);
@@ -691,11 +736,22 @@ add_with_stamp(void *opaque, const struct smd_sr_volume *volume, struct smd_erro
 	return u->add(u->opaque, volume, stamp, err);
 }
 
+static int
+add_name(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
+{
+	const struct unstamped *u = opaque;
+
+	return u->add(u->opaque, volume, NULL, err);
+}
+
 int
-volumes_list(struct sr *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err)
+volumes_list(struct sr *sr, bool to_open, smd_sr_stamped_fn *add, void *opaque,
+	     struct smd_error *err)
 {
 	struct unstamped u = { sr, add, opaque };
 
+	if (to_open && sr->driver->scan_names)
+		return sr->driver->scan_names(sr->handle, add_name, &u, err);
 	if (sr->driver->scan_stamped)
 		return sr->driver->scan_stamped(sr->handle, add, opaque, err);
 	return sr->driver->scan(sr->handle, add_with_stamp, &u, err);
@@ -729,5 +785,5 @@ looks_hold(struct sr *sr, const struct looks *looks)
 
 	if (!looks || (!sr->driver->scan_stamped && !sr->driver->volume_stamp))
 		return false;
-	return volumes_list(sr, compare, &h, &err) == 0 && !h.differs && h.n == looks->n;
+	return volumes_list(sr, false, compare, &h, &err) == 0 && !h.differs && h.n == looks->n;
 }

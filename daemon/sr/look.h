@@ -38,18 +38,23 @@ int look_at(struct sr *sr, const char *location, struct look **ret, struct smd_e
 /* A volume as its SR lists it. */
 struct listed {
 	char *location;
+	bool is_told;			/* what follows is known; else a look tells it */
 	int64_t allocated;
-	char *stamp;	/* its volume_stamp; "": it tells nothing now */
+	char stamp[SMD_SR_STAMP_MAX];	/* its volume_stamp; "": it tells nothing now */
 };
-/* List the volumes, with stamps where the driver has any. Calls of add as with its scan. */
-int volumes_list(struct sr *sr, smd_sr_stamped_fn *add, void *opaque, struct smd_error *err);
+/* List the volumes, with stamps where the driver has any. Calls of add as with its scan. to_open:
+ * whoever asks is going to look at all of them: stamp NULL, and no sizes, where the driver tells
+ * more when it opens one. */
+int volumes_list(struct sr *sr, bool to_open, smd_sr_stamped_fn *add, void *opaque,
+		 struct smd_error *err);
 
 /* What is remembered of an SR's volumes. One thread at a time (sr.scan_lock). */
 struct looks;
 void looks_free(struct looks *looks);
-/* Look at the volumes listed, none twice, as far as they changed; others are forgotten.
+/* Look at the volumes listed, none twice, as far as they changed; others are forgotten. All are
+ * told of afterwards.
  * *looks may be NULL, and is afterwards what looks_get takes. */
-int looks_refresh(struct sr *sr, struct looks **looks, const struct listed *const *volumes,
+int looks_refresh(struct sr *sr, struct looks **looks, struct listed *const *volumes,
 		  size_t n, struct smd_error *err);
 /* Whether the SR's volumes are these, and all as they were. */
 bool looks_hold(struct sr *sr, const struct looks *looks);

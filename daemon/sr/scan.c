@@ -34,7 +34,7 @@
 struct node {
 	json *row;		/* as it was; borrowed; NULL: nobody knows the volume */
 	char *ref;		/* NULL: none yet */
-	const struct listed *listed;
+	struct listed *listed;
 	bool at_work;		/* a job's: to be left alone */
 	bool left_out;		/* it gets no row */
 	size_t n_child_rows;	/* of the images that lie on it */
@@ -72,10 +72,8 @@ scan_done(struct scan *scan)
 		free(scan->nodes[i].snapshot_of);
 	}
 	json_object_put(scan->volumes);	/* whose keys are theirs */
-	for (size_t i = 0; i < scan->n_listed; i++) {
+	for (size_t i = 0; i < scan->n_listed; i++)
 		free(scan->listed[i].location);
-		free(scan->listed[i].stamp);
-	}
 	free(scan->listed);
 	free(scan->images);
 	free(scan->nodes);
@@ -110,15 +108,19 @@ note_volume(void *opaque, const struct smd_sr_volume *volume, const char *stamp,
 {
 	struct scan *scan = opaque;
 	size_t n = scan->n_listed;
+	struct listed *listed;
 
 	(void)err;
 	if (!is_printable(volume->name))
 		return 0;
 	if ((n & (n - 1)) == 0)		/* it is full */
 		scan->listed = smd_reallocarray(scan->listed, n ? 2 * n : 1, sizeof *scan->listed);
-	scan->listed[n] = (struct listed){ smd_strdup(volume->name), (int64_t)volume->allocated,
-					   smd_strdup(stamp) };
-	json_object_object_add_ex(scan->volumes, scan->listed[n].location,
+	listed = &scan->listed[n];
+	listed->location = smd_strdup(volume->name);
+	listed->allocated = (int64_t)volume->allocated;
+	listed->is_told = stamp != NULL;
+	snprintf(listed->stamp, sizeof listed->stamp, "%s", stamp ? stamp : "");
+	json_object_object_add_ex(scan->volumes, listed->location,
 				  json_object_new_int64((int64_t)n), JSON_C_OBJECT_ADD_CONSTANT_KEY);
 	scan->n_listed++;
 	return 0;
@@ -296,7 +298,7 @@ row_without_volume(struct scan *scan, const char *ref, json *row, struct smd_err
 static void
 add_node(struct scan *scan, const char *ref, json *row, json *place)
 {
-	const struct listed *listed = &scan->listed[json_object_get_int64(place)];
+	struct listed *listed = &scan->listed[json_object_get_int64(place)];
 	struct image *image = &scan->images[scan->n];
 	struct node *node = &scan->nodes[scan->n];
 	const char *location = listed->location;
@@ -368,7 +370,7 @@ gather(struct scan *scan, struct smd_error *err)
 	CLEANUP_JSON json *known = json_object_new_object();
 	size_t room;
 
-	if (volumes_list(scan->sr, note_volume, scan, err) < 0 || read_rows(scan, err) < 0)
+	if (volumes_list(scan->sr, !scan->sr->looks, note_volume, scan, err) < 0 || read_rows(scan, err) < 0)
 		return -1;
 	room = (size_t)json_object_object_length(scan->volumes) + 1;
 	scan->images = smd_calloc(room, sizeof *scan->images);
@@ -393,7 +395,7 @@ gather(struct scan *scan, struct smd_error *err)
 static int
 look_at_all(struct scan *scan, struct smd_error *err)
 {
-	CLEANUP_FREE const struct listed **volumes = smd_calloc(scan->n + 1, sizeof *volumes);
+	CLEANUP_FREE struct listed **volumes = smd_calloc(scan->n + 1, sizeof *volumes);
 	size_t n = 0;
 
 	for (size_t i = 0; i < scan->n; i++) {

@@ -132,6 +132,15 @@ volume_open(struct sr *sr, const char *name, uint32_t flags, int *ret_fd, struct
 	return sr_get_driver(sr)->volume_open(sr_handle(sr), name, flags, ret_fd, err);
 }
 
+int
+volume_open_stamped(struct sr *sr, const char *name, int *ret_fd, struct smd_sr_volume *ret,
+		    char stamp[SMD_SR_STAMP_MAX], struct smd_error *err)
+{
+	if (settle_wait(sr, name, err) < 0)
+		return -1;
+	return sr_get_driver(sr)->volume_open_stamped(sr_handle(sr), name, ret_fd, ret, stamp, err);
+}
+
 /* One layer: opened and locked. */
 static int
 layer_open(struct daemon *daemon, struct disk *disk, const struct disk_layer *layer, bool write,

@@ -22,6 +22,9 @@
  * a transaction. */
 int volume_open(struct sr *sr, const char *name, uint32_t flags, int *ret_fd,
 		struct smd_error *err);
+/* The same, for reading, with what the driver says of it then (smd-sr.h); stamp "": nothing. */
+int volume_open_stamped(struct sr *sr, const char *name, int *ret_fd, struct smd_sr_volume *ret,
+			char stamp[SMD_SR_STAMP_MAX], struct smd_error *err);
 
 /* ---- A VDI's volume, open ---- */
 
