@@ -13,6 +13,7 @@
 #include "daemon/job/stayer.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/names.h"
 #include "daemon/sr/showing.h"
 #include "daemon/sr/volume.h"
 
@@ -23,7 +24,8 @@ _Static_assert(BATCH_MAX <= PROCESS_FDS_MAX, "a descriptor each");
 	.why = "", .uuid = "", .parent_uuid = "", .parent_name = "", .parent_format = ""
 
 struct looks {
-	json *index;			/* {location: its place in list} */
+	struct names index;		/* of locations: their places in list */
+	char *locations;		/* one behind the other */
 	struct look **list;		/* NULL where nothing can be said */
 	size_t n;
 };
@@ -495,7 +497,8 @@ looks_free(struct looks *looks)
 	for (size_t i = 0; i < looks->n; i++)
 		look_free(looks->list[i]);
 	free(looks->list);
-	json_object_put(looks->index);
+	free(looks->locations);
+	names_done(&looks->index);
 	free(looks);
 }
 
@@ -508,11 +511,9 @@ cleanup_looks(struct looks **looks)
 static struct look **
 looks_place(const struct looks *looks, const char *location)
 {
-	json *at;
+	size_t at;
 
-	if (!looks || !json_object_object_get_ex(looks->index, location, &at))
-		return NULL;
-	return &looks->list[json_object_get_int64(at)];
+	return looks && names_find(&looks->index, location, &at) ? &looks->list[at] : NULL;
 }
 
 const struct look *
@@ -694,6 +695,24 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 	return 0;
 }
 
+static void
+looks_name(struct looks *looks, struct listed *const *volumes, size_t n)
+{
+	size_t size = 0;
+	char *next;
+
+	for (size_t i = 0; i < n; i++)
+		size += strlen(volumes[i]->location) + 1;
+	looks->list = smd_calloc(n + 1, sizeof *looks->list);
+	next = looks->locations = smd_malloc(size + 1);
+	for (; looks->n < n; looks->n++) {
+		char *end = stpcpy(next, volumes[looks->n]->location);
+
+		names_add(&looks->index, next, looks->n);
+		next = end + 1;
+	}
+}
+
 int
 looks_refresh(struct sr *sr, struct looks **looks, struct listed *const *volumes, size_t n,
 	      struct smd_error *err)
@@ -701,12 +720,7 @@ looks_refresh(struct sr *sr, struct looks **looks, struct listed *const *volumes
 	CLEANUP(cleanup_looks) struct looks *now = smd_calloc(1, sizeof *now);
 	CLEANUP(cleanup_looks) struct looks *old = NULL;
 
-	now->index = json_object_new_object();
-	now->list = smd_calloc(n + 1, sizeof *now->list);
-	for (; now->n < n; now->n++)
-		json_object_object_add_ex(now->index, volumes[now->n]->location,
-					  json_object_new_int64((int64_t)now->n),
-					  JSON_C_OBJECT_ADD_KEY_IS_NEW);
+	looks_name(now, volumes, n);
 	if (look_at_changed(sr, *looks, now, volumes, err) < 0)
 		return -1;
 	old = *looks;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/bytes.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/uuid.h"
@@ -19,6 +20,7 @@
 #include "daemon/sr/cbt.h"
 #include "daemon/sr/images.h"
 #include "daemon/sr/internal.h"
+#include "daemon/sr/names.h"
 #include "daemon/sr/settle.h"
 #include "daemon/sr/tree.h"
 #include "daemon/sr/volume.h"
@@ -49,12 +51,12 @@ struct scan {
 	struct db *db;
 	struct listed *listed;	/* what there is, in the driver's order */
 	size_t n_listed;
-	json *volumes;		/* {location: its place in listed} */
+	struct names volumes;	/* locations: their places in listed */
 	json *rows;		/* {ref: row} of before */
 	size_t n;
 	struct image *images;
 	struct node *nodes;	/* of images[i] */
-	json *places;		/* {ref: i, location: i}; NULL: nobody has asked yet */
+	struct names places;	/* of images, by location and by ref; empty: nobody has asked yet */
 	json *orphans;		/* {name: why it is no VDI} */
 	bool introduced;	/* rows, which are durable only with settle_all */
 	uint64_t n_before;	/* changes of VDIs, when it began */
@@ -71,13 +73,13 @@ scan_done(struct scan *scan)
 		free(scan->nodes[i].ref);
 		free(scan->nodes[i].snapshot_of);
 	}
-	json_object_put(scan->volumes);	/* whose keys are theirs */
+	names_done(&scan->volumes);
 	for (size_t i = 0; i < scan->n_listed; i++)
 		free(scan->listed[i].location);
 	free(scan->listed);
 	free(scan->images);
 	free(scan->nodes);
-	json_object_put(scan->places);
+	names_done(&scan->places);
 	json_object_put(scan->orphans);
 	json_object_put(scan->doubts);
 	json_object_put(scan->allowed);
@@ -120,9 +122,10 @@ note_volume(void *opaque, const struct smd_sr_volume *volume, const char *stamp,
 	listed->allocated = (int64_t)volume->allocated;
 	listed->is_told = stamp != NULL;
 	snprintf(listed->stamp, sizeof listed->stamp, "%s", stamp ? stamp : "");
-	json_object_object_add_ex(scan->volumes, listed->location,
-				  json_object_new_int64((int64_t)n), JSON_C_OBJECT_ADD_CONSTANT_KEY);
-	scan->n_listed++;
+	if (names_add(&scan->volumes, listed->location, n))
+		scan->n_listed++;
+	else
+		free(listed->location);		/* it was renamed meanwhile, say */
 	return 0;
 }
 
@@ -296,9 +299,8 @@ row_without_volume(struct scan *scan, const char *ref, json *row, struct smd_err
 /* ---- What there is ---- */
 
 static void
-add_node(struct scan *scan, const char *ref, json *row, json *place)
+add_node(struct scan *scan, const char *ref, json *row, struct listed *listed)
 {
-	struct listed *listed = &scan->listed[json_object_get_int64(place)];
 	struct image *image = &scan->images[scan->n];
 	struct node *node = &scan->nodes[scan->n];
 	const char *location = listed->location;
@@ -325,8 +327,9 @@ set_logs_aside(struct scan *scan, struct smd_error *err)
 	for (size_t i = 0; i < json_object_array_length(used); i++)
 		smd_json_set_bool(names, json_object_get_string(json_object_array_get_idx(used, i)),
 				  true);
-	json_object_object_foreach(scan->volumes, name, place) {
-		(void)place;
+	for (size_t i = 0; i < scan->n_listed; i++) {
+		const char *name = scan->listed[i].location;
+
 		if (cbt_log_is(name) && !volume_is_temporary(name) && !smd_json_member(names, name) &&
 		    !job_has_volume(scan->sr->daemon->jobs, scan->sr->uuid, name))
 			smd_json_set_str(scan->orphans, name, "a log of changed blocks that no VDI has");
@@ -367,27 +370,28 @@ read_rows(struct scan *scan, struct smd_error *err)
 static int
 gather(struct scan *scan, struct smd_error *err)
 {
-	CLEANUP_JSON json *known = json_object_new_object();
-	size_t room;
+	struct names known CLEANUP_NAMES = { 0 };
+	size_t room, at;
 
-	if (volumes_list(scan->sr, !scan->sr->looks, note_volume, scan, err) < 0 || read_rows(scan, err) < 0)
+	if (volumes_list(scan->sr, !scan->sr->looks, note_volume, scan, err) < 0 ||
+	    read_rows(scan, err) < 0)
 		return -1;
-	room = (size_t)json_object_object_length(scan->volumes) + 1;
+	room = scan->n_listed + 1;
 	scan->images = smd_calloc(room, sizeof *scan->images);
 	scan->nodes = smd_calloc(room, sizeof *scan->nodes);
 	json_object_object_foreach(scan->rows, ref, row) {
 		const char *location = smd_json_str(row, "location", "");
-		json *place = smd_json_member(scan->volumes, location);
 
-		if (place && !cbt_log_is(location) && !smd_json_member(known, location)) {
-			add_node(scan, ref, row, place);
-			smd_json_set_bool(known, location, true);
-		}
+		if (names_find(&scan->volumes, location, &at) && !cbt_log_is(location) &&
+		    names_add(&known, location, at))
+			add_node(scan, ref, row, &scan->listed[at]);
 	}
-	json_object_object_foreach(scan->volumes, location, place) {
-		if (!smd_json_member(known, location) && !volume_is_temporary(location) &&
+	for (size_t i = 0; i < scan->n_listed; i++) {
+		const char *location = scan->listed[i].location;
+
+		if (!names_find(&known, location, &at) && !volume_is_temporary(location) &&
 		    !cbt_log_is(location))
-			add_node(scan, NULL, NULL, place);
+			add_node(scan, NULL, NULL, &scan->listed[i]);
 	}
 	return set_logs_aside(scan, err);
 }
@@ -412,23 +416,21 @@ look_at_all(struct scan *scan, struct smd_error *err)
 static void
 find_places(struct scan *scan)
 {
-	scan->places = json_object_new_object();
 	for (size_t i = 0; i < scan->n; i++) {
-		smd_json_set_int(scan->places, scan->images[i].location, (int64_t)i);
+		names_add(&scan->places, scan->images[i].location, i);
 		if (scan->nodes[i].ref)
-			smd_json_set_int(scan->places, scan->nodes[i].ref, (int64_t)i);
+			names_add(&scan->places, scan->nodes[i].ref, i);
 	}
 }
 
 static struct image *
 image_at(struct scan *scan, const char *ref_or_location)
 {
-	int64_t at;
+	size_t at;
 
-	if (!scan->places)
+	if (scan->places.n == 0)
 		find_places(scan);
-	at = smd_json_int(scan->places, ref_or_location, -1);
-	return at < 0 ? NULL : &scan->images[at];
+	return names_find(&scan->places, ref_or_location, &at) ? &scan->images[at] : NULL;
 }
 
 static void
@@ -894,18 +896,16 @@ rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 	return 0;
 }
 
-static int
-by_bytes(const void *a, const void *b)
-{
-	return memcmp(a, b, 16);
-}
-
-/* In order, as the images are: each transaction changes few pages of their index then. */
+/* In order, as the images are: each transaction changes few pages of their index then. Each has
+ * a range of its own for its first four bytes. */
 static void
 make_uuids(uint8_t (*ret)[16], size_t n)
 {
+	uint64_t range = (UINT64_C(1) << 32) / (n + 1);
+
 	smd_uuid_new_many(ret, n);
-	qsort(ret, n, sizeof *ret, by_bytes);
+	for (size_t i = 0; i < n; i++)
+		smd_store_be32(ret[i], (uint32_t)(i * range + (smd_load_be32(ret[i]) * range >> 32)));
 }
 
 static void
@@ -971,10 +971,29 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 	return r;
 }
 
+/* By what their locations begin with, which mostly tells them apart. */
+struct placed {
+	uint64_t beginning;
+	struct image *image;
+};
+
 static int
 by_location(const void *a, const void *b)
 {
-	return strcmp((*(struct image *const *)a)->location, (*(struct image *const *)b)->location);
+	const struct placed *x = a, *y = b;
+
+	if (x->beginning != y->beginning)
+		return x->beginning < y->beginning ? -1 : 1;
+	return strcmp(x->image->location, y->image->location);
+}
+
+static struct placed
+placed(struct image *image)
+{
+	uint8_t beginning[8] = { 0 };
+
+	memcpy(beginning, image->location, strnlen(image->location, sizeof beginning));
+	return (struct placed){ smd_load_be64(beginning), image };
 }
 
 /* Those of one depth: what they lie on has a row by now, if it gets one. Sorted, since
@@ -982,7 +1001,8 @@ by_location(const void *a, const void *b)
 static int
 introduce_depth(struct scan *scan, size_t depth, bool *ret_more, struct smd_error *err)
 {
-	CLEANUP_FREE struct image **some = smd_calloc(scan->n + 1, sizeof(struct image *));
+	CLEANUP_FREE struct placed *some = smd_calloc(scan->n + 1, sizeof *some);
+	CLEANUP_FREE struct image **sorted = NULL;
 	size_t n = 0;
 
 	for (size_t i = 0; i < scan->n; i++) {
@@ -990,10 +1010,13 @@ introduce_depth(struct scan *scan, size_t depth, bool *ret_more, struct smd_erro
 
 		*ret_more = *ret_more || image->depth > depth;
 		if (!scan->nodes[i].ref && !scan->nodes[i].left_out && image->depth == depth)
-			some[n++] = image;
+			some[n++] = placed(image);
 	}
 	qsort(some, n, sizeof *some, by_location);
-	return introduce_some(scan, some, n, err);
+	sorted = smd_calloc(n + 1, sizeof(struct image *));
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = some[i].image;
+	return introduce_some(scan, sorted, n, err);
 }
 
 static int
@@ -1142,8 +1165,10 @@ survey(struct scan *scan, struct smd_error *err)
 static int
 refresh_all(struct scan *scan, struct smd_error *err)
 {
+	size_t at;
+
 	json_object_object_foreach(scan->rows, ref, row) {
-		if (!smd_json_member(scan->volumes, smd_json_str(row, "location", "")) &&
+		if (!names_find(&scan->volumes, smd_json_str(row, "location", ""), &at) &&
 		    row_without_volume(scan, ref, row, err) < 0)
 			return -1;
 	}
@@ -1158,7 +1183,7 @@ static void
 scan_init(struct scan *scan, struct sr *sr)
 {
 	*scan = (struct scan){
-		.sr = sr, .db = sr->daemon->db, .volumes = json_object_new_object(),
+		.sr = sr, .db = sr->daemon->db,
 		.orphans = json_object_new_object(), .doubts = json_object_new_object(),
 		.rows = json_object_new_object(),
 	};
@@ -1201,7 +1226,7 @@ is_at_rest(const struct scan *scan)
 			return false;
 		n_rows += scan->nodes[i].row != NULL;
 	}
-	return (size_t)json_object_object_length(scan->volumes) == scan->n &&
+	return scan->n_listed == scan->n &&
 	       (size_t)json_object_object_length(scan->rows) == n_rows;
 }
 
