@@ -68,7 +68,8 @@ int db_end(struct db *db, int result, struct smd_error *err);
  * deleted with it. */
 int db_insert(struct db *db, const char *cls, const char *ref, json *record,
 	      struct smd_error *err);
-/* The same in two steps: the first takes no lock. */
+/* The same in two steps: the first takes no lock. The record is not changed any more; where
+ * two rows share a member, one thread makes and frees both. */
 struct db_made;
 int db_make(struct db *db, const char *cls, const char *ref, json *record,
 	    struct db_made **ret, struct smd_error *err);

@@ -188,8 +188,8 @@ n_columns(const struct db_class *cls)
 }
 
 /* OR FAIL: that a uuid is taken is found before anything of the row is changed, so that there
- * is nothing to undo, and sqlite need not keep the pages that a statement changes. No trigger
- * may follow an insert: with one, sqlite writes the rows of a statement to a table first. */
+ * is nothing to undo, and sqlite need not keep the pages that a statement changes. Where many
+ * are made at once, no trigger may follow: with one, sqlite writes them to a table first. */
 static int
 prepare(struct db *db, struct db_class *cls, struct db_inserter *ins, struct smd_error *err)
 {

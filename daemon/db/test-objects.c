@@ -138,7 +138,7 @@ test_rows_share_nothing(void **state)
 	assert_false(db_exists(t->db, "SR", SR2));
 }
 
-#define N_ALIKE 75	/* statements of many, and what is left */
+#define N_ALIKE 73	/* statements of many, and what is left */
 
 static void
 make_alike(struct db_made *model, struct db_made **made, char (*uuids)[SMD_UUID_LEN + 1])

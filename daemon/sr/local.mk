@@ -37,14 +37,14 @@ libsr_la_SOURCES = \
 	sr/volume.c \
 	sr/volume.h \
 	$(NULL)
-libsr_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(XXHASH_CFLAGS)
+libsr_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 libsr_la_LIBADD = -ldl
 
 if HAVE_CMOCKA
 check_PROGRAMS += sr/test-images sr/test-names sr/test-sr sr/test-tree
 TESTS += sr/test-images sr/test-names sr/test-sr sr/test-tree
 sr_test_names_SOURCES = sr/test-names.c sr/names.c
-sr_test_names_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(CMOCKA_CFLAGS)
+sr_test_names_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 sr_test_names_LDADD = $(top_builddir)/common/libcommon.la $(CMOCKA_LIBS)
 sr_test_sr_SOURCES = sr/test-sr.c
 sr_test_sr_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "daemon/job/process.h"
+#include "daemon/job/stall.h"
 #include "daemon/job/stayer.h"
 #include "daemon/job/worker.h"
 #include "daemon/sr/internal.h"
@@ -181,6 +182,20 @@ open_listed(struct sr *sr, struct listed *listed, int *ret_fd, struct smd_error 
 	return 0;
 }
 
+/* One that is not opened, or cannot be. It may be gone. */
+static void
+tell_unopened(struct sr *sr, struct listed *listed)
+{
+	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT, none CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_sr_volume volume;
+
+	if (!sr->driver->volume_stamp ||
+	    sr->driver->volume_stamp(sr->handle, listed->location, listed->stamp, &none) < 0)
+		listed->stamp[0] = '\0';
+	if (sr->driver->volume_stat(sr->handle, listed->location, &volume, &gone) == 0)
+		tell(listed, &volume);
+}
+
 static int
 open_asked(struct sr *sr, const struct question *question, int *ret_fd, struct smd_error *err)
 {
@@ -198,6 +213,8 @@ open_volume(const struct batch *batch, const struct question *question, int *ret
 
 	look_free(TAKE_PTR(*question->place));	/* where it is asked about again */
 	if (open_asked(batch->sr, question, &fd, &err) < 0) {
+		if (question->listed && !question->listed->is_told)
+			tell_unopened(batch->sr, question->listed);
 		*question->place = look_of_error(&err);
 		return false;
 	}
@@ -426,10 +443,16 @@ ask_by_heads(struct asker *asker, struct batch *batch)
 {
 	struct batch rest = { .sr = batch->sr, .unless_written = batch->unless_written };
 	const struct question *asked[BATCH_MAX];
-	size_t n = show_batch(asker, batch, asked, &rest);
-	CLEANUP_JSON json *packet = json_object_new_int64((int64_t)n), *answer = NULL;
+	CLEANUP_JSON json *packet = NULL, *answer = NULL;
+	struct stall_said *before;
 	json *images;
+	size_t n;
 
+	before = stall_says(stall_thread_task(), 0, "reading what the images of SR %s begin with",
+			    batch->sr->uuid);
+	n = show_batch(asker, batch, asked, &rest);
+	stall_back(stall_thread_task(), before);
+	packet = json_object_new_int64((int64_t)n);
 	if (n > 0)
 		answer = stayer_answer(asker->stayer, NULL, 0, packet, n);
 	if (n > 0 && !answer)
@@ -644,21 +667,6 @@ set_stamp(struct look *look, const char *stamp)
 	look->stamp[len] = '\0';
 }
 
-/* One that was not opened. */
-static void
-tell_unopened(struct sr *sr, struct listed *listed)
-{
-	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT, none CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_sr_volume volume = { 0 };
-
-	if (!sr->driver->volume_stamp ||
-	    sr->driver->volume_stamp(sr->handle, listed->location, listed->stamp, &none) < 0)
-		listed->stamp[0] = '\0';
-	sr->driver->volume_stat(sr->handle, listed->location, &volume, &gone);
-	tell(listed, &volume);
-}
-
-/* The stamp is of before the look: what changes meanwhile is looked at again. */
 static int
 look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		struct listed *const *volumes, struct smd_error *err)

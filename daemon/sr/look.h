@@ -51,8 +51,8 @@ int volumes_list(struct sr *sr, bool to_open, smd_sr_stamped_fn *add, void *opaq
 /* What is remembered of an SR's volumes. One thread at a time (sr.scan_lock). */
 struct looks;
 void looks_free(struct looks *looks);
-/* Look at the volumes listed, none twice, as far as they changed; others are forgotten. All are
- * told of afterwards.
+/* Look at the volumes listed, none twice, as far as they changed; others are forgotten. All that
+ * are still there are told of afterwards.
  * *looks may be NULL, and is afterwards what looks_get takes. */
 int looks_refresh(struct sr *sr, struct looks **looks, struct listed *const *volumes,
 		  size_t n, struct smd_error *err);

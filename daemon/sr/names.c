@@ -4,9 +4,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "common/clock.h"
 #include "common/mem.h"
 
@@ -24,10 +21,22 @@ slot_of(const struct names *names, const char *name, uint64_t hash)
 	return &names->slots[i];
 }
 
+/* Eight bytes at a time: Fibonacci hashing (the golden ratio of 2^64), folded, so that what is
+ * multiplied comes down to the bits that count. */
 static uint64_t
 hash_of(const struct names *names, const char *name)
 {
-	return XXH3_64bits_withSeed(name, strlen(name), names->seed);
+	size_t len = strlen(name);
+	uint64_t hash = names->seed ^ len;
+
+	for (size_t i = 0; i < len; i += sizeof hash) {
+		uint64_t part = 0;
+
+		memcpy(&part, name + i, len - i < sizeof part ? len - i : sizeof part);
+		hash = (hash ^ part) * UINT64_C(0x9e3779b97f4a7c15);
+		hash ^= hash >> 32;
+	}
+	return hash;
 }
 
 /* At most half of the slots are taken. */

@@ -25,7 +25,7 @@ struct names {
 	struct name_slot *slots;
 	size_t n_slots;		/* 0, or a power of two */
 	size_t n;
-	uint64_t seed;		/* nobody can choose names that fall together */
+	uint64_t seed;		/* nobody knows beforehand which names fall together */
 };
 
 /* The name is borrowed. False: it is there already, and stays as it was. */

@@ -235,7 +235,8 @@ refresh_row(struct scan *scan, const struct image *image, struct smd_error *err)
 	CLEANUP_JSON json *now = NULL;
 	int r;
 
-	if (node->at_work || is_up_to_date(node->row, size, node->listed->allocated, image->why))
+	if (node->at_work || !node->listed->is_told ||
+	    is_up_to_date(node->row, size, node->listed->allocated, image->why))
 		return 0;
 	if (db_begin(scan->db, DB_RELAXED, err) < 0)
 		return -1;
@@ -542,6 +543,7 @@ name_row(struct scan *scan, const struct image *image, json *row)
 	smd_json_set_str(row, "type", "user");
 	node_of(scan, image)->recorded = records_apply(scan->sr, image->location, row);
 	of = smd_json_str(row, "snapshot_of", "");
+	free(node_of(scan, image)->snapshot_of);	/* of a row that became no model */
 	node_of(scan, image)->snapshot_of = *of ? smd_strdup(of) : NULL;
 	json_object_object_del(row, "snapshot_of");	/* link_snapshot, when all have rows */
 }
@@ -768,6 +770,8 @@ model_of(struct making *m, const struct image *image)
 	}
 	row_make_alone(m->scan, image, &first);
 	smd_error_clear(&first.why);
+	if (node_of(m->scan, image)->recorded)		/* just now: it is no model */
+		db_made_free(TAKE_PTR(first.made));
 	if (!first.made)
 		return NULL;
 	m->models = smd_reallocarray(m->models, m->n_models + 1, sizeof *m->models);
@@ -873,8 +877,8 @@ n_changes(const struct scan *scan)
 static int
 rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 {
+	size_t n_done, end = 0;		/* of those that nobody can have */
 	uint64_t before;
-	size_t n_done;
 	bool alone;
 	int r = 0;
 
@@ -883,11 +887,11 @@ rows_introduce(struct scan *scan, struct rows *rows, struct smd_error *err)
 	before = n_changes(scan);
 	alone = before == scan->n_before + scan->n_changes;
 	for (size_t i = 0; r == 0 && i < rows->n; i += n_done) {
-		size_t n = count_unclaimed(scan, rows, i, alone);
-
+		if (i >= end)
+			end = i + count_unclaimed(scan, rows, i, alone);
 		n_done = 1;
-		r = n > 0 ? introduce_unclaimed(scan, rows, i, n, &n_done, err)
-			  : introduce(scan, rows, i, err);
+		r = end > i ? introduce_unclaimed(scan, rows, i, end - i, &n_done, err)
+			    : introduce(scan, rows, i, err);
 	}
 	scan->n_changes += n_changes(scan) - before;
 	if (db_end(scan->db, r, err) < 0)

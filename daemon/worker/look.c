@@ -138,7 +138,7 @@ run_looks(json *request, json **ret, struct smd_error *err)
 					 WORKER_FD_FIRST + 1, 0);
 
 	(void)request;
-	if (shown == MAP_FAILED)	/* it gets the files */
+	if (shown == MAP_FAILED)	/* nothing is shown: it gets the files, or ends */
 		shown = NULL;
 	while (packet_receive(&packet)) {
 		if (answer(&packet, shown, err) != 0)

@@ -155,6 +155,7 @@ struct listing {
 	DIR *dir;
 	pthread_mutex_t add_lock;	/* one call of add at a time; guards what follows */
 	bool failed;
+	bool untyped;			/* the directory does not tell what all names are */
 	struct smd_error *err;
 };
 
@@ -196,19 +197,16 @@ read_entries(struct listing *listing, struct entry *entries)
 static void
 look_at_entry(const struct listing *listing, struct entry *entry)
 {
+	bool known = listing->names_only && entry->type != DT_UNKNOWN;
 	struct stat st;
 
-	if (listing->names_only && entry->type != DT_UNKNOWN) {
-		entry->is_volume = entry->type == DT_REG;
-		entry->volume = (struct smd_sr_volume){ .name = entry->name };
-		return;
-	}
-	entry->is_volume = fstatat(listing->sr->dir, entry->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	entry->is_volume = known ? entry->type == DT_REG :
+			   fstatat(listing->sr->dir, entry->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			   S_ISREG(st.st_mode);
-	if (!entry->is_volume)
-		return;
-	volume_from_stat(&entry->volume, entry->name, &st);
-	if (listing->add_stamped)
+	entry->volume = (struct smd_sr_volume){ .name = entry->name };
+	if (entry->is_volume && !listing->names_only)
+		volume_from_stat(&entry->volume, entry->name, &st);
+	if (entry->is_volume && listing->add_stamped)
 		stamp_from_stat(entry->stamp, &st);
 }
 
@@ -227,6 +225,7 @@ add_entries(struct listing *listing, const struct entry *entries, int n, int err
 	for (int i = 0; r == 0 && i < n; i++) {
 		const struct entry *e = &entries[i];
 
+		listing->untyped = listing->untyped || e->type == DT_UNKNOWN;
 		if (!e->is_volume)
 			continue;
 		r = listing->add ? listing->add(listing->opaque, &e->volume, listing->err) :
@@ -275,7 +274,7 @@ list(struct listing *listing, struct smd_error *err)
 	pthread_mutex_init(&listing->read_lock, NULL);
 	pthread_mutex_init(&listing->add_lock, NULL);
 	if (list_some(listing)) {
-		helped = !listing->names_only &&
+		helped = (!listing->names_only || listing->untyped) &&
 			 pthread_create(&thread, NULL, list_on, listing) == 0;
 		list_on(listing);
 		if (helped)
