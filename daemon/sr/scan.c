@@ -1309,6 +1309,7 @@ sr_orphans(struct daemon *daemon, const char *ref, json **ret, struct smd_error 
 		return -1;
 	scan_init(&scan, sr);
 	pthread_mutex_lock(&sr->scan_lock);
+	sr->rest_generation = 0;	/* what it sees first, the next scan has yet to act on */
 	r = survey(&scan, err);
 	if (r == 0)
 		r = judge_all_known(&scan, err);
