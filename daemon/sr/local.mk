@@ -23,6 +23,9 @@ libsr_la_SOURCES = \
 	sr/overlay.h \
 	sr/records.c \
 	sr/scan.c \
+	sr/scan-impl.h \
+	sr/scan-known.c \
+	sr/scan-new.c \
 	sr/settle.c \
 	sr/settle.h \
 	sr/showing.c \

@@ -658,15 +658,6 @@ format_after(struct sr *sr, const char *location, const struct question *before)
 	       look_format(sr, location);
 }
 
-static void
-set_stamp(struct look *look, const char *stamp)
-{
-	size_t len = strnlen(stamp, sizeof look->stamp - 1);
-
-	memcpy(look->stamp, stamp, len);
-	look->stamp[len] = '\0';
-}
-
 static int
 look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		struct listed *const *volumes, struct smd_error *err)
@@ -697,7 +688,7 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		if (!look)
 			continue;
 		if (*volumes[i]->stamp)
-			set_stamp(look, volumes[i]->stamp);
+			stamp_copy(look->stamp, volumes[i]->stamp);
 		look->allocated = volumes[i]->allocated;
 	}
 	return 0;

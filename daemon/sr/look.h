@@ -6,6 +6,8 @@
 #ifndef SMD_DAEMON_SR_LOOK_H
 #define SMD_DAEMON_SR_LOOK_H
 
+#include <string.h>
+
 #include "common/error.h"
 #include "common/json.h"
 #include "daemon/sr/sr.h"
@@ -20,6 +22,14 @@ struct look {
 	/* What the image says: data, never a name to open. "": nothing. */
 	const char *uuid, *parent_uuid, *parent_name, *parent_format;
 };
+static inline void
+stamp_copy(char ret[SMD_SR_STAMP_MAX], const char *stamp)
+{
+	size_t len = strnlen(stamp, SMD_SR_STAMP_MAX - 1);
+
+	memcpy(ret, stamp, len);
+	ret[len] = '\0';
+}
 /* What is said of one that is degraded, though it can be read. */
 #define LOOK_DEGRADED "IMAGE_CORRUPT NEEDS_REPAIR: a part of it is damaged; it can be read, and " \
 	"must be repaired before it is written"
