@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 # Every file of code names its licence first; none names this machine's paths or
-# says of itself that it is unfinished.
+# says of itself that it is unfinished. No two tests would have one log: one would not be run.
 import re
 from smdtest import expect_eq
 from styletest import files, sources
@@ -31,4 +31,11 @@ for path, text in sources(CODE + r"|\.pod$|README|CHANGES|\.service|\.socket"):
                 wrong.append("%s:%d: %s: %s" % (path, n, what, line.strip()))
 
 wrong += [path + ": a name with spaces" for path in files() if " " in path]
+
+by_log = {}
+for path in sorted(files()):
+    if re.match(r"tests/[^/]+\.(py|sh)$", path):
+        by_log.setdefault(path.rpartition(".")[0], []).append(path)
+wrong += [" and ".join(paths) + ": one log for both" for paths in by_log.values()
+          if len(paths) > 1]
 expect_eq(wrong, [], "files against the style")
