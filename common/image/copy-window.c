@@ -11,6 +11,7 @@
  * lies between them and those is on its way to the disk. So it holds 64 MiB of it at most. */
 #define AWAY_STEP (4u << 20)
 #define AWAY_LAG (24u << 20)
+#define HOLE_MIN (16u << 10)		/* smaller ones are read over, as zeroes */
 #define TAKE_MIN (64u << 10)		/* to take the space of less costs more than it saves */
 
 /* ---- Writing ---- */
@@ -383,14 +384,14 @@ copy_small(struct copy_item *w, struct smd_error *err)
 /* ---- A unit larger than the window: a place for all of it at the first byte
  * that is not zero ---- */
 
-/* Zeroes for what was passed over before the place was known. */
+/* Zeroes, where its places hold anything else; none of it was written. */
 static int
-large_catch_up(struct copy_item *w, uint64_t end, struct smd_error *err)
+large_zero(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
 	static const uint8_t zeroes[COPY_WINDOW];
 	struct copy *c = w->copy;
 
-	for (uint64_t at = w->item.offset; at < end;) {
+	for (uint64_t at = start; at < end;) {
 		uint64_t stop = smd_min_u64(end, at + sizeof zeroes);
 
 		for (size_t i = 0; i < w->segments[0].n; i++) {
@@ -419,10 +420,50 @@ large_window(struct copy_item *w, uint64_t at, uint64_t stop, struct smd_error *
 		    copy_reserve(w, w->item.offset, w->item.count, err) < 0)
 			return -1;
 		copy_turn_pass(w);
-		if (large_catch_up(w, at, err) < 0)
+		if (large_zero(w, w->item.offset, at, err) < 0)
 			return -1;
 	}
 	return written(w, write_places(w, &w->segments[0], w->buf, at, stop, err), err);
+}
+
+/* Between pieces: neither read nor looked through. It counts nothing in the digest. */
+static int
+large_hole(struct copy_item *w, uint64_t at, uint64_t stop, struct smd_error *err)
+{
+	atomic_fetch_add_explicit(&w->copy->zero, stop - at, memory_order_relaxed);
+	return w->n_segments > 0 ? written(w, large_zero(w, at, stop, err), err) : 0;
+}
+
+/* The page where the first piece begins that is not all before at. *first: where to look from. */
+static uint64_t
+next_piece(const struct copy_item *w, size_t *first, uint64_t at)
+{
+	const struct plan_item *item = &w->item;
+	const struct smd_run *p;
+
+	for (; *first < item->n_pieces; (*first)++) {
+		p = &item->pieces[*first];
+		if (p->offset + p->count > at)
+			return smd_max_u64(at, smd_round_down_u64(p->offset, COPY_PAGE));
+	}
+	return item_end(w);
+}
+
+/* What lies from at, in a piece's page, to stop at most, without a hole that is worth it. */
+static uint64_t
+pieces_end(const struct copy_item *w, size_t first, uint64_t at, uint64_t stop)
+{
+	const struct plan_item *item = &w->item;
+	uint64_t end = at;
+
+	for (size_t i = first; i < item->n_pieces && end < stop; i++) {
+		const struct smd_run *p = &item->pieces[i];
+
+		if (p->offset >= end + HOLE_MIN)
+			break;
+		end = smd_round_down_u64(p->offset + p->count + COPY_PAGE - 1, COPY_PAGE);
+	}
+	return smd_min_u64(end, stop);
 }
 
 int
@@ -430,11 +471,20 @@ copy_large(struct copy_item *w, struct smd_error *err)
 {
 	struct copy *c = w->copy;
 	uint64_t end = item_end(w);
+	size_t first = 0;
 	int r = 0;
 
 	for (uint64_t at = w->item.offset; at < end && r == 0;) {
 		uint64_t stop = smd_min_u64(end, at + c->window);
+		uint64_t data = c->delta ? at : smd_min_u64(next_piece(w, &first, at), end);
 
+		if (data >= at + HOLE_MIN || data == end) {
+			r = large_hole(w, at, data, err);
+			at = data;
+			continue;
+		}
+		if (!c->delta)
+			stop = pieces_end(w, first, at, stop);
 		r = large_window(w, at, stop, err);
 		at = stop;
 	}

@@ -83,13 +83,15 @@ static void
 test_copy_to_every_kind_of_place(void **state)
 {
 	(void)state;
-	for (int verify = 0; verify < 2; verify++) {
-		struct smd_io *old = model_new(SIZE - 512, 0, 2, 0);
+	for (int i = 0; i < 4; i++) {
+		uint8_t flags = i & 2 ? MODEL_LARGE_UNITS : 0;
+		struct smd_io *old = model_new(SIZE - 512, flags, 2, 0);
+		bool verify = i & 1;
 
 		for (uint64_t u = 0; u < UNITS; u += 1 + u % 3)
 			model_put(old, u, 0x55);
-		copy_into(model_new(SIZE - 512, 0, 2, 0), true, verify);
-		copy_into(model_new(SIZE - 512, MODEL_DIRTY_SPACE, 2, 0), true, verify);
+		copy_into(model_new(SIZE - 512, flags, 2, 0), true, verify);
+		copy_into(model_new(SIZE - 512, flags | MODEL_DIRTY_SPACE, 2, 0), true, verify);
 		copy_into(old, false, verify);
 	}
 }

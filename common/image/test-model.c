@@ -133,7 +133,7 @@ model_info(void *img, struct smd_image_info *ret, struct smd_error *err)
 
 	ret->virtual_size = m->size;
 	ret->write_unit = MODEL_UNIT;
-	ret->alloc_unit = MODEL_UNIT;
+	ret->alloc_unit = m->flags & MODEL_LARGE_UNITS ? 2u << 20 : MODEL_UNIT;
 	ret->host_align = MODEL_UNIT;
 	ret->flags = SMD_INFO_COMPRESSED |
 		     (m->flags & MODEL_HAS_PARENT ? SMD_INFO_HAS_PARENT : 0);

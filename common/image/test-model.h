@@ -14,6 +14,7 @@
 #define MODEL_DATA 16384u		/* the first unit's offset */
 #define MODEL_HAS_PARENT 1u
 #define MODEL_DIRTY_SPACE 2u		/* new units hold rubbish until written */
+#define MODEL_LARGE_UNITS 4u		/* it asks for places of 2 MiB at a time */
 
 /* What an entry says; larger values are host offsets. */
 #define MODEL_PARENT 0u
