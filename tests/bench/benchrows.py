@@ -20,6 +20,7 @@ class Row:
 
     cwd = None
     durable = False
+    shares = False      # extents: then its time is that of a file system's transactions
     warm = ()
 
     def __init__(self, name, bar, cpu=None, size=None):
@@ -86,6 +87,8 @@ class Convert(Row):
 class Reflink(Convert):
     """One image into another on a file system where both can share extents; the peer's
     way there is -C, which keeps it from working with eight requests at a time."""
+
+    shares = True
 
     def __init__(self, fs, name, bar, source, fmt):
         super().__init__(fs + ": " + name, bar, source, fmt)

@@ -223,8 +223,9 @@ class Bench:
             if out:
                 remove(out)
             warm(row.warm)
-            if row.durable:     # what was removed is discarded, on the host, too
+            if row.durable or row.shares:   # nobody has anything to do with what was removed
                 os.sync()
+            if row.durable:     # it is discarded, on the host, too
                 time.sleep(1.5)
             samples.append(measure(command, row.cwd))
             if out and not last:
