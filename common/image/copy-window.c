@@ -388,7 +388,7 @@ copy_small(struct copy_item *w, struct smd_error *err)
 static int
 large_zero(struct copy_item *w, uint64_t start, uint64_t end, struct smd_error *err)
 {
-	static const uint8_t zeroes[COPY_WINDOW];
+	static const _Alignas(COPY_PAGE) uint8_t zeroes[COPY_WINDOW];
 	struct copy *c = w->copy;
 
 	for (uint64_t at = start; at < end;) {
@@ -421,7 +421,7 @@ large_window(struct copy_item *w, uint64_t at, uint64_t stop, struct smd_error *
 			return -1;
 		copy_turn_pass(w);
 		if (large_zero(w, w->item.offset, at, err) < 0)
-			return -1;
+			return written(w, -1, err);
 	}
 	return written(w, write_places(w, &w->segments[0], w->buf, at, stop, err), err);
 }
@@ -430,8 +430,18 @@ large_window(struct copy_item *w, uint64_t at, uint64_t stop, struct smd_error *
 static int
 large_hole(struct copy_item *w, uint64_t at, uint64_t stop, struct smd_error *err)
 {
-	atomic_fetch_add_explicit(&w->copy->zero, stop - at, memory_order_relaxed);
-	return w->n_segments > 0 ? written(w, large_zero(w, at, stop, err), err) : 0;
+	uint64_t left = stop - at;	/* as zeroes that nobody writes */
+
+	for (size_t i = 0; w->n_segments > 0 && i < w->segments[0].n; i++) {
+		const struct smd_place *p = &w->segments[0].list[i];
+		uint64_t from = smd_max_u64(p->offset, at);
+		uint64_t to = smd_min_u64(p->offset + p->count, stop);
+
+		if (from < to && !copy_place_is_zero(w->copy, p))
+			left -= to - from;
+	}
+	atomic_fetch_add_explicit(&w->copy->zero, left, memory_order_relaxed);
+	return left < stop - at ? large_zero(w, at, stop, err) : 0;
 }
 
 /* The page where the first piece begins that is not all before at. *first: where to look from. */
@@ -466,24 +476,26 @@ pieces_end(const struct copy_item *w, size_t first, uint64_t at, uint64_t stop)
 	return smd_min_u64(end, stop);
 }
 
+/* A queue's writes are waited for once a window: there it is not cut at holes. */
 int
 copy_large(struct copy_item *w, struct smd_error *err)
 {
 	struct copy *c = w->copy;
+	bool has_holes = !c->delta && !w->queue;
 	uint64_t end = item_end(w);
 	size_t first = 0;
 	int r = 0;
 
 	for (uint64_t at = w->item.offset; at < end && r == 0;) {
-		uint64_t stop = smd_min_u64(end, at + c->window);
-		uint64_t data = c->delta ? at : smd_min_u64(next_piece(w, &first, at), end);
+		uint64_t data = has_holes ? next_piece(w, &first, at) : at;
+		uint64_t stop = window_end(c, at, end);
 
 		if (data >= at + HOLE_MIN || data == end) {
 			r = large_hole(w, at, data, err);
 			at = data;
 			continue;
 		}
-		if (!c->delta)
+		if (has_holes)
 			stop = pieces_end(w, first, at, stop);
 		r = large_window(w, at, stop, err);
 		at = stop;
