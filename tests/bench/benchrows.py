@@ -84,6 +84,20 @@ class Convert(Row):
                 os.path.join(scratch, who + "." + self.fmt))
 
 
+class CopyRaw(Convert):
+    """A raw disk as it is, beside what copies files and disks, too."""
+
+    def others(self, data, scratch):
+        (peer, out), _ = self.commands(data, scratch)
+        source = self.sources(data)[0]
+        copy = 'cp "$1" "$2"' + (' && sync "$2"' if self.durable else "")
+        ways = [copy]
+        if shutil.which("nbdcopy"):     # it wants a file of that size
+            ways.append('truncate -r "$1" "$2" && exec nbdcopy --destination-is-zero '
+                        '--connections=4 %s"$1" "$2"' % ("--flush " if self.durable else ""))
+        return [(["sh", "-c", way, "sh", source, out], out) for way in ways]
+
+
 class Reflink(Convert):
     """One image into another on a file system where both can share extents; the peer's
     way there is -C, which keeps it from working with eight requests at a time."""
@@ -173,11 +187,28 @@ class Commit(Row):
         pass        # tests/ show what commit leaves; here the base is made anew
 
 
+class Coalesce(Commit):
+    """The same VHDs, by what XenServer does it with."""
+
+    def __init__(self, name, bar):
+        super().__init__(name, bar, "vhd")
+
+    def room(self, data):
+        if not shutil.which("vhd-util"):
+            raise Missing("vhd-util is not installed (blktap has it)")
+        return super().room(data)
+
+    def commands(self, data, scratch):
+        _, ours = super().commands(data, scratch)
+        return (["vhd-util", "coalesce", "-n", "ours.vhd"], None), ours
+
+
 def rows():
     return [
         Convert("raw -> qcow2", 0.50, "ext4.raw", "qcow2"),
         Convert("raw -> vhd", 0.52, "ext4.raw", "vhd"),
         Convert("qcow2 -> raw", 0.60, "ext4.qcow2", "raw"),
+        CopyRaw("raw -> raw", 1.00, "ext4.raw", "raw"),
         Convert("fragmented qcow2 -> raw", 0.45, "frag.qcow2", "raw"),
         Convert("vhd -> raw", 0.60, "ext4.vhd", "raw"),
         Convert("vhd -> qcow2", 0.50, "ext4.vhd", "qcow2"),
@@ -187,6 +218,7 @@ def rows():
         Convert("durable raw -> qcow2", 0.60, "ext4.raw", "qcow2", durable=True, cpu=0.40),
         Convert("durable raw -> vhd", 0.55, "ext4.raw", "vhd", durable=True, cpu=0.65),
         Convert("durable qcow2 -> raw", 0.48, "ext4.qcow2", "raw", durable=True, cpu=0.35),
+        CopyRaw("durable raw -> raw", 1.05, "ext4.raw", "raw", durable=True),
         Convert("zlib qcow2 -> raw", 0.30, "ext4.zlib.qcow2", "raw"),
         Convert("zstd qcow2 -> raw", 0.42, "ext4.zstd.qcow2", "raw"),
         Convert("raw -> compressed qcow2", 0.10, "ext4.raw", "qcow2", peer_options=["-c"],
@@ -202,6 +234,7 @@ def rows():
         Compare("compare raw, qcow2", 0.12),
         Commit("commit of a qcow2 delta", 1.00, "qcow2"),
         Commit("VHD coalesce, durable", 0.70, "vhd"),
+        Coalesce("VHD coalesce, vhd-util", 0.25),
         Reflink("btrfs", "raw -> qcow2", 0.06, "ext4.raw", "qcow2"),
         Reflink("btrfs", "raw -> vhd", 0.06, "ext4.raw", "vhd"),
         Reflink("btrfs", "qcow2 -> raw", 0.15, "ext4.qcow2", "raw"),

@@ -11,6 +11,9 @@ WHY = {
     "durable qcow2 -> raw":
         "the disk, as for qcow2. A program that wrote from the source's own pages, mapped, took as "
         "long with half of the processor's time",
+    "durable raw -> raw":
+        "the disk, for both: nbdcopy writes as much in as long through the page cache, which it "
+        "fills, with half as much of the processors' time again",
     "zlib qcow2 -> raw":
         "77 % of the processors' time are libdeflate's, 20 % the kernel's copies",
     "zstd qcow2 -> raw":
@@ -20,8 +23,9 @@ WHY = {
         "shares out, the rest is to map and to let go: 0.10 to 0.13 from hour to hour, and 0.09 "
         "where the files lie in large folios, as after they were read anew",
     "btrfs: qcow2 -> raw":
-        "of some 9 ms (4 to 10 from run to run) 930 FICLONERANGE take 7 us each, one for each run "
-        "of clusters, and the program's start takes 1.7",
+        "of some 8 ms 930 FICLONERANGE take 5 us each, one for each run of clusters, and to start "
+        "the program and this bench's shell takes 3. The peer takes 20 to 100 ms from run to run "
+        "for the same calls, where its median is 40 the bar is 6 ms",
     "VHD coalesce, durable":
         "the disk keeps up, the last flush waits 3 ms: writes into one file go one at a time. "
         "pwrite takes 35 % of the processors' time, a quarter of it to wait for that lock, pread "
