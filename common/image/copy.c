@@ -10,6 +10,7 @@
 #include "common/mem.h"
 
 #define SHARE_CHUNK (16u << 20)		/* items where extents are shared: no buffer holds them */
+#define GATHER (64u << 10)		/* where extents are not shared */
 #define HASHES_MAX (1u << 20)
 
 /* Of an item, which is the work of one thread at a time. */
@@ -82,9 +83,9 @@ copy_plan(struct copy *c, struct smd_error *err)
 		c->window = smd_max_u64(c->window, unit);
 	c->unit = unit;
 	c->granule = c->delta && !c->options->compress ? smd_max_u64(unit, COPY_PAGE) : unit;
-	/* Pages are digested whole. */
+	/* Pages are digested whole, and what lies close together is copied together. */
 	if (!c->delta)
-		unit = smd_max_u64(unit, SMD_DIGEST_PAGE);
+		unit = smd_max_u64(unit, c->share_block ? SMD_DIGEST_PAGE : GATHER);
 	c->plan.upper = c->options->upper;
 	c->plan.base = c->options->base;
 	c->plan.whole = c->share_block && !c->delta;
