@@ -13,7 +13,7 @@ WHY = {
         "long with half of the processor's time",
     "durable raw -> raw":
         "the disk, for both: nbdcopy writes as much in as long through the page cache, which it "
-        "fills, with half as much of the processors' time again",
+        "fills, with two thirds more of the processors' time",
     "zlib qcow2 -> raw":
         "77 % of the processors' time are libdeflate's, 20 % the kernel's copies",
     "zstd qcow2 -> raw":
