@@ -47,8 +47,8 @@ if HAVE_CMOCKA
 check_PROGRAMS += sr/test-images sr/test-names sr/test-sr sr/test-tree
 TESTS += sr/test-images sr/test-names sr/test-sr sr/test-tree
 sr_test_names_SOURCES = sr/test-names.c sr/names.c
-sr_test_names_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-sr_test_names_LDADD = $(top_builddir)/common/libcommon.la $(CMOCKA_LIBS)
+sr_test_names_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(CMOCKA_CFLAGS)
+sr_test_names_LDADD = $(top_builddir)/common/libcommon.la $(JSON_C_LIBS) $(CMOCKA_LIBS)
 sr_test_sr_SOURCES = sr/test-sr.c
 sr_test_sr_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(SQLITE_CFLAGS) $(CMOCKA_CFLAGS)
 sr_test_sr_LDADD = libsr.la libdb.la $(JSON_C_LIBS) $(CMOCKA_LIBS)

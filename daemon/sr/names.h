@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where names are in a list: an index of thousands of them, which JSON's objects would take
- * several times as long to make, and as much again to free.
+ * Where names are in a list: an index of thousands of them. json-c's table without its objects,
+ * which would take several times as long to make, and as much again to free.
  *
  * Threads: one at a time.
  */
@@ -14,18 +14,9 @@
 
 #include "common/cleanup.h"
 
-struct name_slot {
-	const char *name;	/* borrowed; NULL: free */
-	uint64_t hash;
-	size_t at;
-};
-
 /* Empty: all zeroes. */
 struct names {
-	struct name_slot *slots;
-	size_t n_slots;		/* 0, or a power of two */
-	size_t n;
-	uint64_t seed;		/* nobody knows beforehand which names fall together */
+	struct lh_table *table;		/* json-c's; NULL: none yet */
 };
 
 /* The name is borrowed. False: it is there already, and stays as it was. */

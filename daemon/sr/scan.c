@@ -210,7 +210,7 @@ image_at(struct scan *scan, const char *ref_or_location)
 {
 	size_t at;
 
-	if (scan->places.n == 0)
+	if (!scan->places.table)
 		find_places(scan);
 	return names_find(&scan->places, ref_or_location, &at) ? &scan->images[at] : NULL;
 }
