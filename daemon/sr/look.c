@@ -648,16 +648,6 @@ batches_add(struct sr *sr, const struct question *question, struct batch **batch
 	last->questions[last->n++] = *question;
 }
 
-/* Most volumes are of the format of the one before. */
-static const char *
-format_after(struct sr *sr, const char *location, const struct question *before)
-{
-	const char *dot = strrchr(location, '.');
-
-	return dot && before->format && strcmp(dot + 1, before->format) == 0 ? before->format :
-	       look_format(sr, location);
-}
-
 static int
 look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		struct listed *const *volumes, struct smd_error *err)
@@ -670,7 +660,7 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 		if (take_known(old, volumes[i], &looks->list[i]))
 			continue;
 		question.location = volumes[i]->location;
-		question.format = format_after(sr, question.location, &question);
+		question.format = volumes[i]->format;
 		question.place = &looks->list[i];
 		question.listed = volumes[i];
 		if (question.format)

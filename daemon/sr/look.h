@@ -48,6 +48,7 @@ int look_at(struct sr *sr, const char *location, struct look **ret, struct smd_e
 /* A volume as its SR lists it. */
 struct listed {
 	char *location;
+	const char *format;		/* look_format's, borrowed; NULL: none */
 	bool is_told;			/* what follows is known; else a look tells it */
 	int64_t allocated;
 	char stamp[SMD_SR_STAMP_MAX];	/* its volume_stamp; "": it tells nothing now */

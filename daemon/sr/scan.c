@@ -80,6 +80,17 @@ note_volume(void *opaque, const struct smd_sr_volume *volume, const char *stamp,
 
 /* ---- What there is ---- */
 
+/* Most volumes are of the format of the one before. */
+static const char *
+format_of(const struct scan *scan, const char *location)
+{
+	const char *before = scan->n > 0 ? scan->images[scan->n - 1].format : NULL;
+	const char *dot = strrchr(location, '.');
+
+	return dot && before && strcmp(dot + 1, before) == 0 ? before :
+	       look_format(scan->sr, location);
+}
+
 static void
 add_node(struct scan *scan, const char *ref, json *row, struct listed *listed)
 {
@@ -88,7 +99,7 @@ add_node(struct scan *scan, const char *ref, json *row, struct listed *listed)
 	const char *location = listed->location;
 
 	image->location = location;
-	image->format = look_format(scan->sr, location);
+	image->format = listed->format = format_of(scan, location);
 	node->row = row;
 	node->ref = smd_strdup(ref);
 	node->listed = listed;
