@@ -25,10 +25,14 @@ _Static_assert(BATCH_MAX <= PROCESS_FDS_MAX, "a descriptor each");
 	.why = "", .uuid = "", .parent_uuid = "", .parent_name = "", .parent_format = ""
 
 struct looks {
-	struct names index;		/* of locations: their places in list */
 	char *locations;		/* one behind the other */
-	struct look **list;		/* NULL where nothing can be said */
+	struct looked {
+		const char *location;
+		struct look *look;	/* NULL: nothing can be said */
+	} *list;
 	size_t n;
+	size_t next;			/* in the list: who asks mostly asks in its order */
+	struct names index;		/* of locations; empty: somebody has yet to ask in another */
 };
 
 struct question {
@@ -518,7 +522,7 @@ looks_free(struct looks *looks)
 	if (!looks)
 		return;
 	for (size_t i = 0; i < looks->n; i++)
-		look_free(looks->list[i]);
+		look_free(looks->list[i].look);
 	free(looks->list);
 	free(looks->locations);
 	names_done(&looks->index);
@@ -531,16 +535,34 @@ cleanup_looks(struct looks **looks)
 	looks_free(*looks);
 }
 
+static bool
+looks_find(struct looks *looks, const char *location, size_t *ret_at)
+{
+	if (!looks->index.table) {
+		for (size_t i = 0; i < looks->n; i++)
+			names_add(&looks->index, looks->list[i].location, i);
+	}
+	return names_find(&looks->index, location, ret_at);
+}
+
+/* NULL: it was not there to be looked at. */
 static struct look **
-looks_place(const struct looks *looks, const char *location)
+looks_place(struct looks *looks, const char *location)
 {
 	size_t at;
 
-	return looks && names_find(&looks->index, location, &at) ? &looks->list[at] : NULL;
+	if (!looks)
+		return NULL;
+	at = looks->next;
+	if ((at >= looks->n || strcmp(looks->list[at].location, location) != 0) &&
+	    !looks_find(looks, location, &at))
+		return NULL;
+	looks->next = at + 1;
+	return &looks->list[at].look;
 }
 
 const struct look *
-looks_get(const struct looks *looks, const char *location)
+looks_get(struct looks *looks, const char *location)
 {
 	struct look **place = looks_place(looks, location);
 
@@ -657,21 +679,21 @@ look_at_changed(struct sr *sr, struct looks *old, struct looks *looks,
 	size_t n = 0;
 
 	for (size_t i = 0; i < looks->n; i++) {
-		if (take_known(old, volumes[i], &looks->list[i]))
+		if (take_known(old, volumes[i], &looks->list[i].look))
 			continue;
 		question.location = volumes[i]->location;
 		question.format = volumes[i]->format;
-		question.place = &looks->list[i];
+		question.place = &looks->list[i].look;
 		question.listed = volumes[i];
 		if (question.format)
 			batches_add(sr, &question, &batches, &n);
 		else
-			looks->list[i] = look_at_name(question.location);
+			looks->list[i].look = look_at_name(question.location);
 	}
 	if (ask_all(sr->daemon, batches, n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < looks->n; i++) {
-		struct look *look = looks->list[i];
+		struct look *look = looks->list[i].look;
 
 		if (!volumes[i]->is_told)
 			tell_unopened(sr, volumes[i]);
@@ -695,10 +717,8 @@ looks_name(struct looks *looks, struct listed *const *volumes, size_t n)
 	looks->list = smd_calloc(n + 1, sizeof *looks->list);
 	next = looks->locations = smd_malloc(size + 1);
 	for (; looks->n < n; looks->n++) {
-		char *end = stpcpy(next, volumes[looks->n]->location);
-
-		names_add(&looks->index, next, looks->n);
-		next = end + 1;
+		looks->list[looks->n].location = next;
+		next = stpcpy(next, volumes[looks->n]->location) + 1;
 	}
 }
 
@@ -761,7 +781,7 @@ volumes_list(struct sr *sr, bool to_open, smd_sr_stamped_fn *add, void *opaque,
 }
 
 struct holding {
-	const struct looks *looks;
+	struct looks *looks;
 	size_t n;
 	bool differs;
 };
@@ -781,7 +801,7 @@ compare(void *opaque, const struct smd_sr_volume *volume, const char *stamp, str
 }
 
 bool
-looks_hold(struct sr *sr, const struct looks *looks)
+looks_hold(struct sr *sr, struct looks *looks)
 {
 	struct smd_error err CLEANUP_ERROR = SMD_ERROR_INIT;
 	struct holding h = { .looks = looks };

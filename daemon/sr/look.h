@@ -68,9 +68,10 @@ void looks_free(struct looks *looks);
 int looks_refresh(struct sr *sr, struct looks **looks, struct listed *const *volumes,
 		  size_t n, struct smd_error *err);
 /* Whether the SR's volumes are these, and all as they were. */
-bool looks_hold(struct sr *sr, const struct looks *looks);
-/* NULL: nothing can be said of it now; somebody may be writing it. */
-const struct look *looks_get(const struct looks *looks, const char *location);
+bool looks_hold(struct sr *sr, struct looks *looks);
+/* NULL: nothing can be said of it now; somebody may be writing it. Quickest in the order of the
+ * list that they were refreshed by. */
+const struct look *looks_get(struct looks *looks, const char *location);
 
 /* The format in a volume's name, as the loaded module spells it; NULL: none. */
 const char *look_format(struct sr *sr, const char *location);
