@@ -9,6 +9,7 @@
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/thread.h"
 #include "daemon/job/process.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/stayer.h"
@@ -601,7 +602,8 @@ next_batch(struct asking *asking)
 	return asking->next < asking->n && !asking->err.code ? &asking->batches[asking->next++] : NULL;
 }
 
-/* One worker that stays for the batches of this scan, which are of one SR. Where it is of no
+/* One worker that stays for the batches of this scan, which are of one SR, on the processors of
+ * the thread that asks it. Where it is of no
  * use, the batch has one of its own, which says why, or which image is to blame. */
 static int
 ask_one(struct asking *asking, struct batch *batch, struct asker *asker, struct smd_error *err)
@@ -644,7 +646,7 @@ ask_all(struct daemon *daemon, struct batch *batches, size_t n, struct smd_error
 
 	pthread_mutex_init(&asking.lock, NULL);
 	while (n_threads + 1 < WORKERS && n_threads + 1 < n &&
-	       pthread_create(&threads[n_threads], NULL, ask_on, &asking) == 0)
+	       smd_thread_create_apart(&threads[n_threads], ask_on, &asking) == 0)
 		n_threads++;
 	ask_on(&asking);
 	while (n_threads > 0)

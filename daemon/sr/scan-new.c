@@ -8,6 +8,7 @@
 
 #include "common/bytes.h"
 #include "common/mem.h"
+#include "common/thread.h"
 #include "common/uuid.h"
 #include "daemon/job/job.h"
 #include "daemon/sr/tree.h"
@@ -428,7 +429,7 @@ introduce_some(struct scan *scan, struct image *const *images, size_t n, struct 
 	m->n = n;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->changed, NULL);
-	helped = n > ROWS_FIRST && pthread_create(&thread, NULL, making_main, m) == 0;
+	helped = n > ROWS_FIRST && smd_thread_create_apart(&thread, making_main, m) == 0;
 	r = introduce_made(m, helped, err);
 	making_stop(m);
 	if (helped)

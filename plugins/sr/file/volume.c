@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/thread.h"
 
 #define STAMP_SECONDS 2		/* times of a file may be that coarse (NFS, FAT) */
 
@@ -275,7 +276,7 @@ list(struct listing *listing, struct smd_error *err)
 	pthread_mutex_init(&listing->add_lock, NULL);
 	if (list_some(listing)) {
 		helped = (!listing->names_only || listing->untyped) &&
-			 pthread_create(&thread, NULL, list_on, listing) == 0;
+			 smd_thread_create_apart(&thread, list_on, listing) == 0;
 		list_on(listing);
 		if (helped)
 			pthread_join(thread, NULL);
