@@ -4,13 +4,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
-
-#include <systemd/sd-journal.h>
 
 #include "common/mem.h"
-
-#define LOG_FIELDS_MAX 16
 
 static const char *const level_names[] = {
 	[SMD_LOG_ERR] = "error",
@@ -20,17 +15,7 @@ static const char *const level_names[] = {
 	[SMD_LOG_DEBUG] = "debug",
 };
 
-static const char *log_program = "smd";
-static enum smd_log_target log_target = SMD_LOG_STDERR;
 static atomic_int log_max = SMD_LOG_NOTICE;
-
-void
-smd_log_init(const char *program, enum smd_log_target target, enum smd_log_level max)
-{
-	log_program = program;
-	log_target = target;
-	log_max = max;
-}
 
 void
 smd_log_set_level(enum smd_log_level max)
@@ -51,12 +36,13 @@ smd_log_level_parse(const char *text, enum smd_log_level *ret)
 }
 
 static void
-log_stderr(enum smd_log_level level, const char *const *fields, const char *message)
+log_stderr(const char *program, enum smd_log_level level, const char *const *fields,
+	   const char *message)
 {
 	char line[4096];
 	size_t used;
 
-	used = (size_t)snprintf(line, sizeof line, "%s: %s: %s", log_program, level_names[level],
+	used = (size_t)snprintf(line, sizeof line, "%s: %s: %s", program, level_names[level],
 				message);
 	for (; fields[0] && used < sizeof line; fields += 2) {
 		if (fields[1])
@@ -71,24 +57,15 @@ log_stderr(enum smd_log_level level, const char *const *fields, const char *mess
 	fprintf(stderr, "%s\n", line);
 }
 
-static void
-log_journal(enum smd_log_level level, const char *const *fields, const char *message)
-{
-	struct iovec iov[LOG_FIELDS_MAX + 3];
-	int n = 0;
+static const char *log_program = "smd";
+static smd_log_fn *log_to = log_stderr;
 
-	iov[n++].iov_base = smd_asprintf("MESSAGE=%s", message);
-	iov[n++].iov_base = smd_asprintf("PRIORITY=%d", level);
-	iov[n++].iov_base = smd_asprintf("SYSLOG_IDENTIFIER=%s", log_program);
-	for (; fields[0] && n < LOG_FIELDS_MAX + 3; fields += 2) {
-		if (fields[1])
-			iov[n++].iov_base = smd_asprintf("%s=%s", fields[0], fields[1]);
-	}
-	for (int i = 0; i < n; i++)
-		iov[i].iov_len = strlen(iov[i].iov_base);
-	sd_journal_sendv(iov, n);
-	for (int i = 0; i < n; i++)
-		free(iov[i].iov_base);
+void
+smd_log_init(const char *program, smd_log_fn *to, enum smd_log_level max)
+{
+	log_program = program;
+	log_to = to ? to : log_stderr;
+	log_max = max;
 }
 
 static void SMD_PRINTF(3, 0)
@@ -99,10 +76,7 @@ log_va(enum smd_log_level level, const char *const *fields, const char *fmt, va_
 	if ((int)level > log_max)
 		return;
 	message = smd_vasprintf(fmt, ap);
-	if (log_target == SMD_LOG_JOURNAL)
-		log_journal(level, fields, message);
-	else
-		log_stderr(level, fields, message);
+	log_to(log_program, level, fields, message);
 }
 
 void

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Logging: to the journal with structured fields where there is one, else to
- * stderr as "<level> message FIELD=value". common/, schema/ and plugins/ log at
- * debug level only; the daemon logs an error once, where the call is answered.
+ * Logging: to stderr as "<level> message FIELD=value", or wherever a program says, such as
+ * to the journal. common/, schema/ and plugins/ log at debug level only; the daemon logs an
+ * error once, where the call is answered.
  *
  * Threads: any.
  */
@@ -19,9 +19,12 @@ enum smd_log_level {		/* syslog's numbers */
 	SMD_LOG_DEBUG = 7,
 };
 
-/* Where messages go, and the least urgent level that is kept. */
-enum smd_log_target { SMD_LOG_STDERR, SMD_LOG_JOURNAL };
-void smd_log_init(const char *program, enum smd_log_target target, enum smd_log_level max);
+/* Takes a message, and its fields as smd_log_fields has them. Any thread. */
+typedef void smd_log_fn(const char *program, enum smd_log_level level, const char *const *fields,
+			const char *message);
+/* Where messages go (NULL: to stderr), and the least urgent level that is kept. Before there are
+ * threads. */
+void smd_log_init(const char *program, smd_log_fn *to, enum smd_log_level max);
 void smd_log_set_level(enum smd_log_level max);
 int smd_log_level_parse(const char *text, enum smd_log_level *ret);	/* -1: no such level */
 

@@ -26,7 +26,7 @@ logged(enum smd_log_level max, enum smd_log_level level, const char *const *fiel
 	assert_non_null(f);
 	fflush(stderr);
 	dup2(fileno(f), STDERR_FILENO);
-	smd_log_init("prog", SMD_LOG_STDERR, max);
+	smd_log_init("prog", NULL, max);
 	smd_log_fields(level, fields, "%s", message);
 	fflush(stderr);
 	dup2(saved, STDERR_FILENO);

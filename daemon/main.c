@@ -34,6 +34,7 @@
 #include "daemon/job/process.h"
 #include "daemon/job/stall.h"
 #include "daemon/job/task.h"
+#include "daemon/journald.h"
 #include "daemon/rpc/http.h"
 #include "daemon/rpc/pool.h"
 #include "daemon/rpc/record.h"
@@ -263,7 +264,7 @@ start_log(const struct config *config)
 		       (strcmp(target, "auto") == 0 && getenv("JOURNAL_STREAM"));
 
 	smd_log_level_parse(level_text, &level);
-	smd_log_init("smd", journal ? SMD_LOG_JOURNAL : SMD_LOG_STDERR, level);
+	smd_log_init("smd", journal ? journald_log : NULL, level);
 }
 
 /* One daemon a state directory. A lock of the process, and not of its file: one that was
@@ -681,7 +682,7 @@ main(int argc, char **argv)
 	umask(077);
 	raise_limit();
 	mallopt(M_MMAP_THRESHOLD, LARGE);
-	smd_log_init("smd", SMD_LOG_STDERR, SMD_LOG_INFO);
+	smd_log_init("smd", NULL, SMD_LOG_INFO);
 	rc = parse_options(argc, argv, &o, s.config, &err);
 	if (rc > 0) {
 		config_free(s.config);

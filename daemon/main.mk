@@ -5,6 +5,8 @@ smd_SOURCES = \
 	config.def \
 	config.h \
 	daemon.h \
+	journald.c \
+	journald.h \
 	main.c \
 	$(NULL)
 smd_CPPFLAGS = $(AM_CPPFLAGS) \

@@ -39,7 +39,7 @@ DOORS = [
     (r"xmlrpc-c/", r"daemon/rpc/xmlrpc[^/]*$"),
     (r"json-c/|json\.h", r"common/json\.h$"),
     (r"systemd/sd-daemon\.h", r"daemon/main\.c$"),
-    (r"systemd/sd-journal\.h", r"common/log\.c$"),
+    (r"systemd/sd-journal\.h", r"daemon/journald\.c$"),
     (r"uuid/|uuid\.h", r"common/uuid\.c$"),
     (r"libnbd\.h", r"common/image/io-nbd\.c$"),
     (r"nbdkit-", r"plugins/nbdkit/"),

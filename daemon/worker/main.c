@@ -141,7 +141,7 @@ main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
-	smd_log_init("smd-worker", SMD_LOG_STDERR, SMD_LOG_WARNING);
+	smd_log_init("smd-worker", NULL, SMD_LOG_WARNING);
 	if (!forks) {
 		do_job(formats, false);
 	} else if (smd_formats_load(formats, &err) == 0 && sandbox_prepare(&err) == 0) {
