@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -703,6 +704,24 @@ hang_up_all(struct http *http)
 		http_hang_up(r);
 }
 
+/* Whoever connects from here on waits for the next daemon, or until MHD closes its socket.
+ * MHD_quiesce_daemon closes it at once, but MHD's thread may be about to take it out of the same
+ * set (a connection has come just now), does not find it, and aborts the process (0.9.75). So it
+ * stays there, and nothing is told of it. One that is not there, since too many are connected,
+ * comes back when some have gone: those it lets in are hung up on as all are. */
+static void
+stop_accepting(struct MHD_Daemon *server)
+{
+	const union MHD_DaemonInfo *set = MHD_get_daemon_info(server, MHD_DAEMON_INFO_EPOLL_FD);
+	int epoll_fd = set ? set->epoll_fd : -1;
+	const union MHD_DaemonInfo *listener = MHD_get_daemon_info(server,
+								   MHD_DAEMON_INFO_LISTEN_FD);
+	struct epoll_event nothing = { .data.ptr = server };
+
+	if (epoll_fd >= 0 && listener)
+		epoll_ctl(epoll_fd, EPOLL_CTL_MOD, listener->listen_fd, &nothing);
+}
+
 void
 http_stop(struct http *http, unsigned grace_ms)
 {
@@ -711,11 +730,8 @@ http_stop(struct http *http, unsigned grace_ms)
 	if (!http)
 		return;
 	for (size_t i = 0; i < http->sockets.n; i++) {
-		MHD_socket fd = http->servers[i] ? MHD_quiesce_daemon(http->servers[i]) :
-				MHD_INVALID_SOCKET;
-
-		if (fd != MHD_INVALID_SOCKET)
-			close(fd);
+		if (http->servers[i])
+			stop_accepting(http->servers[i]);
 	}
 	/* Long polls end at once; what does work has its time. */
 	if (http->daemon->sessions)
