@@ -14,6 +14,8 @@ libsr_la_SOURCES = \
 	sr/internal.h \
 	sr/link.c \
 	sr/link.h \
+	sr/look-ask.c \
+	sr/look-impl.h \
 	sr/look.c \
 	sr/look.h \
 	sr/names.c \
