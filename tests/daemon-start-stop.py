@@ -107,6 +107,11 @@ with tempfile.TemporaryDirectory(prefix="smd-test.") as t:
     expect_eq(os.stat(t + "/a/b/c/smd.db").st_mode & 0o777, 0o600, "mode of the database")
     process.terminate()
     expect_eq(process.wait(30), 0, "its end")
+    # The socket that was handed over still listens: who comes now waits for the next daemon.
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(t + "/handed")
+        listener.settimeout(30)
+        listener.accept()[0].close()
 
     # In the background: it serves when the first process has ended; a second cannot.
     background = ["smd", "--config", conf, "--state-dir", t + "/bg", "--socket", t + "/bg.sock"]
