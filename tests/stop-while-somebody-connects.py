@@ -21,7 +21,9 @@ def connect_for(seconds, path):
         time.sleep(0.01)
 
 
-env = {"LD_PRELOAD": os.path.join(BUILD, "tests", ".libs", "fault-epoll.so"),
+slow = os.path.join(BUILD, "tests", ".libs", "fault-epoll.so")
+assert os.path.exists(slow), slow       # without it nothing would be seen
+env = {"LD_PRELOAD": slow,
        "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 with Smd(env=env) as smd:
     smd.call("host.get_all")

@@ -151,13 +151,22 @@ request_new(struct http *http, struct MHD_Connection *connection)
 	request->reply_size = HTTP_UNKNOWN_LENGTH;
 	request->reply_status = MHD_HTTP_OK;
 	pthread_mutex_init(&request->lock, NULL);
+	return request;
+}
+
+/* False: we are being stopped, and wait for no more. */
+static bool
+add_request(struct http *http, struct http_request *request)
+{
 	LOCK_SCOPE(&http->lock);
+	if (http->stopping)
+		return false;
 	request->next = http->requests;
 	request->prev = &http->requests;
 	if (request->next)
 		request->next->prev = &request->next;
 	http->requests = request;
-	return request;
+	return true;
 }
 
 static void
@@ -484,17 +493,15 @@ serve_new(struct http *http, struct MHD_Connection *connection, const char *meth
 	  const char *path, void **con_cls)
 {
 	struct http_request *request;
-	bool stopping;
 
 	if (must_wait(http, connection))
 		return MHD_YES;
-	{
-		LOCK_SCOPE(&http->lock);
-		stopping = http->stopping;
-	}
-	if (stopping)
+	request = request_new(http, connection);
+	if (!add_request(http, request)) {
+		request_free(request);
 		return MHD_NO;
-	request = *con_cls = request_new(http, connection);
+	}
+	*con_cls = request;
 	return serve_headers(request, method, path);
 }
 
@@ -705,10 +712,11 @@ hang_up_all(struct http *http)
 }
 
 /* Whoever connects from here on waits for the next daemon, or until MHD closes its socket.
- * MHD_quiesce_daemon closes it at once, but MHD's thread may be about to take it out of the same
- * set (a connection has come just now), does not find it, and aborts the process (0.9.75). So it
- * stays there, and nothing is told of it. One that is not there, since too many are connected,
- * comes back when some have gone: those it lets in are hung up on as all are. */
+ * MHD_quiesce_daemon takes it out of the set of MHD's thread, which may be about to do the same
+ * (a connection has come just now): the thread does not find it then, and aborts the process
+ * (0.9.75). So it stays there, and nothing is told of it. One that is not there, since too many
+ * are connected, comes back when some have gone: those it lets in are served until all are hung
+ * up on. */
 static void
 stop_accepting(struct MHD_Daemon *server)
 {
@@ -733,6 +741,7 @@ http_stop(struct http *http, unsigned grace_ms)
 		if (http->servers[i])
 			stop_accepting(http->servers[i]);
 	}
+	listen_hide(&http->sockets);
 	/* Long polls end at once; what does work has its time. */
 	if (http->daemon->sessions)
 		sessions_end_all(http->daemon->sessions);

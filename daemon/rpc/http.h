@@ -59,7 +59,8 @@ int http_start(struct daemon *daemon, const struct http_route *routes,
 	       size_t n_fds, struct http **ret, struct smd_error *err);
 /* Once a second: hang up on those who are too slow to say what they want. NULL is fine. */
 void http_tick(struct http *http);
-/* Stop accepting, let running requests end for at most grace_ms, close. */
+/* Stop accepting, let running requests end for at most grace_ms, close: who connects meanwhile,
+ * to a socket without a path, waits for that. */
 void http_stop(struct http *http, unsigned grace_ms);
 
 /* For streams. Strings are borrowed until end(). NULL: absent. */

@@ -37,14 +37,22 @@ listen_add_fd(struct listen_sockets *sockets, int fd, struct smd_error *err)
 }
 
 void
+listen_hide(struct listen_sockets *sockets)
+{
+	for (size_t i = 0; i < sockets->n; i++) {
+		if (sockets->paths[i])
+			unlink(sockets->paths[i]);
+		free(TAKE_PTR(sockets->paths[i]));
+	}
+}
+
+void
 listen_done(struct listen_sockets *sockets)
 {
+	listen_hide(sockets);
 	for (size_t i = 0; i < sockets->n; i++) {
 		if (sockets->fds[i] >= 0)
 			close(sockets->fds[i]);
-		if (sockets->paths[i])
-			unlink(sockets->paths[i]);
-		free(sockets->paths[i]);
 	}
 	sockets->n = 0;
 }

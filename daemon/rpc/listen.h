@@ -13,7 +13,7 @@
 struct listen_sockets {
 	int fds[LISTEN_MAX];
 	size_t n;
-	char *paths[LISTEN_MAX];	/* of our unix sockets, removed at the end; else NULL */
+	char *paths[LISTEN_MAX];	/* of our unix sockets, removed by us; else NULL */
 };
 
 /* Add the sockets of "unix:/path" or "ADDR:PORT". */
@@ -21,7 +21,9 @@ int listen_add(struct listen_sockets *sockets, const struct config *config, cons
 	       struct smd_error *err);
 /* Add one that came from elsewhere. */
 int listen_add_fd(struct listen_sockets *sockets, int fd, struct smd_error *err);
-/* Close those still there (fd >= 0) and remove their paths. */
+/* Remove the paths of our unix sockets: nobody new finds them. */
+void listen_hide(struct listen_sockets *sockets);
+/* That too, and close those still there (fd >= 0). */
 void listen_done(struct listen_sockets *sockets);
 
 /* Who is connected. Trusted on a unix socket: root, our own user, the group of the
