@@ -95,13 +95,6 @@ look_of_info(struct sr *sr, json *info)
 
 /* ---- Asking ---- */
 
-static void
-tell(struct listed *listed, const struct smd_sr_volume *volume)
-{
-	listed->allocated = (int64_t)volume->allocated;
-	listed->is_told = true;
-}
-
 /* The stamp is of before the look: what changes meanwhile is looked at again. */
 static int
 open_listed(struct sr *sr, struct listed *listed, int *ret_fd, struct smd_error *err)
@@ -110,21 +103,8 @@ open_listed(struct sr *sr, struct listed *listed, int *ret_fd, struct smd_error 
 
 	if (volume_open_stamped(sr, listed->location, ret_fd, &volume, listed->stamp, err) < 0)
 		return -1;
-	tell(listed, &volume);
+	look_tell(listed, &volume);
 	return 0;
-}
-
-void
-look_tell_unopened(struct sr *sr, struct listed *listed)
-{
-	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT, none CLEANUP_ERROR = SMD_ERROR_INIT;
-	struct smd_sr_volume volume;
-
-	if (!sr->driver->volume_stamp ||
-	    sr->driver->volume_stamp(sr->handle, listed->location, listed->stamp, &none) < 0)
-		listed->stamp[0] = '\0';
-	if (sr->driver->volume_stat(sr->handle, listed->location, &volume, &gone) == 0)
-		tell(listed, &volume);
 }
 
 static int
@@ -442,9 +422,9 @@ next_batch(struct asking *asking, struct batch *ret)
 	return true;
 }
 
-/* One worker that stays for the batches of this scan, which are of one SR, on the processors of
- * the thread that asks it. Where it is of no use, the batch has one of its own, which says why, or
- * which image is to blame. */
+/* One worker that stays for the batches of this scan, which are of one SR; one that is spawned has
+ * the processors of the thread that asks it. Where it is of no use, the batch has one of its own,
+ * which says why, or which image is to blame. */
 static int
 ask_one(struct asking *asking, struct batch *batch, struct asker *asker, struct smd_error *err)
 {

@@ -27,7 +27,9 @@ struct question {
  * may be in the middle of a change. What the places had is freed; NULL: nothing can be said. */
 int look_ask(struct sr *sr, const struct question *questions, size_t n, bool unless_written,
 	     struct smd_error *err);
-/* What the volume's driver tells of one that is not opened, or cannot be. It may be gone. */
+/* What the driver has told of a volume. */
+void look_tell(struct listed *listed, const struct smd_sr_volume *volume);
+/* What it tells of one that is not opened, or cannot be. It may be gone. */
 void look_tell_unopened(struct sr *sr, struct listed *listed);
 
 #endif

@@ -71,6 +71,36 @@ look_format(struct sr *sr, const char *location)
 	return dot && dot[1] ? smd_json_str(storage_format(sr->daemon, dot + 1), "name", NULL) : NULL;
 }
 
+/* ---- What the driver tells ---- */
+
+static void
+take_stamp(struct sr *sr, const char *name, char ret[SMD_SR_STAMP_MAX])
+{
+	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
+
+	if (!sr->driver->volume_stamp ||
+	    sr->driver->volume_stamp(sr->handle, name, ret, &none) < 0)
+		ret[0] = '\0';
+}
+
+void
+look_tell(struct listed *listed, const struct smd_sr_volume *volume)
+{
+	listed->allocated = (int64_t)volume->allocated;
+	listed->is_told = true;
+}
+
+void
+look_tell_unopened(struct sr *sr, struct listed *listed)
+{
+	struct smd_error gone CLEANUP_ERROR = SMD_ERROR_INIT;
+	struct smd_sr_volume volume;
+
+	take_stamp(sr, listed->location, listed->stamp);
+	if (sr->driver->volume_stat(sr->handle, listed->location, &volume, &gone) == 0)
+		look_tell(listed, &volume);
+}
+
 /* ---- One, many ---- */
 
 /* What can be said of a volume without a worker. */
@@ -136,11 +166,10 @@ looks_place(struct looks *looks, const char *location)
 {
 	size_t at;
 
-	if (!looks)
+	if (!looks || looks->n == 0)
 		return NULL;
-	at = looks->next;
-	if ((at >= looks->n || strcmp(looks->list[at].location, location) != 0) &&
-	    !looks_find(looks, location, &at))
+	at = looks->next % looks->n;	/* the last one's next is the first */
+	if (strcmp(looks->list[at].location, location) != 0 && !looks_find(looks, location, &at))
 		return NULL;
 	looks->next = at + 1;
 	return &looks->list[at].look;
@@ -242,14 +271,10 @@ struct unstamped {
 static int
 add_with_stamp(void *opaque, const struct smd_sr_volume *volume, struct smd_error *err)
 {
-	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
 	const struct unstamped *u = opaque;
-	struct sr *sr = u->sr;
-	char stamp[SMD_SR_STAMP_MAX] = "";
+	char stamp[SMD_SR_STAMP_MAX];
 
-	if (sr->driver->volume_stamp &&
-	    sr->driver->volume_stamp(sr->handle, volume->name, stamp, &none) < 0)
-		stamp[0] = '\0';
+	take_stamp(u->sr, volume->name, stamp);
 	return u->add(u->opaque, volume, stamp, err);
 }
 

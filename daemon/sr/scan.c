@@ -189,15 +189,19 @@ gather(struct scan *scan, struct smd_error *err)
 	return set_logs_aside(scan, err);
 }
 
+/* In the order of the listing: the next one's is mostly the same. */
 static int
 look_at_all(struct scan *scan, struct smd_error *err)
 {
 	CLEANUP_FREE struct listed **volumes = smd_calloc(scan->n + 1, sizeof *volumes);
+	CLEANUP_FREE bool *wanted = smd_calloc(scan->n_listed + 1, sizeof *wanted);
 	size_t n = 0;
 
-	for (size_t i = 0; i < scan->n; i++) {
-		if (!scan->nodes[i].at_work)
-			volumes[n++] = scan->nodes[i].listed;
+	for (size_t i = 0; i < scan->n; i++)
+		wanted[scan->nodes[i].listed - scan->listed] = !scan->nodes[i].at_work;
+	for (size_t i = 0; i < scan->n_listed; i++) {
+		if (wanted[i])
+			volumes[n++] = &scan->listed[i];
 	}
 	if (looks_refresh(scan->sr, &scan->sr->looks, volumes, n, err) < 0)
 		return -1;
