@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Logging: to stderr as "<level> message FIELD=value", or wherever a program says, such as
+ * Logging: to stderr as "program: level: message FIELD=value", or wherever a program says, such as
  * to the journal. common/, schema/ and plugins/ log at debug level only; the daemon logs an
  * error once, where the call is answered.
  *

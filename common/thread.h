@@ -41,7 +41,7 @@ smd_thread_create_apart(pthread_t *ret, void *(*main)(void *opaque), void *opaqu
 		pthread_attr_setaffinity_np(&attr, sizeof others, &others);
 	r = pthread_create(ret, &attr, main, opaque);
 	pthread_attr_destroy(&attr);
-	/* One was taken away meanwhile. */
+	/* They may have been taken away meanwhile. */
 	return r == 0 ? 0 : pthread_create(ret, NULL, main, opaque);
 }
 

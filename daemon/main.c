@@ -254,17 +254,24 @@ config_or(const struct config *config, const char *key, const char *variable,
 
 /* ---- Start ------------------------------------------------------------------- */
 
+static enum smd_log_level
+log_level(const struct config *config)
+{
+	CLEANUP_FREE char *text = config_str(config, "log_level");
+	enum smd_log_level level = SMD_LOG_INFO;
+
+	smd_log_level_parse(text, &level);
+	return level;
+}
+
 static void
 start_log(const struct config *config)
 {
-	CLEANUP_FREE char *level_text = config_str(config, "log_level");
 	CLEANUP_FREE char *target = config_str(config, "log_target");
-	enum smd_log_level level = SMD_LOG_INFO;
 	bool journal = strcmp(target, "journal") == 0 ||
 		       (strcmp(target, "auto") == 0 && getenv("JOURNAL_STREAM"));
 
-	smd_log_level_parse(level_text, &level);
-	smd_log_init("smd", journal ? journald_log : NULL, level);
+	smd_log_init("smd", journal ? journald_log : NULL, log_level(config));
 }
 
 /* One daemon a state directory. A lock of the process, and not of its file: one that was
@@ -552,7 +559,7 @@ reload(struct server *s)
 	if (config_reload(s->config, &err) != 0) {
 		smd_log(SMD_LOG_ERR, "configuration unchanged: %s", err.message);
 	} else {
-		start_log(s->config);
+		smd_log_set_level(log_level(s->config));
 		smd_log(SMD_LOG_NOTICE, "configuration read again");
 	}
 	sd_notify(0, "READY=1");
