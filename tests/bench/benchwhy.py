@@ -23,8 +23,8 @@ WHY = {
         "shares out, the rest is to map and to let go: 0.10 to 0.13 from hour to hour, and 0.09 "
         "where the files lie in large folios, as after they were read anew",
     "btrfs: qcow2 -> raw":
-        "of some 8 ms 930 FICLONERANGE take 5 us each, one for each run of clusters, and to start "
-        "the program and this bench's shell takes 3. The peer takes 20 to 100 ms from run to run "
+        "of some 7.5 ms 930 FICLONERANGE take 5 us each, one for each run of clusters, and to start "
+        "the program and this bench's shell takes 2.5. The peer takes 20 to 100 ms from run to run "
         "for the same calls, where its median is 40 the bar is 6 ms",
     "VHD coalesce, durable":
         "the disk keeps up, the last flush waits 3 ms: writes into one file go one at a time. "
@@ -48,7 +48,8 @@ WHY = {
         "judge and answer. The peer makes no rows, and where it takes 0.17 s, as here, the bar "
         "is 42 ms",
     "SR.scan of 10000, again":
-        "10 000 fstatat by two threads are nearly all of 12 to 19 ms",
+        "of 11 to 15 ms of two threads, 17 of the processors' time, 10 000 fstatat of names that "
+        "no cache of the processor has take 9 and the listing 3",
     "smallest call":
         "the peer's has no HTTP: half of the time is the parsing of its headers and of JSON",
 }
