@@ -78,7 +78,8 @@ take_stamp(struct sr *sr, const char *name, char ret[SMD_SR_STAMP_MAX])
 {
 	struct smd_error none CLEANUP_ERROR = SMD_ERROR_INIT;
 
-	if (!sr->driver->volume_stamp ||
+	ret[0] = '\0';
+	if (sr->driver->volume_stamp &&
 	    sr->driver->volume_stamp(sr->handle, name, ret, &none) < 0)
 		ret[0] = '\0';
 }
