@@ -43,6 +43,7 @@ struct merge {
 	pthread_mutex_t runs_lock;
 	struct merge_runs runs;
 	_Atomic uint64_t written, shared, zero;
+	_Atomic bool writes_back;	/* somebody has the disk write */
 };
 
 /* ---- Zeroes ---- */
@@ -105,14 +106,18 @@ thread_item(struct merge_thread *t)
 }
 
 /* What is written through the page cache goes to the disk while other data is copied: the flush
- * at the end has little to wait for then. All that is dirty, for places lie about in the image. */
+ * at the end has little to wait for then. All that is dirty, for places lie about in the image; by
+ * one thread at a time, for two would wait for each other's pages instead of copying. */
 static void
 wrote(struct merge *m, uint64_t count)
 {
 	uint64_t before = atomic_fetch_add_explicit(&m->written, count, memory_order_relaxed);
 
-	if (before / WRITEBACK_STEP != (before + count) / WRITEBACK_STEP)
-		smd_io_start_writeback(chain_leaf(m->to)->io, 0, 0);
+	if (before / WRITEBACK_STEP == (before + count) / WRITEBACK_STEP ||
+	    atomic_exchange(&m->writes_back, true))
+		return;
+	smd_io_start_writeback(chain_leaf(m->to)->io, 0, 0);
+	atomic_store(&m->writes_back, false);
 }
 
 /* 1: it has to be waited for. */
