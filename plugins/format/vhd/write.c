@@ -360,6 +360,19 @@ vhd_commit(void *img, void *res, struct smd_error *err)
 
 /* ---- Zero ---- */
 
+/* A smaller hole costs more than the bytes do: ext4 puts what lies around it on the disk first,
+ * meanwhile nobody may write to the file, and the image lies in more pieces from then on. */
+#define HOLE_MIN 65536u
+
+static int
+zero_data(struct vhd *v, uint64_t offset, uint64_t count, struct smd_error *err)
+{
+	static const uint8_t zeroes[HOLE_MIN];
+
+	return count < HOLE_MIN ? vhd_pwrite(v->io, zeroes, count, offset, err)
+				: v->io->ops->zero(v->io, offset, count, err);
+}
+
 /* The data is zeroed first: whether the bits then go or stay, it reads so. Other
  * readers that ignore bitmaps see zeroes too. */
 static int
@@ -376,8 +389,7 @@ zero_part(struct vhd *v, const struct part *p, struct smd_error *err)
 		bool here = vhd_bit(m->bits, i);
 		uint64_t stop = vhd_bits_run(m->bits, i, p->end, here);
 
-		if (here && v->io->ops->zero(v->io, host + i * VHD_SECTOR,
-					     (stop - i) * VHD_SECTOR, err) < 0)
+		if (here && zero_data(v, host + i * VHD_SECTOR, (stop - i) * VHD_SECTOR, err) < 0)
 			return -1;
 		any = any || here;
 		i = stop;
