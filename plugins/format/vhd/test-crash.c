@@ -11,7 +11,8 @@ judge_survives(const struct disk *d, struct smd_io *image, size_t now, void *opa
 	disk_survives(d, image, now);
 }
 
-/* Blocks whole and in part, one twice, zeroes over data and data over zeroes. */
+/* Blocks whole and in part, one twice, zeroes over data, few and a hole of them, and data over
+ * zeroes. */
 static void
 life(struct disk *d)
 {
@@ -21,9 +22,11 @@ life(struct disk *d)
 	disk_write(d, 68 * KIB, 8 * KIB, 3);
 	disk_flush(d);
 	disk_zero(d, 2 * MIB + 4 * KIB, 16 * KIB);
+	disk_zero(d, 3 * MIB, 128 * KIB);
 	disk_write(d, 4 * MIB - 4 * KIB, 8 * KIB, 4);
 	disk_flush(d);
 	disk_write(d, 2 * MIB + 8 * KIB, 4 * KIB, 5);
+	disk_write(d, 3 * MIB + 8 * KIB, 4 * KIB, 7);
 	disk_write(d, 0, 4 * KIB, 6);
 	disk_flush(d);
 }
