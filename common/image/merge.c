@@ -9,6 +9,7 @@
 
 #define WINDOW (1u << 20)		/* what one thread reads, and writes, at a time */
 #define WRITEBACK_STEP (8u << 20)	/* so much is written, and then sent to the disk */
+#define WRITEBACK_BEHIND (64u << 20)	/* and no more than so much is written meanwhile */
 #define SHARE_CHUNK (16u << 20)		/* where extents are shared: no buffer holds them */
 #define GRANULE 65536u			/* zeroes are looked for in, and disks compared by */
 
@@ -44,6 +45,7 @@ struct merge {
 	struct merge_runs runs;
 	_Atomic uint64_t written, shared, zero;
 	_Atomic bool writes_back;	/* somebody has the disk write */
+	_Atomic uint64_t sent;		/* of written, when somebody began to */
 };
 
 /* ---- Zeroes ---- */
@@ -107,14 +109,18 @@ thread_item(struct merge_thread *t)
 
 /* What is written through the page cache goes to the disk while other data is copied: the flush
  * at the end has little to wait for then. All that is dirty, for places lie about in the image; by
- * one thread at a time, for two would wait for each other's pages instead of copying. */
+ * one thread at a time, for two would wait for each other's pages instead of copying, unless the
+ * disk is slow. */
 static void
 wrote(struct merge *m, uint64_t count)
 {
 	uint64_t before = atomic_fetch_add_explicit(&m->written, count, memory_order_relaxed);
 
-	if (before / WRITEBACK_STEP == (before + count) / WRITEBACK_STEP ||
-	    atomic_exchange(&m->writes_back, true))
+	if (before / WRITEBACK_STEP == (before + count) / WRITEBACK_STEP)
+		return;
+	if (!atomic_exchange(&m->writes_back, true))
+		atomic_store(&m->sent, before);
+	else if (before < atomic_load(&m->sent) + WRITEBACK_BEHIND)
 		return;
 	smd_io_start_writeback(chain_leaf(m->to)->io, 0, 0);
 	atomic_store(&m->writes_back, false);
