@@ -157,8 +157,9 @@ class Sample:
         self.lost = lost        # the part of its time that the host took
 
 
-# It begins when it is told to, in a shell's place.
-BEGIN = 'exec 3<&0; (read begin <&3; exec 3<&-; exec "$@" </dev/null) >/dev/null & echo $!'
+# It begins when it is told to, in a shell's place, and not where nobody is left to tell it.
+BEGIN = ('exec 3<&0; (read begin <&3 || exit; exec 3<&-; exec "$@" </dev/null) >/dev/null & '
+         'echo $!')
 
 
 def measure(command, cwd=None):
